@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv when it is missing or older than the lock.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/cpu.lock
+STAMP  := $(VENV)/.stamp
+OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+
+.PHONY: help demo test unit lint format types bench lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "palign-hf needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "making $(VENV): about 4 GB, some minutes, once"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet "$$(grep '^torch==' requirements/torch.txt)"
+	$(BIN)/pip install --quiet --no-deps -r $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## see it work on this machine
+	@$(OFFLINE) $(BIN)/palign --help
+
+test: $(STAMP)  ## every test, the slow ones with real engines included
+	$(OFFLINE) $(BIN)/python -m pytest
+
+unit: $(STAMP)  ## the tests that need no engine
+	$(OFFLINE) $(BIN)/python -m pytest -m "not integration"
+
+lint: $(STAMP)  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## every benchmark; each ends with one line of JSON
+	@for script in benchmarks/*.py; do echo "== $$script"; $(OFFLINE) $(BIN)/python $$script || exit 1; done
+
+lock: $(STAMP)  ## resolve pyproject again and rewrite the lock
+	$(BIN)/python requirements/lock.py
+
+clean:  ## remove .venv and build leftovers
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,49 @@
+"""Prefix alignment for small reasoning students, native to Hugging Face.
+
+    teacher traces -> TRACES -> PREFIXES -> PAIRS -> student -> numbers -> Hub
+
+`load_traces` reads any teacher dataset into the TRACES table, `PrefixTruncation` maps it to PREFIXES: for each trace
+the shortest prefix that the student itself judges sufficient. Names are resolved on first use, so that importing the
+package costs neither torch nor vllm.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+
+try:
+    __version__ = version("palign-hf")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0.0.0+source"
+
+_HOMES = {
+    "PAIRS": "schema",
+    "PREFIXES": "schema",
+    "PrefixTruncation": "truncation.transform",
+    "SchemaError": "schema",
+    "TRACES": "schema",
+    "check": "schema",
+    "cuts": "segmentation",
+    "load_traces": "traces",
+    "read_traces": "traces",
+}
+
+__all__ = ["PAIRS", "PREFIXES", "TRACES", "PrefixTruncation", "SchemaError", "check", "cuts", "load_traces"]
+__all__ += ["read_traces"]
+
+if TYPE_CHECKING:
+    from palign_hf.schema import PAIRS, PREFIXES, TRACES, SchemaError, check
+    from palign_hf.segmentation import cuts
+    from palign_hf.traces import load_traces, read_traces
+    from palign_hf.truncation.transform import PrefixTruncation
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'palign_hf' has no attribute {name!r}; it offers {', '.join(sorted(_HOMES))}")
+    return getattr(import_module(f"palign_hf.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,163 @@
+"""Every prompt and the tags around a prefix, in one place.
+
+The same bytes must reach the student wherever a prompt is used (alignment, training, evaluation), so nothing else in the
+package writes instructions. A template is text with `{question}` and `{prefix}`; these are the only braces with a
+meaning, so `\\boxed{}` needs no escape. A user replaces one with `Template.from_file`; its hash goes into fingerprints.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from palign_hf.schema import nearest
+
+
+ENOUGH = "[ENOUGH]"
+NOT_ENOUGH = "[NOT_ENOUGH]"
+LABELS = (ENOUGH, NOT_ENOUGH)
+
+_SLOT = re.compile(r"\{(question|prefix)\}")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with slots. `version` is raised with every change of a shipped text; `hash` covers any text."""
+
+    name: str
+    text: str
+    slots: tuple[str, ...]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        found = _SLOT.findall(self.text)
+        for slot in self.slots:
+            if found.count(slot) != 1:
+                raise ValueError(
+                    f"The `{self.name}` template has `{{{slot}}}` {found.count(slot)} times: it needs it exactly once, "
+                    f"at the place where the {slot} is put."
+                )
+        extra = set(found) - set(self.slots)
+        if extra:
+            raise ValueError(
+                f"The `{self.name}` template has `{{{extra.pop()}}}`, which nothing fills there. "
+                f"Its slots are {', '.join(f'`{{{slot}}}`' for slot in self.slots)}."
+            )
+        if found != list(self.slots):
+            raise ValueError(
+                f"The `{self.name}` template puts `{{{found[0]}}}` before `{{{found[1]}}}`. What changes from probe to "
+                f"probe must come last, or the engine reads the whole prompt again for each cut: put the question first."
+            )
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits of the text: part of fingerprints and cards."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+    def render(self, **fields: str) -> str:
+        """Fill the slots in one pass: braces inside a question or a prefix stay as they are."""
+        if set(fields) != set(self.slots):
+            raise TypeError(f"`{self.name}` is filled with {sorted(self.slots)}, not with {sorted(fields)}.")
+        return _SLOT.sub(lambda match: fields[match.group(1)], self.text)
+
+    def from_file(self, path: str | Path) -> "Template":
+        """The same prompt with the text of a file (its final newline removed): how users bring their own wording."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"`{path}` can't be read as the `{self.name}` template ({error}). Give a UTF-8 text file "
+                f"with {' and '.join(f'`{{{slot}}}`' for slot in self.slots)} in it."
+            ) from error
+        return Template(name=self.name, text=text.removesuffix("\n"), slots=self.slots, version=self.version)
+
+
+SOLVE = Template(
+    name="solve",
+    text="Please reason step by step, and put your final answer within \\boxed{}.\n\n{question}",
+    slots=("question",),
+)
+
+JUDGE = Template(
+    name="judge",
+    text=(
+        "You will have to solve the problem below by yourself. You are given the beginning of a worked solution. "
+        "Decide whether, from the point where it stops, you could finish the solution correctly without seeing more.\n"
+        "\n"
+        f"{ENOUGH}: the way to the answer is settled; what remains is work that you can do.\n"
+        f"{NOT_ENOUGH}: an idea, a case or a computation that you need is still missing.\n"
+        "\n"
+        "Reply with one of these two labels and nothing else.\n"
+        "\n"
+        "Problem:\n"
+        "{question}\n"
+        "\n"
+        "Beginning of the solution:\n"
+        "{prefix}"
+    ),
+    slots=("question", "prefix"),
+)
+
+ALIGN = Template(
+    name="align",
+    text=(
+        "Finish the solution that is begun below. Go on from where the draft stops instead of starting over, mend it "
+        "where it is wrong, and put your final answer within \\boxed{}.\n"
+        "\n"
+        "Problem:\n"
+        "{question}\n"
+        "\n"
+        "Draft:\n"
+        "{prefix}"
+    ),
+    slots=("question", "prefix"),
+)
+
+# What stands for the prefix when none of the trace is shown: an empty slot would read like a mistake.
+NO_PREFIX = "(nothing yet)"
+
+
+@dataclass(frozen=True)
+class TagStyle:
+    """How a training target marks where the teacher's prefix ends and the student's continuation begins."""
+
+    name: str
+    open: str
+    close: str
+
+    def wrap(self, prefix: str, continuation: str) -> str:
+        """The target text: tagged prefix, then continuation."""
+        return f"{self.open}{prefix}{self.close}{continuation}"
+
+    def split(self, text: str) -> tuple[str, str, bool]:
+        """`(prefix, continuation, closed)` of an output: `closed` is False where the draft was opened but never ended."""
+        if not self.open or not text.startswith(self.open):
+            return "", text, True
+        prefix, mark, continuation = text[len(self.open) :].partition(self.close.rstrip("\n"))
+        if not mark:
+            return prefix, "", False
+        newlines = len(self.close) - len(self.close.rstrip("\n"))
+        for _ in range(newlines):
+            continuation = continuation.removeprefix("\n")
+        return prefix, continuation, True
+
+
+TAG_STYLES = {
+    style.name: style
+    for style in (
+        TagStyle("prefix", "<Begin_of_Prefix>", "<End_of_Prefix>\n"),
+        TagStyle("draft", "<Begin_of_Draft>", "<End_of_Draft>\n"),
+        TagStyle("none", "", ""),
+        TagStyle("think", "<think>\n", "\n</think>\n\n"),
+    )
+}
+
+
+def tag_style(name: str) -> TagStyle:
+    """The tag style called `name`; the default of published prefix data is `prefix`."""
+    if name not in TAG_STYLES:
+        raise ValueError(
+            f"`{name}` is no tag style{nearest(name, TAG_STYLES)}. Choose one of "
+            f"{', '.join(f'`{known}`' for known in TAG_STYLES)}."
+        )
+    return TAG_STYLES[name]

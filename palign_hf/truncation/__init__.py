@@ -1,0 +1,1 @@
+"""TRACES -> PREFIXES: the shortest prefix of each trace that the student judges sufficient."""

@@ -1,4 +1,4 @@
-"""`palign`: the flow as commands. Dispatch only: each command lives in `palign_hf.commands` and is imported when asked.
+"""`palign`: the flow as commands. Dispatch only: each command is a module of `palign_hf.commands`.
 
 Nothing heavy is imported here, so `palign --help` answers at once. Exit status: 0 done, 1 some rows failed,
 2 wrong input or settings (said in one line, without a traceback).
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; this is the `palign` script."""
     parser = argparse.ArgumentParser(
         prog="palign",
-        description="Prefix alignment for small reasoning students: truncate teacher traces where the student says enough.",
+        description="Prefix alignment for small reasoning students: cut teacher traces where the student says enough.",
         epilog="`palign COMMAND --help` tells more.",
     )
     parser.add_argument("--version", action="version", version=f"palign-hf {palign_hf.__version__}")

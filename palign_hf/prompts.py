@@ -1,8 +1,8 @@
 """Every prompt and the tags around a prefix, in one place.
 
-The same bytes must reach the student wherever a prompt is used (alignment, training, evaluation), so nothing else in the
-package writes instructions. A template is text with `{question}` and `{prefix}`; these are the only braces with a
-meaning, so `\\boxed{}` needs no escape. A user replaces one with `Template.from_file`; its hash goes into fingerprints.
+The same bytes must reach the student wherever a prompt is used (alignment, training, evaluation), so nothing else in
+the package writes instructions. A template is text with `{question}` and `{prefix}`; no other braces have a meaning:
+`\\boxed{}` needs no escape. A user replaces one with `Template.from_file`; its hash goes into fingerprints.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Template:
         for slot in self.slots:
             if found.count(slot) != 1:
                 raise ValueError(
-                    f"The `{self.name}` template has `{{{slot}}}` {found.count(slot)} times: it needs it exactly once, "
+                    f"The `{self.name}` template has `{{{slot}}}` {found.count(slot)} times: it needs it once, "
                     f"at the place where the {slot} is put."
                 )
         extra = set(found) - set(self.slots)
@@ -45,8 +45,8 @@ class Template:
             )
         if found != list(self.slots):
             raise ValueError(
-                f"The `{self.name}` template puts `{{{found[0]}}}` before `{{{found[1]}}}`. What changes from probe to "
-                f"probe must come last, or the engine reads the whole prompt again for each cut: put the question first."
+                f"The `{self.name}` template puts `{{{found[0]}}}` before `{{{found[1]}}}`. What changes with each "
+                f"probe must come last, or the whole prompt is read again for each cut: put the question first."
             )
 
     @property
@@ -130,7 +130,7 @@ class TagStyle:
         return f"{self.open}{prefix}{self.close}{continuation}"
 
     def split(self, text: str) -> tuple[str, str, bool]:
-        """`(prefix, continuation, closed)` of an output: `closed` is False where the draft was opened but never ended."""
+        """`(prefix, continuation, closed)` of an output: `closed` is False for a draft without end."""
         if not self.open or not text.startswith(self.open):
             return "", text, True
         prefix, mark, continuation = text[len(self.open) :].partition(self.close.rstrip("\n"))

@@ -1,0 +1,56 @@
+"""From a name and options to an engine. `auto` takes vLLM where it is installed, else transformers.
+
+Options belong to the engine (memory share, URLs, dtype): they change how fast it answers, never what is asked.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from palign_hf.engines.base import Engine, EngineUnavailable
+from palign_hf.errors import UserError
+from palign_hf.schema import nearest
+
+
+NAMES = ("auto", "vllm", "server", "transformers")
+
+
+def check_engine(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a misspelt engine or a server without address before anything is loaded."""
+    if name not in NAMES:
+        raise UserError(
+            f"`engine={name!r}` is unknown{nearest(name, NAMES)}. Choose one of {', '.join(f'`{n}`' for n in NAMES)}."
+        )
+    if name == "server" and not options.get("urls"):
+        raise UserError(
+            "`engine='server'` needs the address of a server: `engine_options={'urls': ['http://localhost:8000/v1']}`."
+        )
+
+
+def make_engine(
+    name: str,
+    student: str,
+    *,
+    revision: str | None = None,
+    context: int | None = None,
+    trust_remote_code: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Engine:
+    """The engine called `name`, not yet started."""
+    options = dict(options or {})
+    check_engine(name, options)
+    from palign_hf.engines.server import ServerEngine
+    from palign_hf.engines.transformers import TransformersEngine
+    from palign_hf.engines.vllm import VLLMEngine, installed
+
+    if name == "auto":
+        name = "vllm" if installed() else "transformers"
+    local = {"revision": revision, "context": context, "trust_remote_code": trust_remote_code}
+    makers: dict[str, Callable[[], Engine]] = {
+        "vllm": lambda: VLLMEngine(student, **local, **options),  # type: ignore[arg-type]
+        "transformers": lambda: TransformersEngine(student, **local, **options),  # type: ignore[arg-type]
+        "server": lambda: ServerEngine(student, **options),
+    }
+    try:
+        return makers[name]()
+    except TypeError as error:
+        raise EngineUnavailable(f"The options {sorted(options)} don't fit `engine={name!r}`: {error}.") from error

@@ -1,0 +1,75 @@
+"""An engine that is started again once when it dies; the second death ends the run.
+
+A crash in the middle of a long run is usually an accident (memory, a driver), and what was answered is in the ledger.
+An engine that dies again would die for ever: the run stops and says how to go on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from palign_hf.engines.base import Completion, Engine, EngineDied, Sampling, Score
+from palign_hf.errors import UserError
+
+
+logger = logging.getLogger(__name__)
+
+
+class EngineLost(UserError):
+    """The engine died more often than it may; what was answered before is safe."""
+
+
+class RestartingEngine:
+    """Passes everything through; whoever sees the engine die first restarts it, the others wait and ask again."""
+
+    def __init__(self, engine: Engine, restarts: int = 1) -> None:
+        self._engine = engine
+        self._left = restarts
+        self._life = 0
+        self._turn = asyncio.Lock()
+        self.name = engine.name
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """That of the engine inside."""
+        return self._engine.capacity
+
+    async def start(self) -> None:
+        """Start the engine inside."""
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """Close the engine inside."""
+        await self._engine.close()
+
+    async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
+        """As the engine inside, after a restart if need be."""
+        return await self._ask(lambda: self._engine.score(prompt_ids, label_ids, problem))
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+        """As the engine inside, after a restart if need be."""
+        return await self._ask(lambda: self._engine.generate(prompt_ids, sampling, problem))
+
+    async def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        while True:
+            life = self._life
+            try:
+                return await request()
+            except EngineDied as error:
+                await self._restart(life, error)
+
+    async def _restart(self, life: int, error: EngineDied) -> None:
+        async with self._turn:
+            if life != self._life:
+                return
+            if not self._left:
+                raise EngineLost(
+                    f"The {self.name} engine died again ({error}), so the run stops here. Every answered probe is in "
+                    f"the ledger: run the same command again and it goes on where it stopped."
+                ) from error
+            self._left -= 1
+            logger.warning("The %s engine died (%s): starting it again, once.", self.name, error)
+            await self._engine.close()
+            await self._engine.start()
+            self._life += 1

@@ -1,0 +1,171 @@
+"""transformers in this process: for machines without vLLM, and the independent check of the other engines.
+
+One growing key-value cache: a probe computes only what it doesn't share with the probe before it, so one problem at a
+time goes fastest. Layers whose past can't be cut back (sliding window, recurrent) are computed afresh each time.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
+
+
+class TransformersEngine:
+    """Plain forward passes, no batching between problems: simple, exact, slower than vLLM."""
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        student: str,
+        revision: str | None = None,
+        context: int | None = None,
+        trust_remote_code: bool = False,
+        dtype: str = "auto",
+        device: str | None = None,
+        attn_implementation: str | None = None,
+    ) -> None:
+        """`device` defaults to the first GPU, else the CPU; the other options are those of `from_pretrained`."""
+        self._load = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
+        if attn_implementation:
+            self._load["attn_implementation"] = attn_implementation
+        self._student = student
+        self._context = context
+        self._device = device
+        self._model: PreTrainedModel | None = None
+        self._cache: DynamicCache | None = None
+        self._cached_ids: list[int] = []
+        self._turn = asyncio.Lock()
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """One problem at a time: a second one would throw away the first one's cache."""
+        return 1, 2**62
+
+    async def start(self) -> None:
+        """Load the student's weights."""
+        try:
+            self._model = await asyncio.to_thread(self._load_model)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise EngineUnavailable(
+                f"transformers could not load the student `{self._student}`: {error}. Check the name or the path; "
+                f"weights that need the repository's own code: `trust_remote_code=True`."
+            ) from error
+
+    async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
+        """One forward of what is new in `prompt_ids`."""
+        self._check_length(len(prompt_ids) + 1)
+        async with self._turn:
+            return await asyncio.to_thread(self._score, prompt_ids, label_ids)
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+        """`model.generate` with the sampling asked for and nothing of the model's own defaults."""
+        self._check_length(len(prompt_ids) + sampling.max_tokens)
+        async with self._turn:
+            return await asyncio.to_thread(self._generate, prompt_ids, sampling)
+
+    async def close(self) -> None:
+        """Drop the weights and the cache, and hand GPU memory back."""
+        was_loaded, self._model, self._cache, self._cached_ids = self._model is not None, None, None, []
+        if was_loaded:
+            import torch
+
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _load_model(self) -> "PreTrainedModel":
+        import torch
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded: Any = AutoModelForCausalLM.from_pretrained(self._student, **self._load)
+        model: PreTrainedModel = loaded.to(device)
+        return model.eval()
+
+    def _score(self, prompt_ids: list[int], label_ids: tuple[int, ...]) -> Score:
+        import torch
+
+        model = self._running
+        reused = self._keep_shared(prompt_ids)
+        with torch.inference_mode():
+            output = model(
+                input_ids=torch.tensor([prompt_ids[reused:]], device=model.device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            logits = output.logits[0, -1].float()
+            logprobs = torch.log_softmax(logits, dim=-1)
+            read = tuple(logprobs[list(label_ids)].tolist())
+            top = int(logits.argmax())
+        self._cached_ids = list(prompt_ids)
+        return Score(read, top in label_ids, prompt_tokens=len(prompt_ids), cached_tokens=reused)
+
+    def _keep_shared(self, prompt_ids: list[int]) -> int:
+        """Cut the cache back to what `prompt_ids` shares with it, and say how many tokens that is."""
+        from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
+
+        shared = 0
+        # The last token is always computed: its logits are what is read.
+        for old, new in zip(self._cached_ids, prompt_ids[:-1], strict=False):
+            if old != new:
+                break
+            shared += 1
+        plain = self._cache is not None and all(type(layer) is DynamicLayer for layer in self._cache.layers)
+        if self._cache is None or shared == 0 or not plain:
+            self._cache = DynamicCache(config=self._running.config)
+            shared = 0
+        elif shared < len(self._cached_ids):
+            self._cache.crop(shared - len(self._cached_ids))
+        # Whatever happens in the forward, the cache holds no more than this.
+        self._cached_ids = prompt_ids[:shared]
+        return shared
+
+    def _generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
+        import torch
+        from transformers import GenerationConfig
+
+        model = self._running
+        stops = model.generation_config.eos_token_id
+        stop_ids = {stops} if isinstance(stops, int) else set(stops or ())
+        drawn = sampling.temperature > 0
+        if sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_tokens,
+            do_sample=drawn,
+            temperature=sampling.temperature if drawn else None,
+            top_p=sampling.top_p if drawn else None,
+            top_k=0 if drawn else None,
+            repetition_penalty=sampling.repetition_penalty,
+            num_return_sequences=sampling.n,
+            eos_token_id=list(stop_ids) or None,
+            pad_token_id=next(iter(stop_ids), 0),
+        )
+        prompt = torch.tensor([prompt_ids], device=model.device)
+        with torch.inference_mode():
+            rows: Any = model.generate(inputs=prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+        return [self._completion(row[len(prompt_ids) :].tolist(), stop_ids, len(prompt_ids)) for row in rows]
+
+    @staticmethod
+    def _completion(ids: list[int], stop_ids: set[int], prompt_tokens: int) -> Completion:
+        end = next((index for index, token in enumerate(ids) if token in stop_ids), None)
+        kept = ids if end is None else ids[: end + 1]
+        return Completion(tuple(kept), "length" if end is None else "stop", prompt_tokens, cached_tokens=0)
+
+    @property
+    def _running(self) -> "PreTrainedModel":
+        if self._model is None:
+            raise EngineDied("the transformers engine is not running")
+        return self._model
+
+    def _check_length(self, tokens: int) -> None:
+        if self._context and tokens > self._context:
+            raise RequestFailed(f"the request needs {tokens} tokens, but the context holds {self._context}")

@@ -1,0 +1,138 @@
+"""Which student exactly: a name a person gave, resolved to what decides its answers.
+
+A Hub student is its commit; a folder is the content of its files. Both go into fingerprints, so a student trained
+further under the same name never gets the answers of the one before.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from palign_hf.errors import UserError
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Weights are sampled: start, end and so many pieces between. Training moves every tensor, so any of them tells.
+_PIECE, _PIECES = 64 * 1024, 64
+_READ_WHOLE = 16 * 1024 * 1024
+_DECIDING = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".py", ".tiktoken")
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student and the identity of its bytes: `commit` for the Hub, `content` for a folder."""
+
+    name: str
+    commit: str | None
+    content: str | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What goes into fingerprints: a folder's name may change, its content may not."""
+        return {"content": self.content} if self.content else {"name": self.name, "commit": self.commit}
+
+
+def resolve_student(name: str, revision: str | None = None) -> Student:
+    """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
+    if os.path.isdir(name):
+        return Student(name, commit=None, content=_hash_folder(str(Path(name).resolve()), _stamp(Path(name))))
+    if os.path.exists(name) or name.startswith((".", "/", "~")):
+        raise UserError(
+            f"The student `{name}` is no folder with a saved model. Give the folder that `save_pretrained` wrote, or "
+            f"the name of a model on the Hub."
+        )
+    return Student(name, commit=_commit(name, revision), content=None)
+
+
+def load_tokenizer(student: Student, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+    """The student's tokenizer, chat template included."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            student.name, revision=student.commit, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"The tokenizer of the student `{student.name}` can't be loaded: {error}. A folder needs the tokenizer's "
+            f"files beside the weights: `tokenizer.save_pretrained(folder)`."
+        ) from error
+    return tokenizer
+
+
+def student_context(student: Student, trust_remote_code: bool = False) -> int:
+    """How many tokens the student can read, by its config."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(
+            student.name, revision=student.commit, trust_remote_code=trust_remote_code
+        ).get_text_config()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"The config of the student `{student.name}` can't be loaded: {error}. Check the name or the folder."
+        ) from error
+    context = getattr(config, "max_position_embeddings", None)
+    if not context:
+        raise UserError(f"The config of `{student.name}` states no context length: give it with `context=`.")
+    return int(context)
+
+
+def _commit(name: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils import HFValidationError
+
+    try:
+        return str(HfApi().model_info(name, revision=revision).sha)
+    except HFValidationError as error:
+        raise UserError(
+            f"The student `{name}` is neither a folder nor the name of a model on the Hub (`owner/name`): {error}"
+        ) from error
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if cached := _cached_commit(name, revision or "main"):
+            return cached
+        raise UserError(
+            f"The student `{name}` can't be found: {type(error).__name__}: {error}. Give the name of a model on the "
+            f"Hub, a local folder, or download it once while online (`hf download {name}`)."
+        ) from error
+
+
+def _cached_commit(name: str, revision: str) -> str | None:
+    """The commit that the local Hub cache holds for a revision."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
+    # .../models--owner--name/snapshots/<commit>/config.json
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times: when these are as before, so is the hash (within one process only)."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _DECIDING)
+    if not any(path.name == "config.json" for path in files):
+        raise UserError(
+            f"The student folder `{folder}` has no config.json. Give the folder that `save_pretrained` wrote."
+        )
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+@lru_cache(maxsize=16)
+def _hash_folder(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    total = xxhash.xxh3_128()
+    for name, size, _ in stamp:
+        total.update(f"{name}\0{size}\0".encode())
+        with open(Path(folder) / name, "rb") as file:
+            if size <= _READ_WHOLE:
+                total.update(file.read())
+                continue
+            for piece in range(_PIECES + 1):
+                file.seek(piece * (size - _PIECE) // _PIECES)
+                total.update(file.read(_PIECE))
+    return total.hexdigest()

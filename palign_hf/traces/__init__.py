@@ -1,0 +1,19 @@
+"""Any teacher dataset -> TRACES: open it, know its layout, take question, trace and gold answer out of every row.
+
+* The trace is the text between `<think>` tags (or `<|begin_of_thought|>`), byte for byte; without tags, all of it.
+* The answer is that of the answer column (what is boxed in it, if something is; 142.0 becomes "142"), else the last
+  box of the solution, else, where the dataset has neither column, the last box of the teacher's reply; else null.
+* The id is that of an `id`, `uuid` or `unique_id` column, else a hash of question and trace.
+* A row without a question or trace, or with a longer conversation, is dropped and counted under its reason. Values of
+  a wrong type and repeated ids are errors. System prompts and all other columns are left out, and named in the report.
+
+`load_traces` returns the table, `read_traces` the table and its `TraceReport`.
+"""
+
+from palign_hf.traces.layouts import KNOWN
+from palign_hf.traces.load import load_traces, read_traces
+from palign_hf.traces.report import TraceReport
+from palign_hf.traces.text import last_boxed
+
+
+__all__ = ["KNOWN", "TraceReport", "last_boxed", "load_traces", "read_traces"]

@@ -1,0 +1,202 @@
+"""Which column of a teacher dataset holds what: the known layouts, and how one is recognised or set by hand."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from palign_hf.schema import SchemaError, nearest
+from palign_hf.traces.text import has_thinking
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that a row of TRACES is read from; strings only, so that it hashes the same in every process.
+
+    The shape of a value decides how it is read: text as it is, a list of texts (generations) by `correct`, a list of
+    turns by role. `needs` must be there; `answer`, `solution`, `source`, `correct`, `input` and `id` may be.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    question: str
+    trace: str
+    answer: str | None = "answer"
+    solution: str | None = "solution"
+    source: str | None = None
+    id: str | None = None
+    input: str | None = None
+    correct: str | None = None
+    # `solution` may be the bare answer (s1K): one short line without a box is then taken as it is.
+    bare_solution: bool = False
+    # A shape that many datasets share yields to a layout that only one dataset has.
+    general: bool = False
+    # Columns whose presence means that another layout is the better reading.
+    unless: tuple[str, ...] = ()
+
+    def columns(self) -> list[str]:
+        """The distinct source columns this layout reads."""
+        fields = (
+            self.question,
+            self.trace,
+            self.answer,
+            self.solution,
+            self.source,
+            self.id,
+            self.input,
+            self.correct,
+        )
+        return list(dict.fromkeys(name for name in fields if name))
+
+
+LAYOUTS = (
+    Layout("traces", ("question", "trace"), "question", "trace", source="source"),
+    Layout("p-align", ("question", "Long-CoT"), "question", "Long-CoT"),
+    Layout(
+        "s1k-1.1-deepseek",
+        ("question", "deepseek_thinking_trajectory"),
+        "question",
+        "deepseek_thinking_trajectory",
+        bare_solution=True,
+    ),
+    Layout(
+        "s1k-1.1-gemini",
+        ("question", "gemini_thinking_trajectory"),
+        "question",
+        "gemini_thinking_trajectory",
+        bare_solution=True,
+        unless=("deepseek_thinking_trajectory",),
+    ),
+    Layout("s1k", ("question", "thinking_trajectories"), "question", "thinking_trajectories", bare_solution=True),
+    Layout("openr1-math", ("problem", "generations"), "problem", "generations", correct="correctness_math_verify"),
+    Layout(
+        "openthoughts-metadata",
+        ("problem", "deepseek_reasoning"),
+        "problem",
+        "deepseek_reasoning",
+        solution="ground_truth_solution",
+    ),
+    Layout("limo", ("question", "solution", "answer"), "question", "solution", solution=None, general=True),
+    Layout("alpaca", ("instruction", "output"), "instruction", "output", input="input", general=True),
+    Layout("sharegpt", ("conversations",), "conversations", "conversations", general=True),
+    Layout("messages", ("messages",), "messages", "messages", general=True),
+    Layout("prompt-completion", ("prompt", "completion"), "prompt", "completion", general=True),
+)
+
+# Names of datasets that share a general layout, so that `known=` takes the name people look for.
+_DATASETS = {"openthoughts": "sharegpt", "bespoke-stratos": "sharegpt"}
+
+KNOWN = (*(layout.name for layout in LAYOUTS), *_DATASETS)
+
+_TARGETS = ("id", "question", "trace", "answer", "source", "solution")
+_IDS = ("id", "uuid", "unique_id")
+_QUESTIONS = ("question", "problem", "prompt", "instruction", "query", "input")
+
+
+def choose_layout(
+    present: Sequence[str], rows: Sequence[dict[str, Any]], columns: dict[str, str] | None, known: str | None
+) -> Layout:
+    """The layout to read with: forced by `known`, set by hand through `columns`, or recognised from what is present.
+
+    `columns` with both `question` and `trace` reads exactly what it names; with fewer it changes a known layout.
+    """
+    columns = columns or {}
+    _check_columns(columns, present)
+    if known is not None:
+        layout = _forced(known, present)
+    elif {"question", "trace"} <= columns.keys():
+        layout = Layout("by hand", (), columns["question"], columns["trace"], answer=None, solution=None)
+    else:
+        layout = _recognise(present, rows)
+    if layout.name != "by hand":
+        layout = _present_only(layout, present)
+    changes: dict[str, Any] = dict(columns)
+    return replace(layout, **changes)
+
+
+def _check_columns(columns: dict[str, str], present: Sequence[str]) -> None:
+    for target, name in columns.items():
+        if target not in _TARGETS:
+            raise SchemaError(
+                f"`columns` sets `{target}`{nearest(target, _TARGETS)}, but a trace has no such column. "
+                f"Its keys are {listed(_TARGETS)}; write `columns={{'question': ..., 'trace': ...}}`."
+            )
+        if name not in present:
+            raise SchemaError(
+                f"`columns` reads `{target}` from `{name}`{nearest(str(name), present)}, but the dataset has no such "
+                f"column. It has {listed(present)}; name one of these."
+            )
+
+
+def _forced(known: str, present: Sequence[str]) -> Layout:
+    name = _DATASETS.get(known, known)
+    layout = next((layout for layout in LAYOUTS if layout.name == name), None)
+    if layout is None:
+        raise SchemaError(
+            f"`known={known!r}`{nearest(known, KNOWN)} is not a known layout. Known are {listed(KNOWN)}."
+        )
+    missing = [column for column in layout.needs if column not in present]
+    if missing:
+        raise SchemaError(
+            f"`known={known!r}` reads {listed(layout.needs)}, but the dataset has no "
+            f"{', '.join(f'`{column}`{nearest(column, present)}' for column in missing)}. It has {listed(present)}; "
+            f"leave `known` out to have the layout recognised, or pass `columns={{...}}`."
+        )
+    return layout
+
+
+def _recognise(present: Sequence[str], rows: Sequence[dict[str, Any]]) -> Layout:
+    there = set(present)
+    matches = [layout for layout in LAYOUTS if there.issuperset(layout.needs) and there.isdisjoint(layout.unless)]
+    matches = [layout for layout in matches if not layout.general] or matches or _thinking(present, rows)
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        readings = "; ".join(f"`{m.name}` (question `{m.question}`, trace `{m.trace}`)" for m in matches)
+        first = matches[0]
+        how = f"`known={first.name!r}`" if first in LAYOUTS else "one of them"
+        raise SchemaError(
+            f"The columns {listed(present)} fit several layouts: {readings}. Choose with {how}, or with "
+            f"`columns={{'question': {first.question!r}, 'trace': {first.trace!r}, ...}}`."
+        )
+    closest = max(LAYOUTS, key=lambda layout: (len(there & set(layout.needs)) / len(layout.needs), -len(layout.needs)))
+    lacking = ", ".join(f"`{c}`{nearest(c, there - set(closest.needs))}" for c in closest.needs if c not in there)
+    raise SchemaError(
+        f"The columns {listed(present)} fit no known layout. Nearest is `{closest.name}`, which also needs {lacking}. "
+        f"Pass `columns={{'question': ..., 'trace': ..., 'answer': ...}}` with the columns to read. Known layouts: "
+        f"{'; '.join(f'`{layout.name}` ({listed(layout.needs)})' for layout in LAYOUTS)}; "
+        f"or a question beside a text with `<think>` tags."
+    )
+
+
+def _thinking(present: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[Layout]:
+    """Any dataset with a question column and a text column whose first rows carry thinking tags."""
+    questions = [name for name in _QUESTIONS if name in present]
+    tagged = [
+        name
+        for name in present
+        if any(isinstance(row.get(name), str) and has_thinking(row[name]) for row in rows) and name not in questions
+    ]
+    return [
+        Layout(
+            "thinking",
+            (question, trace),
+            question,
+            trace,
+            answer=None if trace == "answer" else "answer",
+            solution=None if trace == "solution" else "solution",
+        )
+        for question in questions
+        for trace in tagged
+    ]
+
+
+def _present_only(layout: Layout, present: Sequence[str]) -> Layout:
+    """The layout without the optional columns that are not there, and with the id column that is."""
+    optional = ("answer", "solution", "source", "input", "correct")
+    absent: dict[str, Any] = {field: None for field in optional if getattr(layout, field) not in present}
+    return replace(layout, id=next((name for name in _IDS if name in present), None), **absent)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as they stand in a message."""
+    return ", ".join(f"`{name}`" for name in names) or "no columns"

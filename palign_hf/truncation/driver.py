@@ -1,0 +1,186 @@
+"""Many searches at once over one engine: a coroutine a problem, no barrier between levels, results in order.
+
+Problems are drawn from the iterator only as the engine's cache has room for them, so memory stays flat however many
+there are. A probe is looked up in the ledger, else asked, then committed, and only then told to its search. What goes
+wrong with one row stays with that row; a lost engine or ledger ends the run, with everything before it kept.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from palign_hf.engines.base import RequestFailed
+from palign_hf.truncation.criteria import UNPARSABLE, Probe
+from palign_hf.truncation.search import Found, Search
+
+
+class Problem(Protocol):
+    """What the driver must know of a problem."""
+
+    @property
+    def key(self) -> bytes:
+        """Names the problem in the ledger: the same content, the same key."""
+
+    @property
+    def tokens(self) -> "list[int]":
+        """Tokens of the first k segments."""
+
+    @property
+    def reach(self) -> int:
+        """The last cut that may be asked."""
+
+    @property
+    def weight(self) -> int:
+        """Tokens of cache that its search is expected to hold."""
+
+
+P = TypeVar("P", bound=Problem)
+Ask = Callable[[P, int], Awaitable[Probe]]
+
+
+class Memory(Protocol):
+    """What the driver asks of a ledger."""
+
+    def recall(self, problem: bytes) -> dict[int, Probe]:
+        """What is known of a problem."""
+
+    async def record(self, problem: bytes, probe: Probe) -> Probe:
+        """Store a probe; what is stored comes back."""
+
+
+@dataclass(slots=True)
+class Outcome(Generic[P]):
+    """How one search ended: `found`, or `error` in words; and every probe it saw, asked now or recalled."""
+
+    problem: P
+    found: Found | None = None
+    error: str | None = None
+    probes: list[Probe] = field(default_factory=list)
+    asked: int = 0
+
+
+class Admission:
+    """A door that lets problems in while their number and their tokens fit; one always fits alone."""
+
+    def __init__(self, problems: int, tokens: int) -> None:
+        self._problems, self._tokens = problems, tokens
+        self._inside = self._held = 0
+        self._changed = asyncio.Event()
+
+    async def enter(self, weight: int) -> None:
+        """Wait for room."""
+        while self._inside and (self._inside >= self._problems or self._held + weight > self._tokens):
+            self._changed.clear()
+            await self._changed.wait()
+        self._inside += 1
+        self._held += weight
+
+    def leave(self, weight: int) -> None:
+        """Make room."""
+        self._inside -= 1
+        self._held -= weight
+        self._changed.set()
+
+
+async def search_all(
+    problems: Iterable[P],
+    search: Search,
+    ask: Ask[P],
+    ledger: Memory,
+    capacity: tuple[int, int],
+    extra_cuts: Callable[[P], Iterable[int]] = lambda problem: (),
+) -> AsyncIterator[Outcome[P]]:
+    """Search every problem, outcomes in the order given; `extra_cuts` are asked after each search, as an audit."""
+    door = Admission(*capacity)
+    # Outcomes wait here for their turn: a slow problem holds back so many of the later ones, then no more start.
+    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue(maxsize=4 * capacity[0])
+    running: dict[bytes, asyncio.Task[Outcome[P]]] = {}
+    live: set[asyncio.Task[Outcome[P]]] = set()
+
+    async def one(problem: P, twin: "asyncio.Task[Outcome[P]] | None") -> Outcome[P]:
+        try:
+            if twin is not None:
+                # The same content twice in a row of rows: the second finds the first one's answers in the ledger.
+                await asyncio.wait([twin])
+            return await _search_one(problem, search, ask, ledger, extra_cuts)
+        finally:
+            door.leave(problem.weight)
+            if running.get(problem.key) is asyncio.current_task():
+                del running[problem.key]
+
+    async def start() -> None:
+        for problem in problems:
+            await door.enter(problem.weight)
+            task = asyncio.create_task(one(problem, running.get(problem.key)))
+            running[problem.key] = task
+            live.add(task)
+            await started.put(task)
+        await started.put(None)
+
+    starter = asyncio.create_task(start())
+    try:
+        while (task := await _next(started, starter)) is not None:
+            outcome = await task
+            live.discard(task)
+            yield outcome
+    finally:
+        for left in (starter, *live):
+            left.cancel()
+        await asyncio.gather(starter, *live, return_exceptions=True)
+
+
+async def _next(
+    started: "asyncio.Queue[asyncio.Task[Outcome[P]] | None]", starter: "asyncio.Task[None]"
+) -> "asyncio.Task[Outcome[P]] | None":
+    """The next started search; an error of the iterator of problems comes out here instead of a wait for ever."""
+    if started.empty() and not starter.done():
+        getter = asyncio.create_task(started.get())
+        await asyncio.wait([getter, starter], return_when=asyncio.FIRST_COMPLETED)
+        if getter.done():
+            return getter.result()
+        getter.cancel()
+    if started.empty():
+        starter.result()
+    return await started.get()
+
+
+async def _search_one(
+    problem: P, search: Search, ask: Ask[P], ledger: Memory, extra_cuts: Callable[[P], Iterable[int]]
+) -> Outcome[P]:
+    outcome = Outcome(problem)
+    known = ledger.recall(problem.key) if search.judged else {}
+    walk = search.start(problem.tokens, problem.reach)
+    while cuts := walk.next():
+        for cut in cuts:
+            probe = await _answer(outcome, cut, known, ask, ledger)
+            if probe is None or probe.margin is None:
+                return outcome
+            walk.tell(cut, probe.margin)
+    outcome.found = walk.result()
+    if search.judged:
+        seen = {probe.segments for probe in outcome.probes}
+        for cut in extra_cuts(problem):
+            if cut not in seen and await _answer(outcome, cut, known, ask, ledger) is None:
+                # The search itself ended well: a failed audit is no error of the row.
+                outcome.error = None
+                break
+    return outcome
+
+
+async def _answer(outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: Ask[P], ledger: Memory) -> Probe | None:
+    """A probe from the ledger or from the engine; None, with the reason in `outcome.error`, if there is no verdict."""
+    probe = known.get(cut)
+    if probe is None:
+        try:
+            fresh = await ask(outcome.problem, cut)
+        except RequestFailed as error:
+            outcome.error = f"no answer at {cut} segments: {error}"
+            return None
+        probe = await ledger.record(outcome.problem.key, fresh)
+        outcome.asked += 1
+    outcome.probes.append(probe)
+    if probe.verdict == UNPARSABLE:
+        outcome.error = f"no verdict in the judge's text at {cut} segments"
+        return None
+    return probe

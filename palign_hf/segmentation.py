@@ -8,6 +8,7 @@ import re
 from itertools import accumulate, pairwise
 from typing import Literal, get_args
 
+
 Granularity = Literal["sentence", "paragraph", "step", "legacy"]
 GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 VERSION: int = 1  # part of fingerprints: raise it whenever any cut moves
@@ -19,8 +20,8 @@ _STOPS = ".?!…。！？｡"
 _CLOSERS = r""")\]}"'”’»›*_」』）】》〉"""
 _OPENING_MARKS = "([{\"'“‘«*_~「『（【《"
 
-# Every alternative starts by looking back at one character of a leading character class, which lets the regex engine
-# skip plain text at full speed. No repetition can be entered twice for the same text, so there is nothing to backtrack.
+# The tokens: one character of a class, by which the regex engine skips plain text at full speed, then alternatives that
+# look back at it. Repetitions are possessive or end at once, so that no input makes the engine backtrack for long.
 _SPAN_TOKENS = r"""
     (?<=\n)(?: \s*(?=\n(?P<blank>[^\S\n]*+))
              | [^\S\n]*+(?P<fence>`{3,}+|~{3,}+)(?P<info>[^`\n]*+)(?=\n|\Z) )
@@ -67,29 +68,31 @@ _NUMBERED = frozenset(
 )
 # After a single capital ("the centre O."), these words begin a sentence rather than continue a name ("J. Smith").
 _OPENING_WORDS = frozenset(
-    "A Actually After Again All Also Alternatively Although Alright An And Another Any As Assume At Because Before But "
-    "By Can Check Clearly Compute Consider Define Denote Did Do Does Draw Each Either Equivalently Every Finally Find "
-    "First For From Given Good Great He Hence Here Hmm How However I If In Indeed Is It Its Just Last Let Like Likewise "
-    "Look Maybe Moreover My Next No Not Note Notice Now Observe Oh Ok Okay On Once One Only Or Other Otherwise Our Per "
-    "Perhaps Point Prove Recall Right Same Say Second She Show Similarly Since So Solve Some Specifically Still Such "
-    "Suppose Sure Take That The Their Then There Therefore These They This Those Though Three Thus To Triangle Two "
-    "Under Until Use Verify Wait We Well What When Whenever Where Whether Which While Who Why With Yes Yet You".split()
+    "A Actually After Again All Also Alternatively Although Alright An And Another Any As Assume At Because Before "
+    "But By Can Check Clearly Compute Consider Define Denote Did Do Does Draw Each Either Equivalently Every "
+    "Finally Find First For From Given Good Great He Hence Here Hmm How However I If In Indeed Is It Its Just Last "
+    "Let Like Likewise Look Maybe Moreover My Next No Not Note Notice Now Observe Oh Ok Okay On Once One Only Or "
+    "Other Otherwise Our Per Perhaps Point Prove Recall Right Same Say Second She Show Similarly Since So Solve "
+    "Some Specifically Still Such Suppose Sure Take That The Their Then There Therefore These They This Those "
+    "Though Three Thus To Triangle Two Under Until Use Verify Wait We Well What When Whenever Where Whether Which "
+    "While Who Why With Yes Yet You".split()
 )
 _SUBJECT_WORDS = frozenset(
     "angle answer are be case center centre choice circle class edge equals event group is letter line matrix node "
     "option plane point points segment set side variable vertex was".split()
 )
 _LIST_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5}")
-_INITIALS = re.compile(r"[A-Z](?:\.[A-Z])*")
+_INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 _NUMBER = re.compile(r"[(\[#]?\d")
-_CAPITALISED = re.compile(r"[A-Z](?:[a-z'’-]+|(?![A-Za-z]))")
+_NAME = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 _STEP_START = re.compile(
     r"""[*_>\s]*+(?: \#{1,6}\s | \d{1,3}[.)]\s
       | (?i: wait | but | so | now | next | then | first(?:ly)? | second(?:ly)? | third(?:ly)? | finally | lastly
            | alternatively | another | hm+ | let(?:\ me|['’]s|\ us) | ok(?:ay)? | alright | actually | however
-           | therefore | thus | hence | similarly | (?:step|case|part|method|approach)\ \w+ )\b
-      | 等等 | 等一下 | 首先 | 其次 | 然后 | 接下来 | 接着 | 最后 | 因此 | 所以 | 但 | 不过 | 现在 | 另外 | 嗯 | 让我 | 好的 )""",
+           | therefore | thus | hence | similarly | (?:step|case|part|method|approach)\ (?:\d+|[a-z]|[ivx]+|one|two|three) )\b
+      | 等等 | 等一下 | 首先 | 其次 | 然后 | 接下来 | 接着 | 最后 | 因此 | 所以 | 但 | 不过 | 现在 | 另外
+      | 嗯 | 让我 | 好的 )""",
     re.VERBOSE,
 )
 
@@ -235,7 +238,8 @@ class _OpenSpans:
             prices = after.isdigit() and self.trace[opened + 1].isdigit()
             if not begins_another and not prices:
                 return opened
-        if not (after.isspace() and before.isalnum()):
+        ends_a_price = before.isalnum() and (after.isspace() or after in ".,;:!?)")
+        if not ends_a_price:
             self.inline["$"] = at
         return None
 
@@ -319,34 +323,38 @@ def _ends_sentence(trace: str, start: int, end: int, cut: int, segment: int) -> 
 
 def _ends_at_dot(trace: str, start: int, cut: int, segment: int) -> bool:
     """Is the single dot at `start` a full stop, and not part of an abbreviation, an initial or a list number?"""
-    word = trace[max(segment, start - 16) : start].rsplit(None, 1)[-1].lstrip(_OPENING_MARKS)
-    rule = _ABBREVIATIONS.get(word)
-    if rule is not None:
+    if start - 1 == segment or trace[start - 2].isspace():
+        word = trace[start - 1]
+    else:
+        word = trace[max(segment, start - 16) : start].rsplit(None, 1)[-1].lstrip(_OPENING_MARKS)
+        rule = _ABBREVIATIONS.get(word)
+        if rule == _NEVER:
+            return False
+        if rule == _UNLESS_CAPITAL:
+            return _capital(trace, cut)
         if rule == _BEFORE_NUMBER:
             return not _NUMBER.match(trace, cut)
-        return rule == _UNLESS_CAPITAL and _capital(trace, cut)
-    if len(word) > 8:
-        return True
+        if len(word) > 8:
+            return True
     before = trace[max(segment, start - 24) : start - len(word)].rstrip()
-    if _numbers_an_item(before, word):
+    if _LIST_NUMBER.fullmatch(word) and _begins_item(before, word):
         return False
     return not (word[:1].isupper() and _INITIALS.fullmatch(word) and _names_a_person(before, trace[cut : cut + 16]))
 
 
-def _numbers_an_item(before: str, word: str) -> bool:
+def _begins_item(before: str, number: str) -> bool:
     """Does the segment begin with this number (`1. `, `## 2.1. `, `Step 3. `), or does it open a list in the line?"""
-    heads = not before or before in _NUMBERED or not before.strip("#>(*_- ") or before.lstrip("#>(*_- ") in _NUMBERED
-    if heads:
-        return _LIST_NUMBER.fullmatch(word) is not None
-    return word == "1" and before[-1] == ":"
+    before = before.lstrip("#>(*_- ")
+    return not before or before in _NUMBERED or (number == "1" and before[-1] == ":")
 
 
 def _names_a_person(before: str, after: str) -> bool:
     """Is a capital letter with a dot an initial, going by the words around it?"""
-    name = _CAPITALISED.match(after)
-    if not name or name[0] in _OPENING_WORDS or name[0].endswith(("ing", "ly")):
+    found = _NAME.match(after)
+    name = found[0] if found else ""
+    if not name[:1].isupper() or name in _OPENING_WORDS or name.endswith(("ing", "ly")):
         return False
-    if len(name[0]) == 1 and after[1:2] != ".":
-        return False
+    if name.isupper() and not (len(name) == 1 and after[1:2] == "."):
+        return False  # a point or a triangle, unless it is the next initial
     words = before.split()
     return not words or words[-1].lstrip(_OPENING_MARKS) not in _SUBJECT_WORDS

@@ -132,7 +132,7 @@ class TransformersEngine:
         import torch
         from transformers import GenerationConfig
 
-        model = self._running
+        model: Any = self._running
         stops = model.generation_config.eos_token_id
         stop_ids = {stops} if isinstance(stops, int) else set(stops or ())
         drawn = sampling.temperature > 0
@@ -151,7 +151,7 @@ class TransformersEngine:
         )
         prompt = torch.tensor([prompt_ids], device=model.device)
         with torch.inference_mode():
-            rows: Any = model.generate(inputs=prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
+            rows = model.generate(inputs=prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
         return [self._completion(row[len(prompt_ids) :].tolist(), stop_ids, len(prompt_ids)) for row in rows]
 
     @staticmethod

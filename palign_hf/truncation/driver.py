@@ -6,7 +6,7 @@ wrong with one row stays with that row; a lost engine or ledger ends the run, wi
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -23,7 +23,7 @@ class Problem(Protocol):
         """Names the problem in the ledger: the same content, the same key."""
 
     @property
-    def tokens(self) -> "list[int]":
+    def tokens(self) -> Sequence[int]:
         """Tokens of the first k segments."""
 
     @property
@@ -34,6 +34,9 @@ class Problem(Protocol):
     def weight(self) -> int:
         """Tokens of cache that its search is expected to hold."""
 
+
+# How many outcomes may wait for a slow one before them.
+_AHEAD = 1024
 
 P = TypeVar("P", bound=Problem)
 Ask = Callable[[P, int], Awaitable[Probe]]
@@ -51,7 +54,10 @@ class Memory(Protocol):
 
 @dataclass(slots=True)
 class Outcome(Generic[P]):
-    """How one search ended: `found`, or `error` in words; and every probe it saw, asked now or recalled."""
+    """How one search ended, and every probe it saw, asked now or recalled.
+
+    Either `found`, or `error` in words, or neither where nothing fits the context.
+    """
 
     problem: P
     found: Found | None = None
@@ -61,20 +67,27 @@ class Outcome(Generic[P]):
 
 
 class Admission:
-    """A door that lets problems in while their number and their tokens fit; one always fits alone."""
+    """A door that lets problems in while their number and their tokens fit; one always fits alone.
 
-    def __init__(self, problems: int, tokens: int) -> None:
-        self._problems, self._tokens = problems, tokens
+    The capacity is asked each time: an engine that starts with its first question tells it only then.
+    """
+
+    def __init__(self, capacity: Callable[[], tuple[int, int]]) -> None:
+        self._capacity = capacity
         self._inside = self._held = 0
         self._changed = asyncio.Event()
 
     async def enter(self, weight: int) -> None:
         """Wait for room."""
-        while self._inside and (self._inside >= self._problems or self._held + weight > self._tokens):
+        while self._inside and not self._fits(weight):
             self._changed.clear()
             await self._changed.wait()
         self._inside += 1
         self._held += weight
+
+    def _fits(self, weight: int) -> bool:
+        problems, tokens = self._capacity()
+        return self._inside < problems and self._held + weight <= tokens
 
     def leave(self, weight: int) -> None:
         """Make room."""
@@ -87,14 +100,14 @@ async def search_all(
     problems: Iterable[P],
     search: Search,
     ask: Ask[P],
-    ledger: Memory,
-    capacity: tuple[int, int],
+    ledger: Memory | None,
+    capacity: Callable[[], tuple[int, int]],
     extra_cuts: Callable[[P], Iterable[int]] = lambda problem: (),
 ) -> AsyncIterator[Outcome[P]]:
     """Search every problem, outcomes in the order given; `extra_cuts` are asked after each search, as an audit."""
-    door = Admission(*capacity)
+    door = Admission(capacity)
     # Outcomes wait here for their turn: a slow problem holds back so many of the later ones, then no more start.
-    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue(maxsize=4 * capacity[0])
+    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue(maxsize=_AHEAD)
     running: dict[bytes, asyncio.Task[Outcome[P]]] = {}
     live: set[asyncio.Task[Outcome[P]]] = set()
 
@@ -146,10 +159,12 @@ async def _next(
 
 
 async def _search_one(
-    problem: P, search: Search, ask: Ask[P], ledger: Memory, extra_cuts: Callable[[P], Iterable[int]]
+    problem: P, search: Search, ask: Ask[P], ledger: Memory | None, extra_cuts: Callable[[P], Iterable[int]]
 ) -> Outcome[P]:
     outcome = Outcome(problem)
-    known = ledger.recall(problem.key) if search.judged else {}
+    if problem.reach < 0:
+        return outcome
+    known = ledger.recall(problem.key) if ledger else {}
     walk = search.start(problem.tokens, problem.reach)
     while cuts := walk.next():
         for cut in cuts:
@@ -168,7 +183,9 @@ async def _search_one(
     return outcome
 
 
-async def _answer(outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: Ask[P], ledger: Memory) -> Probe | None:
+async def _answer(
+    outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: Ask[P], ledger: Memory | None
+) -> Probe | None:
     """A probe from the ledger or from the engine; None, with the reason in `outcome.error`, if there is no verdict."""
     probe = known.get(cut)
     if probe is None:
@@ -177,7 +194,7 @@ async def _answer(outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: A
         except RequestFailed as error:
             outcome.error = f"no answer at {cut} segments: {error}"
             return None
-        probe = await ledger.record(outcome.problem.key, fresh)
+        probe = await ledger.record(outcome.problem.key, fresh) if ledger else fresh
         outcome.asked += 1
     outcome.probes.append(probe)
     if probe.verdict == UNPARSABLE:

@@ -191,3 +191,11 @@ class ProblemPrompt:
                 dtype=np.int64,
             )
         return self._anchors
+
+
+def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, ends: Sequence[int]) -> list[int]:
+    """For each offset in `text`, how many of its tokens start before it; no prompt around it."""
+    backend: Any = tokenizer.backend_tokenizer
+    starts = np.array([start for start, _ in backend.encode(text, add_special_tokens=False).offsets], dtype=np.int64)
+    counts: list[int] = np.searchsorted(starts, np.asarray(ends, dtype=np.int64)).tolist()
+    return counts

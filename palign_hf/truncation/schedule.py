@@ -132,9 +132,10 @@ def _solve(segments: int, probes: int, prior: Prior) -> tuple[int, ...]:
     bisection = floor_log2 + 2 * (1 - np.ldexp(1.0, floor_log2) / gap)  # mean depth among `gap` candidates
     value, best = np.zeros(GRID + 1), [GRID] * (GRID + 1)
     for low in range(GRID - 1, -1, -1):
-        open_mass = 1 - ends[low]
-        hit = (ends[low + 1 :] - ends[low]) / open_mass if open_mass > 1e-9 else np.ones(GRID - low)
         steps = np.arange(1, GRID - low + 1)
+        left = 1 - ends[low]
+        # Beyond all that the prior thought possible, every place is as likely as another.
+        hit = (ends[low + 1 :] - ends[low]) / left if left > 1e-9 else steps / (GRID - low)
         cost = steps / GRID + probe + (1 - hit) * value[low + 1 :] + hit * probe * bisection[steps]
         # Rounded, so that a last bit that differs between machines can't choose between equals.
         step = int(np.argmin(np.round(cost, 12)))

@@ -40,7 +40,8 @@ class Recipe:
         if self.granularity not in segmentation.GRANULARITIES:
             raise UserError(
                 f"`granularity={self.granularity!r}` is unknown"
-                f"{nearest(self.granularity, segmentation.GRANULARITIES)}. Choose one of {', '.join(f'`{name}`' for name in segmentation.GRANULARITIES)}."
+                f"{nearest(self.granularity, segmentation.GRANULARITIES)}. Choose one of "
+                f"{', '.join(f'`{name}`' for name in segmentation.GRANULARITIES)}."
             )
         if not 0.0 <= self.audit <= 1.0:
             raise UserError(f"`audit={self.audit}` is no share. Give a number from 0 (none) to 1 (every problem).")

@@ -71,6 +71,11 @@ def test_the_crossing_is_where_the_fit_turns_positive(margins):
         assert evidence == sum(margins[start:])
 
 
+def test_a_fit_of_exactly_zero_is_no_crossing():
+    assert crossing([1, -1]) == (None, 0)
+    assert crossing([1, -1, 2]) == (2, 2)
+
+
 def test_violations_count_falls_back_to_not_enough_in_the_order_of_cuts():
     assert violations([]) == 0
     assert violations([(0, -1.0), (5, 1.0), (9, 2.0)]) == 0

@@ -1,4 +1,4 @@
-"""An engine that is started again once when it dies; the second death ends the run.
+"""An engine that starts with its first question, and once more when it dies; the second death ends the run.
 
 A crash in the middle of a long run is usually an accident (memory, a driver), and what was answered is in the ledger.
 An engine that dies again would die for ever: the run stops and says how to go on.
@@ -20,28 +20,36 @@ class EngineLost(UserError):
     """The engine died more often than it may; what was answered before is safe."""
 
 
-class RestartingEngine:
-    """Passes everything through; whoever sees the engine die first restarts it, the others wait and ask again."""
+class TendedEngine:
+    """Passes everything through; whoever asks first starts it, and whoever sees it die first restarts it.
+
+    A run whose answers are all in the ledger asks nothing, and so loads no student.
+    """
 
     def __init__(self, engine: Engine, restarts: int = 1) -> None:
         self._engine = engine
         self._left = restarts
-        self._life = 0
+        self._life = 0  # 0: not started yet
         self._turn = asyncio.Lock()
         self.name = engine.name
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """That of the engine inside."""
-        return self._engine.capacity
+        """That of the engine inside; one problem until it has started."""
+        return self._engine.capacity if self._life else (1, 2**62)
 
     async def start(self) -> None:
-        """Start the engine inside."""
-        await self._engine.start()
+        """Start the engine inside, unless it runs."""
+        async with self._turn:
+            if not self._life:
+                await self._engine.start()
+                self._life = 1
 
     async def close(self) -> None:
-        """Close the engine inside."""
-        await self._engine.close()
+        """Close the engine inside; a later question starts it again."""
+        async with self._turn:
+            self._life = 0
+            await self._engine.close()
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """As the engine inside, after a restart if need be."""
@@ -53,6 +61,8 @@ class RestartingEngine:
 
     async def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
         while True:
+            if not self._life:
+                await self.start()
             life = self._life
             try:
                 return await request()
@@ -72,4 +82,4 @@ class RestartingEngine:
             logger.warning("The %s engine died (%s): starting it again, once.", self.name, error)
             await self._engine.close()
             await self._engine.start()
-            self._life += 1
+            self._life = life + 1

@@ -1,0 +1,68 @@
+"""How far a run is: one bar on a terminal, one line now and then in a log file."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+_LINE_EVERY_S = 30.0
+
+
+class Progress:
+    """Counts rows; `details` adds what else is worth knowing (probes per second, cached share).
+
+    A terminal gets a tqdm bar. Anything else gets a line every half minute with rate and time left, so that a log of
+    hours stays readable.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        what: str,
+        shown: bool | None = None,
+        details: Callable[[float], dict[str, str]] = lambda seconds: {},
+    ) -> None:
+        self._total, self._what, self._details = total, what, details
+        self._done = 0
+        self._began = self._said = time.monotonic()
+        self._bar: Any = None
+        self._lines = shown is not False and not sys.stderr.isatty()
+        if shown is not False and sys.stderr.isatty():
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=what, unit="row", dynamic_ncols=True)
+
+    def advance(self, rows: int = 1) -> None:
+        """So many more rows are done."""
+        self._done += rows
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix(self._details(now - self._began), refresh=False)
+            self._bar.update(rows)
+        elif self._lines and now - self._said >= _LINE_EVERY_S:
+            self._said = now
+            sys.stderr.write(self._line(now - self._began) + "\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """End the bar; a log gets its last line only if the run was long enough for an earlier one."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._lines and self._said > self._began:
+            sys.stderr.write(self._line(time.monotonic() - self._began) + "\n")
+
+    def _line(self, seconds: float) -> str:
+        rate = self._done / seconds if seconds else 0.0
+        parts = [f"{self._what}: {self._done}" + (f"/{self._total}" if self._total else "") + " rows"]
+        parts.append(f"{rate:.2f} rows/s")
+        parts += [f"{name} {value}" for name, value in self._details(seconds).items()]
+        if self._total and rate:
+            parts.append(f"{_clock((self._total - self._done) / rate)} left")
+        return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

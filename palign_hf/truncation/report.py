@@ -1,0 +1,271 @@
+"""What a truncation run did, and whether its judge was measuring anything.
+
+Computed from the PREFIXES table itself, so it can be had for any published dataset; the costs come from the run's own
+counters, where there was one. Fallbacks (`full_trace`) are counted apart from findings, everywhere.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from palign_hf.schema import PREFIXES, STATUSES, check_columns
+from palign_hf.truncation.criteria import ENOUGH, UNPARSABLE
+from palign_hf.truncation.monotone import violations
+from palign_hf.truncation.usage import Usage
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+# Beyond these a judge is warned about: both ends of the scale saturated, labels it would not have said, or wavering.
+_LOW_MASS = 0.5
+_ENOUGH_AT_NOTHING = 0.3
+_NOT_ENOUGH_AT_ALL = 0.3
+_WAVERING = 0.5
+_FEW = 10
+
+
+@dataclass
+class Report:
+    """The figures of one run; `None` where nothing was measured."""
+
+    rows: int
+    statuses: dict[str, int]
+    reasons: dict[str, int]
+    ratio_quantiles: dict[str, float] | None
+    ratio_mean: float | None
+    no_prefix_share: float | None
+    never_sufficient_share: float | None
+    probes_a_problem: float | None
+    unparsable: int
+    enough_at_nothing: float | None
+    asked_at_nothing: int
+    enough_at_all: float | None
+    asked_at_all: int
+    violation_share: float | None
+    violation_pairs: int
+    computed_tokens: int | None = None
+    cached_tokens: int | None = None
+    cached_share: float | None = None
+    tokens_over_floor: float | None = None
+    asked: int | None = None
+    label_mass: float | None = None
+    top_is_label: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, prefixes: "Dataset", usage: Usage | None = None, settings: Mapping[str, Any] | None = None
+    ) -> "Report":
+        """Measure a PREFIXES table; `usage` adds the costs of the run that made it."""
+        check_columns(prefixes.column_names, PREFIXES)
+        columns = prefixes.select_columns(["status", "reason", "prefix_ratio", "n_segments", "probes"])
+        count = _Count()
+        for batch in columns.iter(batch_size=1000):
+            for row in zip(*(batch[name] for name in columns.column_names), strict=True):
+                count.add(**dict(zip(columns.column_names, row, strict=True)))
+        report = cls(settings=dict(settings or {}), **count.figures())
+        if usage is not None and usage.probes:
+            report._add_costs(usage)
+        return report
+
+    @property
+    def failed(self) -> int:
+        """Rows that ended in an error: a run with any of them has not succeeded."""
+        return self.statuses["error"]
+
+    def warnings(self) -> list[str]:
+        """Signs that the judge is not measuring sufficiency, each with what to do."""
+        said = []
+        if self.label_mass is not None and self.label_mass < _LOW_MASS:
+            said.append(
+                f"The two labels have {self.label_mass:.1%} of the probability on average: the student would rather "
+                f"say something else, so its margins mean little. Use an instruction-tuned student or another wording "
+                f"(`judge_template`)."
+            )
+        if self._often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
+            said.append(
+                f"The judge says ENOUGH to {self.enough_at_nothing:.0%} of the problems without any prefix: either "
+                f"they are easy for this student, or it says ENOUGH to anything. Check with rollouts before trusting it."
+            )
+        if self.enough_at_all is not None and self._often(
+            1 - self.enough_at_all, self.asked_at_all, _NOT_ENOUGH_AT_ALL
+        ):
+            said.append(
+                f"The judge says NOT_ENOUGH to {1 - self.enough_at_all:.0%} of the whole traces it saw: those "
+                f"rows fall back to the full trace. The student may be too small to judge, or the context too short."
+            )
+        if self.violation_share is not None and self.violation_share > _WAVERING:
+            said.append(
+                f"In {self.violation_share:.0%} of the problems the judge takes an ENOUGH back when it is shown more: "
+                f"the cut is uncertain by several segments. Measure it with `audit=0.02`."
+            )
+        if self.failed:
+            said.append(
+                f"{self.failed} rows ended in an error and have no prefix; they are asked again when you run again."
+            )
+        return said
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data with the warnings, for JSON."""
+        return asdict(self) | {"warnings": self.warnings()}
+
+    def json(self) -> str:
+        """One line."""
+        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What happened, as (name, value) pairs in the order in which one reads them."""
+        pairs = [("rows", str(self.rows))]
+        pairs += [(f"rows {status}", str(count)) for status, count in self.statuses.items() if count]
+        if self.ratio_quantiles:
+            shown = " · ".join(f"{name} {value:.3f}" for name, value in self.ratio_quantiles.items())
+            pairs.append(("prefix ratio (sufficient rows, tokens)", f"mean {self.ratio_mean:.3f} · {shown}"))
+        pairs += [
+            (name, _shown(value, style))
+            for name, value, style in (
+                ("needs no prefix", self.no_prefix_share, ".1%"),
+                ("never sufficient", self.never_sufficient_share, ".1%"),
+                ("probes a problem", self.probes_a_problem, ".2f"),
+                ("probes asked in this run", self.asked, ","),
+                ("tokens computed", self.computed_tokens, ","),
+                ("tokens from the cache", self.cached_tokens, ","),
+                ("cached share", self.cached_share, ".1%"),
+                ("tokens over floor", self.tokens_over_floor, ".2f"),
+                (f"ENOUGH without prefix ({self.asked_at_nothing} asked)", self.enough_at_nothing, ".1%"),
+                (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
+                ("problems with a verdict taken back", self.violation_share, ".1%"),
+                ("label mass", self.label_mass, ".3f"),
+                ("label is the top token", self.top_is_label, ".1%"),
+                ("unparsable verdicts", self.unparsable or None, ","),
+            )
+            if value is not None
+        ]
+        return pairs
+
+    def text(self) -> str:
+        """A short table for a terminal, and the warnings."""
+        pairs = self.lines()
+        width = max(len(name) for name, _ in pairs)
+        body = [f"  {name:<{width}}  {value}" for name, value in pairs]
+        reasons = [f"  {count} x {reason}" for reason, count in self.reasons.items()]
+        if reasons:
+            body += ["reasons:", *reasons]
+        return "\n".join([*body, *(f"warning: {line}" for line in self.warnings())])
+
+    def markdown(self) -> str:
+        """The block of the dataset card; what comes from data is escaped."""
+        table = ["| measured | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.lines())]
+        reasons = [f"- {count} rows: {_escaped(reason)}" for reason, count in self.reasons.items()]
+        warned = [f"> **Warning.** {line}\n" for line in self.warnings()]
+        return "\n".join([*table, "", *reasons, *([""] if reasons else []), *warned]).strip() + "\n"
+
+    def _add_costs(self, usage: Usage) -> None:
+        self.asked = usage.asked
+        self.computed_tokens, self.cached_tokens = usage.computed_tokens, usage.cached_tokens
+        self.cached_share = usage.cached_tokens / usage.prompt_tokens
+        self.tokens_over_floor = usage.computed_tokens / usage.floor_tokens if usage.floor_tokens else None
+        if usage.mass_probes:
+            self.label_mass = usage.mass_sum / usage.mass_probes
+            self.top_is_label = usage.top_is_label / usage.mass_probes
+
+    @staticmethod
+    def _often(share: float | None, asked: int, limit: float) -> bool:
+        return share is not None and asked >= _FEW and share > limit
+
+
+class _Count:
+    """Goes over the rows once and keeps only counts and ratios."""
+
+    def __init__(self) -> None:
+        self.statuses = Counter(dict.fromkeys(STATUSES, 0))
+        self.reasons: Counter[str] = Counter()
+        self.ratios: list[float] = []
+        self.rows = self.probes = self.searched = self.unparsable = 0
+        self.nothing, self.whole = [0, 0], [0, 0]
+        self.wavering = self.pairs = self.comparable = self.never = 0
+
+    def add(
+        self,
+        status: str,
+        reason: str | None,
+        prefix_ratio: float | None,
+        n_segments: int | None,
+        probes: Iterable[Mapping[str, Any]],
+    ) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.statuses[status] += 1
+        if reason is not None:
+            self.reasons[_kind(reason)] += 1
+        if status == "sufficient" and prefix_ratio is not None:
+            self.ratios.append(prefix_ratio)
+        asked = list(probes)
+        if not asked:
+            return
+        self.searched += 1
+        self.probes += len(asked)
+        verdicts = {probe["segments"]: probe["verdict"] for probe in asked}
+        self.unparsable += sum(verdict == UNPARSABLE for verdict in verdicts.values())
+        for ends, cut in ((self.nothing, 0), (self.whole, n_segments)):
+            if cut in verdicts and verdicts[cut] != UNPARSABLE:
+                ends[0] += verdicts[cut] == ENOUGH
+                ends[1] += 1
+        self.never += status in ("full_trace", "skipped") and ENOUGH not in verdicts.values()
+        margins = [(probe["segments"], probe["margin"]) for probe in asked if probe["margin"] is not None]
+        if len(margins) > 1:
+            self.comparable += 1
+            found = violations(margins)
+            self.pairs += found
+            self.wavering += found > 0
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of a report that rows alone determine."""
+        quantiles = None
+        if self.ratios:
+            values = np.quantile(np.array(self.ratios), QUANTILES)
+            quantiles = {f"p{round(100 * q)}": float(v) for q, v in zip(QUANTILES, values, strict=True)}
+        return {
+            "rows": self.rows,
+            "statuses": dict(self.statuses),
+            "reasons": dict(self.reasons.most_common()),
+            "ratio_quantiles": quantiles,
+            "ratio_mean": float(np.mean(self.ratios)) if self.ratios else None,
+            "no_prefix_share": self._share(sum(ratio == 0 for ratio in self.ratios), len(self.ratios)),
+            "never_sufficient_share": self._share(self.never, self.searched),
+            "probes_a_problem": self._share(self.probes, self.searched),
+            "unparsable": self.unparsable,
+            "enough_at_nothing": self._share(*self.nothing),
+            "asked_at_nothing": self.nothing[1],
+            "enough_at_all": self._share(*self.whole),
+            "asked_at_all": self.whole[1],
+            "violation_share": self._share(self.wavering, self.comparable),
+            "violation_pairs": self.pairs,
+        }
+
+    @staticmethod
+    def _share(part: float, whole: int) -> float | None:
+        return part / whole if whole else None
+
+
+def _kind(reason: str) -> str:
+    """A reason without its numbers, so that rows with the same trouble are counted together."""
+    words = ("N" if word.strip(",.;:").isdigit() else word for word in reason.split(" "))
+    text = " ".join(words)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _escaped(text: str) -> str:
+    """Data is data: nothing in it may end a table cell, a line or start markup."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>|#" else char for char in flat)
+
+
+def _shown(value: float | int, style: str) -> str:
+    return format(value, style)

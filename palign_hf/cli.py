@@ -5,6 +5,7 @@ Nothing heavy is imported here, so `palign --help` answers at once. Exit status:
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,8 @@ from palign_hf.errors import UserError
 # Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
 COMMANDS = {
     "traces": ("traces", "look at teacher traces before spending time on them"),
+    "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
+    "ledger": ("ledger", "look at the probes that earlier runs have answered"),
 }
 
 
@@ -35,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == asked:
             import_module(f"palign_hf.commands.{module}").configure(sub)
     options = parser.parse_args(arguments)
+    # Reading and writing tables is quick here; the one bar is that of the work itself.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         return options.run(options)
     except UserError as error:

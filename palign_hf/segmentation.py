@@ -20,8 +20,8 @@ _STOPS = ".?!…。！？｡"
 _CLOSERS = r""")\]}"'”’»›*_」』）】》〉"""
 _OPENING_MARKS = "([{\"'“‘«*_~「『（【《"
 
-# The tokens: one character of a class, by which the regex engine skips plain text at full speed, then alternatives that
-# look back at it. Repetitions are possessive or end at once, so that no input makes the engine backtrack for long.
+# The tokens: one character of a class, by which the regex engine skips plain text at full speed, then alternatives
+# that look back at it. Repetitions are possessive or end at once: no input makes the engine backtrack for long.
 _SPAN_TOKENS = r"""
     (?<=\n)(?: \s*(?=\n(?P<blank>[^\S\n]*+))
              | [^\S\n]*+(?P<fence>`{3,}+|~{3,}+)(?P<info>[^`\n]*+)(?=\n|\Z) )
@@ -33,8 +33,8 @@ _SENTENCE_TOKENS = rf"""
     (?<=[{_STOPS}])(?: [{_STOPS}]*+ (?: (?:(?<=[。！？｡])|(?<=[。！？｡].))(?=[{_CLOSERS}]*+(?P<wide_stop>\s*+))
                                       | (?=[{_CLOSERS}]*+(?P<stop>\s++)) )
                      | [{_STOPS}]++ )
-  | (?<=\n)[^\S\n]*+(?= [-*]\s | • | \#{{1,6}}\s | (?:\d{{1,3}}|[A-Za-z]|[ivx]{{2,4}})[.)]\s
-                      | \((?:\d{{1,3}}|[A-Za-z]|[ivx]{{2,4}})\)\s )(?P<item>)
+  | (?<=\n)[^\S\n]*+(?= [-*]\s | • | \#{{1,6}}\s | (?:\d{{1,3}}(?:\.\d{{1,3}})?|[A-Ha-i]|[ivx]{{2,5}})[.)]\s
+                      | \((?:\d{{1,3}}|[A-Ha-i]|[ivx]{{2,5}})\)\s )(?P<item>)
 """
 _PARAGRAPH = re.compile(rf"[\n\\$`](?:{_SPAN_TOKENS})", re.VERBOSE)
 _SENTENCE = re.compile(rf"[\n\\$`{_STOPS}](?:{_SPAN_TOKENS}|{_SENTENCE_TOKENS})", re.VERBOSE)
@@ -81,7 +81,8 @@ _SUBJECT_WORDS = frozenset(
     "angle answer are be case center centre choice circle class edge equals event group is letter line matrix node "
     "option plane point points segment set side variable vertex was".split()
 )
-_LIST_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})*|[A-Za-z]|[ivx]{2,5}")
+_OPERATORS = frozenset(",+-*/=<>·×−≤≥")
+_LIST_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,3})?|[A-Ha-i]|[ivx]{2,5}")
 _INITIALS = re.compile(r"[^\W\d_](?:\.[^\W\d_])*")
 _NUMBER = re.compile(r"[(\[#]?\d")
 _NAME = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -90,7 +91,8 @@ _STEP_START = re.compile(
     r"""[*_>\s]*+(?: \#{1,6}\s | \d{1,3}[.)]\s
       | (?i: wait | but | so | now | next | then | first(?:ly)? | second(?:ly)? | third(?:ly)? | finally | lastly
            | alternatively | another | hm+ | let(?:\ me|['’]s|\ us) | ok(?:ay)? | alright | actually | however
-           | therefore | thus | hence | similarly | (?:step|case|part|method|approach)\ (?:\d+|[a-z]|[ivx]+|one|two|three) )\b
+           | therefore | thus | hence | similarly
+           | (?:step|case|part|method|approach)\ (?:\d+|[a-z]|[ivx]+|one|two|three) )\b
       | 等等 | 等一下 | 首先 | 其次 | 然后 | 接下来 | 接着 | 最后 | 因此 | 所以 | 但 | 不过 | 现在 | 另外
       | 嗯 | 让我 | 好的 )""",
     re.VERBOSE,
@@ -288,6 +290,8 @@ class _OpenSpans:
 def _end_after_formula(trace: str, opened: int, closer: re.Match[str]) -> int:
     """The cut after a formula that carries the full stop of its sentence (`$x = 5.$ Then`), or 0."""
     at = closer.start()
+    if trace[at - 1].isalnum():
+        return 0
     if not _FORMULA_STOP.search(trace, max(opened, at - 30), at):
         return 0
     after = _AFTER_FORMULA.match(trace, closer.end())
@@ -295,7 +299,8 @@ def _end_after_formula(trace: str, opened: int, closer: re.Match[str]) -> int:
 
 
 def _capital(trace: str, at: int) -> bool:
-    return trace[at : at + 6].lstrip(_OPENING_MARKS)[:1].isupper()
+    first = trace[at : at + 1]
+    return first.isupper() or (first in _OPENING_MARKS and trace[at : at + 6].lstrip(_OPENING_MARKS)[:1].isupper())
 
 
 def _ends_sentence(trace: str, start: int, end: int, cut: int, segment: int) -> bool:
@@ -307,18 +312,26 @@ def _ends_sentence(trace: str, start: int, end: int, cut: int, segment: int) -> 
         return False  # a closing mark stands between: `"Why?" he asked`
     before = trace[start - 1]
     if start == segment or before.isspace():
-        return _capital(trace, cut)  # standing alone: an operator, a blank to fill, part of a spaced ellipsis
+        return _ends_at_dots(trace, start, cut)  # standing alone: an operator, a blank to fill, spaced dots
     if end - start == 1 and trace[start] == ".":
         return _ends_at_dot(trace, start, cut, segment)
     run = trace[start:end]
     if "?" in run:
         return True
     if "!" in run:
-        factorial = before in ")}]" or before.isdigit() or not trace[start - 2 : start].isalnum()
+        variable = before.isalpha() and not trace[start - 2 : start].isalpha()
+        factorial = variable or before.isdigit() or before in ")}]"
         return not factorial or _capital(trace, cut)
     if run == ".." or len(run) > 3:
         return not after.islower()
-    return trace[max(0, start - 2) : start].rstrip()[-1:] not in (",", "+") and _capital(trace, cut)
+    return _ends_at_dots(trace, start, cut)
+
+
+def _ends_at_dots(trace: str, start: int, cut: int) -> bool:
+    """Dots end a sentence before a capital letter, but stand for missing terms in `1, 2, ... N` and `1 + ... + N`."""
+    if not _capital(trace, cut):
+        return False
+    return trace[cut + 1 : cut + 2].islower() or trace[max(0, start - 2) : start].rstrip()[-1:] not in _OPERATORS
 
 
 def _ends_at_dot(trace: str, start: int, cut: int, segment: int) -> bool:

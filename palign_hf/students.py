@@ -18,8 +18,9 @@ from palign_hf.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Weights are sampled: start, end and so many pieces between. Training moves every tensor, so any of them tells.
-_PIECE, _PIECES = 64 * 1024, 64
+# Large weights are sampled, at both ends and so often between that no matrix of a thousandth of the file is missed:
+# a student of which only some layers were trained is another student.
+_PIECE, _PIECES = 16 * 1024, 1024
 _READ_WHOLE = 16 * 1024 * 1024
 _DECIDING = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".py", ".tiktoken")
 
@@ -41,6 +42,11 @@ class Student:
 def resolve_student(name: str, revision: str | None = None) -> Student:
     """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
     if os.path.isdir(name):
+        if revision is not None:
+            raise UserError(
+                f"`revision={revision!r}` was given, but the student `{name}` is a folder, which has no revisions. "
+                f"Leave it out, or give the student's name on the Hub."
+            )
         return Student(name, commit=None, content=_hash_folder(str(Path(name).resolve()), _stamp(Path(name))))
     if os.path.exists(name) or name.startswith((".", "/", "~")):
         raise UserError(
@@ -58,11 +64,11 @@ def load_tokenizer(student: Student, trust_remote_code: bool = False) -> "PreTra
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             student.name, revision=student.commit, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"The tokenizer of the student `{student.name}` can't be loaded: {error}. A folder needs the tokenizer's "
-            f"files beside the weights: `tokenizer.save_pretrained(folder)`."
-        ) from error
+    except Exception as error:  # from broken files, missing packages or the student's own code: anything
+        raise _no_tokenizer(student, f"{type(error).__name__}: {error}") from error
+    if set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        # transformers makes an empty one where it finds no files, and every text would become nothing.
+        raise _no_tokenizer(student, "it knows no tokens besides the special ones, so its files are missing")
     return tokenizer
 
 
@@ -74,7 +80,7 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
         config = AutoConfig.from_pretrained(
             student.name, revision=student.commit, trust_remote_code=trust_remote_code
         ).get_text_config()
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # its fields are checked with errors of their own kinds
         raise UserError(
             f"The config of the student `{student.name}` can't be loaded: {error}. Check the name or the folder."
         ) from error
@@ -84,9 +90,15 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
     return int(context)
 
 
+def _no_tokenizer(student: Student, reason: str) -> UserError:
+    return UserError(
+        f"The tokenizer of the student `{student.name}` can't be loaded: {reason}. A folder needs the tokenizer's "
+        f"files beside the weights: `tokenizer.save_pretrained(folder)`."
+    )
+
+
 def _commit(name: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from huggingface_hub.utils import HFValidationError
 
     try:
@@ -95,7 +107,7 @@ def _commit(name: str, revision: str | None) -> str:
         raise UserError(
             f"The student `{name}` is neither a folder nor the name of a model on the Hub (`owner/name`): {error}"
         ) from error
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # offline, refused or unreachable: the last with errors of the HTTP library's own
         if cached := _cached_commit(name, revision or "main"):
             return cached
         raise UserError(
@@ -118,7 +130,8 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _DECIDING)
     if not any(path.name == "config.json" for path in files):
         raise UserError(
-            f"The student folder `{folder}` has no config.json. Give the folder that `save_pretrained` wrote."
+            f"The student folder `{folder}` has no config.json. Give the folder that `save_pretrained` wrote; an "
+            f"adapter alone is no student: `merge_and_unload()` it first."
         )
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 

@@ -55,7 +55,8 @@ def test_wrong_type_names_the_row_and_the_value():
 
 def test_wrong_type_inside_probes_is_seen():
     columns = {name: [None] for name in PREFIXES.columns} | {name: [value] for name, value in ROW.items()}
-    columns |= {"prefix": [""], "status": ["skipped"], "probes": [[{"segments": "x", "margin": 1.0, "verdict": "enough"}]]}
+    columns |= {"prefix": [""], "status": ["skipped"]}
+    columns |= {"probes": [[{"segments": "x", "margin": 1.0, "verdict": "enough"}]]}
     with pytest.raises(SchemaError, match="`probes`"):
         check(Dataset.from_dict(columns), PREFIXES)
 

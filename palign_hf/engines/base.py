@@ -21,6 +21,11 @@ class Score:
     prompt_tokens: int
     cached_tokens: int
 
+    def __post_init__(self) -> None:
+        # A NaN compares as "not enough" and would be stored as a verdict that nobody gave.
+        if not all(math.isfinite(logprob) for logprob in self.logprobs):
+            raise RequestFailed(f"the labels' log-probabilities are no finite numbers: {list(self.logprobs)}")
+
     @property
     def label_mass(self) -> float:
         """Probability of all labels together: near 0 means that the student would have said something else."""

@@ -3,6 +3,7 @@
 Options belong to the engine (memory share, URLs, dtype): they change how fast it answers, never what is asked.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
     """Refuse a misspelt engine or a server without address before anything is loaded."""
     if name not in NAMES:
         raise UserError(
-            f"`engine={name!r}` is unknown{nearest(name, NAMES)}. Choose one of {', '.join(f'`{n}`' for n in NAMES)}."
+            f"`engine={name!r}` is unknown{nearest(str(name), NAMES)}. "
+            f"Choose one of {', '.join(f'`{known}`' for known in NAMES)}."
         )
     if name == "server" and not options.get("urls"):
         raise UserError(
@@ -45,12 +47,18 @@ def make_engine(
     if name == "auto":
         name = "vllm" if installed() else "transformers"
     local = {"revision": revision, "context": context, "trust_remote_code": trust_remote_code}
-    makers: dict[str, Callable[[], Engine]] = {
-        "vllm": lambda: VLLMEngine(student, **local, **options),  # type: ignore[arg-type]
-        "transformers": lambda: TransformersEngine(student, **local, **options),  # type: ignore[arg-type]
-        "server": lambda: ServerEngine(student, **options),
+    engines: dict[str, tuple[Callable[..., Engine], dict[str, Any]]] = {
+        "vllm": (VLLMEngine, local),
+        "transformers": (TransformersEngine, local),
+        # A server was started with its own revision and context.
+        "server": (ServerEngine, {}),
     }
+    maker, given = engines[name]
     try:
-        return makers[name]()
+        return maker(student, **given, **options)
     except TypeError as error:
-        raise EngineUnavailable(f"The options {sorted(options)} don't fit `engine={name!r}`: {error}.") from error
+        own = [option for option in inspect.signature(maker).parameters if option not in {"student", *given}]
+        raise EngineUnavailable(
+            f"`engine_options={options}` don't fit `engine={name!r}`: {error}. It takes "
+            f"{', '.join(f'`{option}`' for option in own)}; student, revision and context are not options."
+        ) from error

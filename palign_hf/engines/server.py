@@ -7,6 +7,7 @@ can't (an answer that isn't one) is an error at once. The key comes from the env
 
 import asyncio
 import hashlib
+import json
 import os
 from typing import Any
 
@@ -37,11 +38,18 @@ class ServerEngine:
         self._urls = [url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)]
         if not self._urls:
             raise EngineUnavailable("`engine='server'` needs at least one URL: `urls=['http://localhost:8000/v1']`.")
+        for url in self._urls:
+            if not url.startswith(("http://", "https://")):
+                raise EngineUnavailable(
+                    f"`{url}` is no address of a server: it must begin with `http://` or `https://`, as "
+                    f"`http://localhost:8000/v1` does."
+                )
         self._model = model or student
         self._in_flight = in_flight
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._headers = dict(headers or {})
+        self._key: str | None = None
         self._http: Any = None
 
     @property
@@ -54,8 +62,9 @@ class ServerEngine:
         import aiohttp
 
         headers = dict(self._headers)
-        if key := os.environ.get(API_KEY) or os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
+        self._key = os.environ.get(API_KEY) or os.environ.get("OPENAI_API_KEY")
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         self._http = aiohttp.ClientSession(
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self._timeout),
@@ -117,19 +126,21 @@ class ServerEngine:
             body["seed"] = sampling.seed
         answer = await self._post(problem, body)
         try:
-            return [
-                Completion(
-                    token_ids=tuple(int(token) for token in choice["token_ids"]),
-                    finish_reason=str(choice["finish_reason"]),
-                    prompt_tokens=len(prompt_ids),
-                    cached_tokens=_cached_tokens(answer),
-                )
+            read = [
+                (tuple(int(token) for token in choice["token_ids"]), choice["finish_reason"])
                 for choice in sorted(answer["choices"], key=lambda choice: choice["index"])
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise RequestFailed(
                 f"the server's answer has no token ids (it must understand `return_token_ids`): {_shown(answer)}"
             ) from error
+        if len(read) != sampling.n:
+            raise RequestFailed(f"the server gave {len(read)} completions where {sampling.n} were asked for")
+        if unfinished := [reason for _, reason in read if reason not in ("stop", "length")]:
+            raise RequestFailed(
+                f"the server ended a completion with the reason {unfinished[0]!r}, so it can't be told whole from cut"
+            )
+        return [Completion(ids, reason, len(prompt_ids), _cached_tokens(answer)) for ids, reason in read]
 
     async def close(self) -> None:
         """Close the connections; the servers go on."""
@@ -152,8 +163,9 @@ class ServerEngine:
                 f"address with the `/v1` at the end; a key is read from {API_KEY} or OPENAI_API_KEY."
             ) from error
         if self._model not in models:
+            served = ", ".join(f"`{name}`" for name in models) or "nothing"
             raise EngineUnavailable(
-                f"The server `{url}` doesn't serve `{self._model}` but {', '.join(f'`{name}`' for name in models)}. "
+                f"The server `{url}` doesn't serve `{self._model}` but {served}. "
                 f"The judge must be the student: serve it, or say under which name it is served with `model=`."
             )
 
@@ -169,29 +181,41 @@ class ServerEngine:
         for pause in (*self._pauses, None):
             try:
                 async with self._http.request(method, url, json=body) as response:
-                    if response.status == 200:
-                        return await _json(response)
-                    reason = f"{response.status} {(await response.text())[:200]!r}"
-                    if response.status not in _PASSING:
-                        raise RequestFailed(f"`{url}` refused the request: {reason}")
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                    text = self._without_key(await response.text(errors="replace"))
+                if response.status == 200:
+                    return _json(text)
+                reason = f"{response.status} {text[:200]!r}"
+                if response.status not in _PASSING:
+                    raise RequestFailed(f"`{url}` refused the request: {reason}")
+            except TimeoutError:
+                reason = f"nothing within {self._timeout} s"
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
                 reason = f"{type(error).__name__}: {error}"
+            except aiohttp.ClientError as error:
+                raise RequestFailed(f"`{url}` doesn't answer in HTTP: {type(error).__name__}: {error}") from error
             if pause is None:
                 break
             await asyncio.sleep(pause)
         raise EngineDied(f"no answer from `{url}` after {len(self._pauses) + 1} tries; the last one: {reason}")
 
+    def _without_key(self, text: str) -> str:
+        """A server may repeat the key that it refuses, and its words go into messages."""
+        return text.replace(self._key, "[key]") if self._key else text
 
-async def _json(response: Any) -> Any:
+
+def _json(text: str) -> Any:
     try:
-        return await response.json(content_type=None)
+        return json.loads(text)
     except ValueError as error:
-        raise RequestFailed(f"the server's answer is no JSON: {(await response.text())[:200]!r}") from error
+        raise RequestFailed(f"the server's answer is no JSON: {text[:200]!r}") from error
 
 
 def _cached_tokens(answer: Any) -> int:
-    details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
-    return int(details.get("cached_tokens") or 0)
+    """What the server says it had cached; many say nothing, which counts as none."""
+    try:
+        return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"] or 0)
+    except (KeyError, TypeError, ValueError):
+        return 0
 
 
 def _shown(answer: Any) -> str:

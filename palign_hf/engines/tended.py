@@ -9,11 +9,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from palign_hf.engines.base import Completion, Engine, EngineDied, Sampling, Score
+from palign_hf.engines.base import Completion, Engine, EngineDied, EngineUnavailable, Sampling, Score
 from palign_hf.errors import UserError
 
 
 logger = logging.getLogger(__name__)
+
+# Before its first question an engine has no say yet: one problem goes in, and its question starts the engine.
+_NOT_STARTED = (1, 2**62)
 
 
 class EngineLost(UserError):
@@ -29,26 +32,27 @@ class TendedEngine:
     def __init__(self, engine: Engine, restarts: int = 1) -> None:
         self._engine = engine
         self._left = restarts
-        self._life = 0  # 0: not started yet
+        self._life = 0
+        self._started = False
+        self._capacity = _NOT_STARTED
         self._turn = asyncio.Lock()
         self.name = engine.name
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """That of the engine inside; one problem until it has started."""
-        return self._engine.capacity if self._life else (1, 2**62)
+        """That of the engine inside, as it was when it last started; one problem until then."""
+        return self._capacity
 
     async def start(self) -> None:
         """Start the engine inside, unless it runs."""
         async with self._turn:
-            if not self._life:
-                await self._engine.start()
-                self._life = 1
+            if not self._started:
+                await self._begin()
 
     async def close(self) -> None:
         """Close the engine inside; a later question starts it again."""
         async with self._turn:
-            self._life = 0
+            self._started, self._capacity = False, _NOT_STARTED
             await self._engine.close()
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
@@ -61,7 +65,7 @@ class TendedEngine:
 
     async def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
         while True:
-            if not self._life:
+            if not self._started:
                 await self.start()
             life = self._life
             try:
@@ -73,6 +77,9 @@ class TendedEngine:
         async with self._turn:
             if life != self._life:
                 return
+            if not self._started:
+                # Closed while it was asked: an answer is not wanted any more, and no engine must come back for it.
+                raise error
             if not self._left:
                 raise EngineLost(
                     f"The {self.name} engine died again ({error}), so the run stops here. Every answered probe is in "
@@ -81,5 +88,17 @@ class TendedEngine:
             self._left -= 1
             logger.warning("The %s engine died (%s): starting it again, once.", self.name, error)
             await self._engine.close()
-            await self._engine.start()
-            self._life = life + 1
+            try:
+                await self._begin()
+            except (EngineUnavailable, EngineDied) as failure:
+                raise EngineLost(
+                    f"The {self.name} engine died ({error}) and can't be started again: {failure} Every answered "
+                    f"probe is in the ledger: once that is mended, run the same command again and it goes on where "
+                    f"it stopped."
+                ) from failure
+
+    async def _begin(self) -> None:
+        await self._engine.start()
+        self._life += 1
+        # Remembered, because an engine that is dead or starting can't be asked for it.
+        self._started, self._capacity = True, self._engine.capacity

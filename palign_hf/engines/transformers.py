@@ -5,13 +5,17 @@ time goes fastest. Layers whose past can't be cut back (sliding window, recurren
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
 
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
+
+T = TypeVar("T")
 
 
 class TransformersEngine:
@@ -39,7 +43,8 @@ class TransformersEngine:
         self._model: PreTrainedModel | None = None
         self._cache: DynamicCache | None = None
         self._cached_ids: list[int] = []
-        self._turn = asyncio.Lock()
+        # One thread, not a lock: a cancelled question leaves its forward running, and the next must wait for that.
+        self._worker: ThreadPoolExecutor | None = None
 
     @property
     def capacity(self) -> tuple[int, int]:
@@ -50,42 +55,69 @@ class TransformersEngine:
         """Load the student's weights."""
         try:
             self._model = await asyncio.to_thread(self._load_model)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # whatever the libraries of weights and configs raise, there is no model
             raise EngineUnavailable(
-                f"transformers could not load the student `{self._student}`: {error}. Check the name or the path; "
-                f"weights that need the repository's own code: `trust_remote_code=True`."
+                f"transformers could not load the student `{self._student}`: {_shown(error)}. Check the name or the "
+                f"path; weights that need the repository's own code: `trust_remote_code=True`."
             ) from error
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="palign-transformers")
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """One forward of what is new in `prompt_ids`."""
         self._check_length(len(prompt_ids) + 1)
-        async with self._turn:
-            return await asyncio.to_thread(self._score, prompt_ids, label_ids)
+        return await self._in_turn(lambda: self._score(prompt_ids, label_ids))
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
         """`model.generate` with the sampling asked for and nothing of the model's own defaults."""
         self._check_length(len(prompt_ids) + sampling.max_tokens)
-        async with self._turn:
-            return await asyncio.to_thread(self._generate, prompt_ids, sampling)
+        return await self._in_turn(lambda: self._generate(prompt_ids, sampling))
 
     async def close(self) -> None:
-        """Drop the weights and the cache, and hand GPU memory back."""
-        was_loaded, self._model, self._cache, self._cached_ids = self._model is not None, None, None, []
-        if was_loaded:
-            import torch
+        """Drop the weights and the cache once what is being computed has ended, and hand GPU memory back."""
+        worker, self._worker, self._model = self._worker, None, None
+        if worker is None:
+            return
+        await asyncio.to_thread(worker.shutdown)
+        self._forget()
+        import torch
 
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        if self._worker is None:
+            raise EngineDied("the transformers engine is not running")
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        """Run `work`; a failed forward leaves some layers longer than others, so the cache goes with it."""
+        import torch
+
+        try:
+            return work()
+        except (EngineDied, RequestFailed):
+            raise
+        except torch.AcceleratorError as error:
+            # After such an error the device answers this process nothing more.
+            raise EngineDied(f"the device failed: {_shown(error)}") from error
+        except Exception as error:
+            self._forget()
+            raise RequestFailed(f"transformers could not compute the answer: {_shown(error)}") from error
+
+    def _forget(self) -> None:
+        self._cache, self._cached_ids = None, []
 
     def _load_model(self) -> "PreTrainedModel":
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded: Any = AutoModelForCausalLM.from_pretrained(self._student, **self._load)
         model: PreTrainedModel = loaded.to(device)
+        # `generate` fills what a request leaves open from the model's own settings: only its stop tokens are wanted.
+        model.generation_config = GenerationConfig(eos_token_id=loaded.generation_config.eos_token_id)
         return model.eval()
 
     def _score(self, prompt_ids: list[int], label_ids: tuple[int, ...]) -> Score:
@@ -124,8 +156,6 @@ class TransformersEngine:
             shared = 0
         elif shared < len(self._cached_ids):
             self._cache.crop(shared - len(self._cached_ids))
-        # Whatever happens in the forward, the cache holds no more than this.
-        self._cached_ids = prompt_ids[:shared]
         return shared
 
     def _generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
@@ -169,3 +199,7 @@ class TransformersEngine:
     def _check_length(self, tokens: int) -> None:
         if self._context and tokens > self._context:
             raise RequestFailed(f"the request needs {tokens} tokens, but the context holds {self._context}")
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(". ")

@@ -92,7 +92,7 @@ class Report:
         if self._often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
             said.append(
                 f"The judge says ENOUGH to {self.enough_at_nothing:.0%} of the problems without any prefix: either "
-                f"they are easy for this student, or it says ENOUGH to anything. Check with rollouts before trusting it."
+                f"they are easy for this student, or it says ENOUGH to anything. Check with rollouts first."
             )
         if self.enough_at_all is not None and self._often(
             1 - self.enough_at_all, self.asked_at_all, _NOT_ENOUGH_AT_ALL

@@ -117,7 +117,6 @@ class PrefixTruncation:
         columns: dict[str, list[Any]] = {name: list(batch[name]) for name in TRACES.columns}
         self._check_batch(columns)
         found = self._search(columns)
-        self._rows_seen += len(found)
         return _table(batch, columns, found)
 
     @property
@@ -142,6 +141,10 @@ class PrefixTruncation:
     def report(self, prefixes: Dataset) -> Report:
         """What happened, measured on the result; with this run's costs if it was this object that ran."""
         return Report.of(prefixes, self._usage, self.describe() | {"fingerprint": self.fingerprint})
+
+    def expect(self, rows: int) -> None:
+        """Show one bar over so many rows, however they are batched; without this each batch has a bar of its own."""
+        self._bar = Progress(rows, "truncating", self._runtime.progress, self._details)
 
     def with_pilot(self, traces: Dataset, rows: int = 200, seed: int = 0) -> "PrefixTruncation":
         """The same transform with its search's prior estimated on `rows` seeded rows of these traces.
@@ -181,6 +184,9 @@ class PrefixTruncation:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
 
     def __enter__(self) -> "PrefixTruncation":
         return self
@@ -197,11 +203,12 @@ class PrefixTruncation:
         self._forget()
 
     _session: Session | None
+    _bar: Progress | None
 
     def _forget(self) -> None:
-        self._session = None
+        self._session = self._bar = None
         self._usage = Usage()
-        self._rows_seen = 0
+        self._at_start = Usage()
 
     def _open(self) -> Session:
         if self._session is None:
@@ -236,12 +243,14 @@ class PrefixTruncation:
                 rows.append(TraceRow(row, question, trace))
         if rows:
             session = self._open()
-            progress = Progress(len(rows), "truncating", self._runtime.progress, self._details)
-            self._at_start = self._usage + Usage()
+            bar = self._bar or Progress(len(rows), "truncating", self._runtime.progress, self._details)
+            if bar is not self._bar:
+                self._at_start = self._usage + Usage()
             try:
-                outcomes = session.run(rows, self._usage, progress.advance)
+                outcomes = session.run(rows, self._usage, bar.advance)
             finally:
-                progress.close()
+                if bar is not self._bar:
+                    bar.close()
             for outcome in outcomes:
                 at = outcome.problem.row
                 found[at] = prefix_row(columns["trace"][at], outcome, self._recipe.search, session.context)

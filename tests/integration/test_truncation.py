@@ -1,0 +1,211 @@
+"""`PrefixTruncation` end to end on a real vLLM: map, the engine's death in the middle, `kill -9`, accelerate."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+
+from palign_hf.schema import PREFIXES, check
+from palign_hf.truncation.transform import PrefixTruncation
+
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+CONTEXT = 2048
+# A margin this near to 0 may change its sign with the batch it was read in (bfloat16; see test_engines.py).
+NOISE = 0.5
+
+
+@pytest.fixture(scope="module")
+def vllm_prefixes(smollm2, traces, tmp_path_factory):
+    """The whole run on one engine, whose core is killed while it works."""
+    import psutil
+
+    def kill_core():
+        """Wait until probes are answered, then end the engine core."""
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            if truncation.ledger_path and Path(truncation.ledger_path).exists() and truncation._session is not None:
+                if truncation._session.ledger.count() >= 5:
+                    break
+            time.sleep(0.02)
+        for child in psutil.Process().children(recursive=True):
+            if "EngineCore" in child.name():
+                child.kill()
+                killed.append(child.pid)
+
+    killed: list[int] = []
+    ledger = str(tmp_path_factory.mktemp("ledger"))
+    settings = {"search": "linear", "context": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
+    truncation = PrefixTruncation(smollm2, engine="vllm", **settings)
+    killer = threading.Thread(target=kill_core)
+    killer.start()
+    with truncation:
+        prefixes = traces.map(truncation, batched=True, batch_size=4)
+        report = truncation.report(prefixes)
+        killer.join()
+    left = [p.name() for p in psutil.Process().children(recursive=True) if "VLLM" in p.name()]
+    return prefixes, report, killed, left, ledger
+
+
+def test_the_map_gives_the_table_through_the_death_of_the_engine(vllm_prefixes, traces):
+    prefixes, report, killed, left, _ = vllm_prefixes
+    assert len(killed) == 1 and left == []
+    assert prefixes.features == PREFIXES.features
+    check(prefixes, PREFIXES)
+    assert prefixes["id"] == traces["id"]
+    assert all(row["prefix"] == row["trace"][: row["prefix_end"]] for row in prefixes)
+    assert report.statuses["error"] == 0 and report.rows == len(traces)
+    # SmolLM2 says ENOUGH to nearly everything: what it measures is the plumbing, and the report says so.
+    assert report.probes_a_problem >= 10 and any("labels have" in line for line in report.warnings())
+
+
+def test_another_search_over_the_same_ledger_asks_little_and_starts_no_engine_for_what_is_known(
+    vllm_prefixes, smollm2, traces
+):
+    *_, ledger = vllm_prefixes
+    settings = {"context": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
+    with PrefixTruncation(smollm2, engine="vllm", search="linear", **settings) as again:
+        table = again(traces[:])
+        assert (
+            again.usage.asked == 0
+            and again.usage.probes > 0
+            and again._session._engine is None
+            or (again._session._engine._life == 0)
+        )
+    assert table.column("prefix").to_pylist() == vllm_prefixes[0]["prefix"]
+
+
+def test_transformers_agrees_with_vllm_on_the_cuts(vllm_prefixes, smollm2, traces, tmp_path):
+    settings = {"search": "linear", "context": CONTEXT, "ledger": str(tmp_path), "progress": False}
+    with PrefixTruncation(smollm2, engine="transformers", **settings) as truncation:
+        prefixes = traces.map(truncation, batched=True)
+    for mine, theirs in zip(prefixes, vllm_prefixes[0], strict=True):
+        known = {probe["segments"]: probe["margin"] for probe in theirs["probes"]}
+        for probe in mine["probes"]:
+            assert abs(probe["margin"] - known[probe["segments"]]) <= NOISE
+        if all(abs(probe["margin"]) > NOISE for probe in mine["probes"]):
+            assert mine["prefix_end"] == theirs["prefix_end"]
+
+
+def recipe(folder: Path, student: str, source: Path, **settings) -> Path:
+    path = folder / "truncate.yaml"
+    values = {"traces": {"source": str(source)}, "student": student, "output": str(folder / "out"), "context": CONTEXT}
+    path.write_text(json.dumps(values | {"ledger": str(folder / "ledger")} | settings))
+    return path
+
+
+def probes_of(row: dict) -> dict[int, float]:
+    return {probe["segments"]: probe["margin"] for probe in row["probes"]}
+
+
+def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
+    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, the rows are the same."""
+    source = tmp_path / "traces.jsonl"
+    traces.to_json(source)
+    config = recipe(tmp_path, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
+    command = [sys.executable, "-m", "palign_hf.cli", "truncate", "--config", str(config)]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    held = wait_for_probes(tmp_path / "ledger", first, at_least=20)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    before = held()
+    assert 20 <= len(before) and not (tmp_path / "out" / "report.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = held()
+    assert len(after) > len(before) and all(after[key] == value for key, value in before.items())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["asked"] == len(after) - len(before)
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    config = recipe(whole, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
+    subprocess.run([*command[:-1], str(config)], check=True, capture_output=True)
+    resumed = load_dataset(str(tmp_path / "out"), split="train")
+    uninterrupted = load_dataset(str(whole / "out"), split="train")
+    differences = []
+    rest = set(resumed.column_names) - {"probes"}
+    for mine, theirs in zip(resumed, uninterrupted, strict=True):
+        shared = set(probes_of(mine)) & set(probes_of(theirs))
+        differences += [abs(probes_of(mine)[cut] - probes_of(theirs)[cut]) for cut in shared]
+        if all(abs(margin) > NOISE for margin in probes_of(mine).values()):
+            assert all(mine[name] == theirs[name] for name in rest)
+    print(f"batch noise of {len(differences)} margins read twice: largest difference {max(differences):.3f}")
+    assert max(differences) <= NOISE
+
+
+def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
+    """Wait until the ledger holds so many probes; gives back a reader of (problem, segments) -> margin."""
+    import sqlite3
+
+    def read() -> dict:
+        (path,) = folder.glob("*.sqlite")
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            return {
+                (problem, cut): margin
+                for problem, cut, margin in db.execute("SELECT problem, segments, margin FROM probes")
+            }
+        finally:
+            db.close()
+
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()[-3000:]
+        if list(folder.glob("*.sqlite")) and len(read()) >= at_least:
+            return read
+        time.sleep(0.02)
+    raise AssertionError("no probes in time")
+
+
+def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smollm2, traces, tmp_path):
+    source = tmp_path / "traces.jsonl"
+    traces.to_json(source)
+    results, reports = [], []
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    starts = {
+        "command": [sys.executable, "-m", "palign_hf.cli", "truncate"],
+        "one": [*launch, "--num_processes", "1", str(ROOT / "recipes" / "truncate.py")],
+        "two": [*launch, "--num_processes", "2", str(ROOT / "recipes" / "truncate.py")],
+    }
+    for name, start in starts.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        config = recipe(folder, smollm2, source, engine="transformers", search="binary", audit=0.2)
+        done = subprocess.run([*start, "--config", str(config)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("report:") == 1
+        results.append(load_dataset(str(folder / "out"), split="train").to_list())
+        reports.append(json.loads((folder / "out" / "report.json").read_text()))
+    assert results[0] == results[1] == results[2]
+    assert len(list((tmp_path / "two" / "out" / "data").iterdir())) == 2
+    assert reports[0]["asked"] == reports[2]["asked"] and reports[2]["rows"] == len(traces)
+
+
+def test_wrong_settings_end_every_process_with_a_message(smollm2, tmp_path):
+    config = recipe(tmp_path, smollm2, tmp_path / "absent.jsonl", engine="transformers")
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [*launch, str(ROOT / "recipes" / "truncate.py"), "--config", str(config)], capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "absent.jsonl" in done.stderr

@@ -60,7 +60,9 @@ async def ask(problem: Problem, segments: int) -> Probe:
         await asyncio.sleep(0)
     enough = segments >= problem.answer
     prompt = HEAD + problem.tokens[segments] + SUFFIX
-    return Probe(segments, ENOUGH if enough else NOT_ENOUGH, 1.25 if enough else -1.25, 0.98, True, prompt, prompt - 40)
+    return Probe(
+        segments, ENOUGH if enough else NOT_ENOUGH, 1.25 if enough else -1.25, 0.98, True, prompt, prompt - 40
+    )
 
 
 class Peak:
@@ -102,9 +104,7 @@ class Figures:
 
 async def run(count: int, ledger: Ledger, peak: Peak) -> Figures:
     figures, start = Figures(), time.perf_counter()
-    async for outcome in search_all(
-        draw(count), make_search("ascend"), ask, ledger, lambda: (IN_FLIGHT, 2**62)
-    ):
+    async for outcome in search_all(draw(count), make_search("ascend"), ask, ledger, lambda: (IN_FLIGHT, 2**62)):
         problem, found = outcome.problem, outcome.found
         right = (problem.answer, True) if problem.answer <= problem.reach else (problem.reach, False)
         if found is None or (found.segments, found.sufficient) != right:
@@ -124,7 +124,9 @@ def measure(count: int, path: Path) -> dict[str, float | int]:
         figures = asyncio.run(run(count, ledger, peak))
         held = ledger.count()
         ledger.close()
-    print(f"\nAsked {figures.asked} of {figures.probes} probes, the others were in the ledger, which holds {held} now:")
+    print(
+        f"\nAsked {figures.asked} of {figures.probes} probes, the others were in the ledger, which holds {held} now:"
+    )
     print(f"{path.stat().st_size / MB:.0f} MB, {path.stat().st_size / max(1, held):.0f} bytes a probe.")
     return {
         "us_per_probe": round(figures.seconds / max(1, figures.probes) * 1e6, 1),

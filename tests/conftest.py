@@ -19,6 +19,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
+def tiny_student(tmp_path_factory) -> Path:
+    """A student folder without weights worth the name: enough for all that asks no judge."""
+    from tiny import save_student
+
+    return save_student(tmp_path_factory.mktemp("tiny-student"))
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real traces and benchmarks, where the checkout has them beside it."""
     if not SHARED.is_dir():

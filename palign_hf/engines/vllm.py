@@ -152,6 +152,10 @@ class VLLMEngine:
             for answer in output.outputs
         ]
 
+    async def reset_cache(self) -> None:
+        """Forget every cached prefix: for measurements that must start cold."""
+        await self._running.reset_prefix_cache()
+
     async def close(self) -> None:
         """End the engine core's process."""
         llm, self._llm = self._llm, None

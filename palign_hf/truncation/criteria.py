@@ -6,6 +6,7 @@ A text with no verdict in it is `unparsable`, a state of its own, and a failed r
 taken for NOT_ENOUGH.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -38,7 +39,11 @@ class Probe:
 
 @dataclass(slots=True)
 class Case:
-    """One problem, ready to be judged at any cut. `reach` is the last cut that fits the context, -1 if none does."""
+    """One problem, ready to be judged at any cut.
+
+    `reach` is the last cut that fits the context, -1 if none does; `shortest` is what a judge that is shown nothing
+    needs of it, room for the answer included. A text that can't be judged at all says why in `refused`.
+    """
 
     name: str
     ends: Sequence[int]
@@ -48,6 +53,7 @@ class Case:
     head_tokens: int
     suffix_tokens: int
     prompt: Any
+    refused: str | None = None
 
 
 class Judge(Protocol):
@@ -90,6 +96,17 @@ class SelfJudge:
                 f"`verdict={self.verdict!r}` is unknown{nearest(self.verdict, ('margin', 'generate'))}. "
                 f"Choose `margin` (log-probabilities of the labels) or `generate` (free text, as the reference reads)."
             )
+        if len(self.labels) != 2 or self.labels[0] == self.labels[1] or not all(self.labels):
+            raise UserError(
+                f"`labels={self.labels!r}` can't tell a verdict. Give two different texts, the one for enough first."
+            )
+        if self.max_tokens < 1:
+            raise UserError(f"`max_tokens={self.max_tokens}` leaves no room for a verdict. Give 1 or more.")
+        if set(self.template.slots) != set(JUDGE.slots):
+            raise UserError(
+                f"The `{self.template.name}` template has the slots {list(self.template.slots)}, but a judge is shown "
+                f"`{{question}}` and `{{prefix}}`. Give a template with both, as `JUDGE.from_file(path)`."
+            )
 
     def describe(self) -> dict[str, Any]:
         """JSON-able; everything that can change a margin."""
@@ -122,16 +139,20 @@ class BoundSelfJudge:
     def open(self, name: str, question: str, trace: str, ends: Sequence[int]) -> Case:
         """Tokenise the problem once, and see how much of it fits the context."""
         prompt = self.prompt.problem(question, trace)
-        shortest = len(prompt.ids(0))
+        shortest = len(prompt.ids(0)) + self._room
+        refused = None
+        if control := prompt.control:
+            refused = f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
         return Case(
             name=name,
             ends=ends,
             tokens=prompt.tokens_before(ends),
-            reach=self._reach(prompt, ends, shortest),
+            reach=-1 if refused else self._reach(prompt, ends, shortest),
             shortest=shortest,
             head_tokens=prompt.head_tokens,
             suffix_tokens=self.prompt.suffix_tokens,
             prompt=prompt,
+            refused=refused,
         )
 
     async def ask(self, engine: Engine, case: Case, segments: int) -> Probe:
@@ -166,9 +187,9 @@ class BoundSelfJudge:
 
     def _reach(self, prompt: ProblemPrompt, ends: Sequence[int], shortest: int) -> int:
         """The last cut whose prompt leaves room for the answer; prompts only grow, so bisection finds it."""
-        room = self._context - self._room
-        if shortest > room:
+        if shortest > self._context:
             return -1
+        room = self._context - self._room
         if len(prompt.ids(ends[-1])) <= room:
             return len(ends) - 1
         low, high = 0, len(ends) - 1
@@ -180,7 +201,9 @@ class BoundSelfJudge:
 
 def read_verdict(text: str, labels: Sequence[str]) -> str:
     """The verdict in a free text: it must name exactly one of the labels."""
-    enough, not_enough = (label in text for label in labels)
-    if enough == not_enough:
+    # The longer label first: `ENOUGH` inside `NOT_ENOUGH` names the latter only.
+    spelled = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    named = set(re.findall(spelled, text))
+    if len(named) != 1:
         return UNPARSABLE
-    return ENOUGH if enough else NOT_ENOUGH
+    return ENOUGH if labels[0] in named else NOT_ENOUGH

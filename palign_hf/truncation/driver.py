@@ -6,6 +6,7 @@ wrong with one row stays with that row; a lost engine or ledger ends the run, wi
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -35,7 +36,7 @@ class Problem(Protocol):
         """Tokens of cache that its search is expected to hold."""
 
 
-# How many outcomes may wait for a slow one before them.
+# How many outcomes may wait for a slow one before them; then nothing more is started.
 _AHEAD = 1024
 
 P = TypeVar("P", bound=Problem)
@@ -69,23 +70,28 @@ class Outcome(Generic[P]):
 class Admission:
     """A door that lets problems in while their number and their tokens fit; one always fits alone.
 
-    The capacity is asked each time: an engine that starts with its first question tells it only then.
+    The capacity is asked each time: an engine that starts with its first question tells it only then. Who has left
+    still waits to be delivered, in order; the door stays shut while too many do.
     """
 
     def __init__(self, capacity: Callable[[], tuple[int, int]]) -> None:
         self._capacity = capacity
-        self._inside = self._held = 0
+        self._inside = self._held = self._undelivered = 0
         self._changed = asyncio.Event()
 
     async def enter(self, weight: int) -> None:
         """Wait for room."""
-        while self._inside and not self._fits(weight):
+        while not self._fits(weight):
             self._changed.clear()
             await self._changed.wait()
         self._inside += 1
         self._held += weight
 
     def _fits(self, weight: int) -> bool:
+        if self._undelivered >= _AHEAD:
+            return False
+        if not self._inside:
+            return True
         problems, tokens = self._capacity()
         return self._inside < problems and self._held + weight <= tokens
 
@@ -93,6 +99,12 @@ class Admission:
         """Make room."""
         self._inside -= 1
         self._held -= weight
+        self._undelivered += 1
+        self._changed.set()
+
+    def deliver(self) -> None:
+        """One that has left is handed over."""
+        self._undelivered -= 1
         self._changed.set()
 
 
@@ -106,8 +118,7 @@ async def search_all(
 ) -> AsyncIterator[Outcome[P]]:
     """Search every problem, outcomes in the order given; `extra_cuts` are asked after each search, as an audit."""
     door = Admission(capacity)
-    # Outcomes wait here for their turn: a slow problem holds back so many of the later ones, then no more start.
-    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue(maxsize=_AHEAD)
+    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue()
     running: dict[bytes, asyncio.Task[Outcome[P]]] = {}
     live: set[asyncio.Task[Outcome[P]]] = set()
 
@@ -128,34 +139,23 @@ async def search_all(
             task = asyncio.create_task(one(problem, running.get(problem.key)))
             running[problem.key] = task
             live.add(task)
-            await started.put(task)
-        await started.put(None)
+            started.put_nowait(task)
+            # To draw a problem takes time (its tokens are counted): those that are in go on in between.
+            await asyncio.sleep(0)
 
     starter = asyncio.create_task(start())
+    starter.add_done_callback(lambda _: started.put_nowait(None))
     try:
-        while (task := await _next(started, starter)) is not None:
+        while (task := await started.get()) is not None:
             outcome = await task
             live.discard(task)
+            door.deliver()
             yield outcome
+        await starter  # raises what the iterator of problems raised
     finally:
         for left in (starter, *live):
             left.cancel()
         await asyncio.gather(starter, *live, return_exceptions=True)
-
-
-async def _next(
-    started: "asyncio.Queue[asyncio.Task[Outcome[P]] | None]", starter: "asyncio.Task[None]"
-) -> "asyncio.Task[Outcome[P]] | None":
-    """The next started search; an error of the iterator of problems comes out here instead of a wait for ever."""
-    if started.empty() and not starter.done():
-        getter = asyncio.create_task(started.get())
-        await asyncio.wait([getter, starter], return_when=asyncio.FIRST_COMPLETED)
-        if getter.done():
-            return getter.result()
-        getter.cancel()
-    if started.empty():
-        starter.result()
-    return await started.get()
 
 
 async def _search_one(
@@ -164,14 +164,14 @@ async def _search_one(
     outcome = Outcome(problem)
     if problem.reach < 0:
         return outcome
-    known = ledger.recall(problem.key) if ledger else {}
+    known = ledger.recall(problem.key) if ledger is not None else {}
     walk = search.start(problem.tokens, problem.reach)
     while cuts := walk.next():
         for cut in cuts:
-            probe = await _answer(outcome, cut, known, ask, ledger)
-            if probe is None or probe.margin is None:
+            margin = await _answer(outcome, cut, known, ask, ledger)
+            if margin is None:
                 return outcome
-            walk.tell(cut, probe.margin)
+            walk.tell(cut, margin)
     outcome.found = walk.result()
     if search.judged:
         seen = {probe.segments for probe in outcome.probes}
@@ -185,8 +185,8 @@ async def _search_one(
 
 async def _answer(
     outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: Ask[P], ledger: Memory | None
-) -> Probe | None:
-    """A probe from the ledger or from the engine; None, with the reason in `outcome.error`, if there is no verdict."""
+) -> float | None:
+    """A margin from the ledger or the engine; None, with the reason in `outcome.error`, if there is no verdict."""
     probe = known.get(cut)
     if probe is None:
         try:
@@ -194,10 +194,14 @@ async def _answer(
         except RequestFailed as error:
             outcome.error = f"no answer at {cut} segments: {error}"
             return None
-        probe = await ledger.record(outcome.problem.key, fresh) if ledger else fresh
+        if fresh.margin is not None and math.isnan(fresh.margin):
+            # Not stored: SQLite knows no such number, and a NULL would be read back as another kind of answer.
+            outcome.error = f"the margin at {cut} segments is not a number (both labels impossible, or an overflow)"
+            return None
+        probe = await ledger.record(outcome.problem.key, fresh) if ledger is not None else fresh
         outcome.asked += 1
     outcome.probes.append(probe)
-    if probe.verdict == UNPARSABLE:
+    if probe.verdict == UNPARSABLE or probe.margin is None:
         outcome.error = f"no verdict in the judge's text at {cut} segments"
         return None
-    return probe
+    return probe.margin

@@ -3,13 +3,21 @@
 The chat template is rendered once with markers in the places of question and prefix, so its text splits into fixed
 parts; a probe then tokenises only the few characters around its cut. `exact` says whether that gives the tokens
 of the whole text for this tokenizer (it does for byte-level BPE); where it doesn't, every probe is tokenised whole.
+
+A problem's text is data: `<|im_end|>` in a trace is spelled out like any other text and ends nothing. Only the
+template's own parts before and after the user's text are read for special tokens.
 """
 
+import datetime
+import logging
+import secrets
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tokenizers import AddedToken, Tokenizer
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import NO_PREFIX, Template
@@ -18,10 +26,14 @@ from palign_hf.prompts import NO_PREFIX, Template
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
+
 # Markers that survive trimming, escaping and any tokenizer's normalisation.
 _QUESTION, _PREFIX = "PalignQuestionGoesHere", "PalignPrefixGoesHere"
 # How far before a cut the shortcut starts: no merge of a byte-level BPE reaches over a word that long ago.
 _LOOKBACK = 24
+# Templates that print today's date would make another prompt tomorrow, and no answer could be used again.
+_TODAY = datetime.date(2025, 1, 1)
 _SAMPLE = (
     "We need \\(a_{n+1} = 2a_n\\), i.e. $x^2 + 3.14 = 0$.  So 12,345 items?\n\nWait -- \u201cno\u201d: "
     "let\u2019s re-check! \\[\\frac{1}{2}\\]\n1. First, n = 10\n2. Then don't stop...   \n\tHmm, caf\u00e9 "
@@ -29,8 +41,70 @@ _SAMPLE = (
 )
 
 
+class TextTokenizer:
+    """A student's tokens for plain text: special tokens are spelled out, nothing is added, trimmed, cut off or padded.
+
+    It works on a copy of the backend: the settings are not the student's, and without the wrapper around it the same
+    ids come at a fifth of the time, at every probe.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", student: str) -> None:
+        if not tokenizer.is_fast:
+            raise UserError(
+                f"The tokenizer of `{student}` tells no offsets, so cuts can't be placed in its tokens. "
+                f"Save a fast tokenizer (tokenizer.json) beside the weights."
+            )
+        whole: Any = tokenizer
+        self._backend: Any = Tokenizer.from_str(whole.backend_tokenizer.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._backend.post_processor = None
+        self._backend.encode_special_tokens = True
+        # Some tokenizers put a space before the text that comes first. Text inside a prompt is encoded behind this
+        # token, which is then dropped; it is random so that no trace can hold it.
+        self._before = f"<{secrets.token_hex(16)}>"
+        self._backend.add_tokens([AddedToken(self._before, special=False, normalized=False)])
+
+    def encode(self, text: str, inside: bool = False) -> list[int]:
+        """Token ids; `inside` says that something stands before the text."""
+        if not inside:
+            ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+            return ids
+        rest: list[int] = self._backend.encode(self._before + text, add_special_tokens=False).ids[1:]
+        return rest
+
+    def encode_with_starts(self, text: str, inside: bool = False) -> tuple[list[int], np.ndarray]:
+        """Token ids, and the offset at which each token starts."""
+        before = self._before if inside else ""
+        encoded = self._backend.encode(before + text, add_special_tokens=False)
+        starts = np.array([start for start, _ in encoded.offsets], dtype=np.int64)
+        # What a tokenizer puts before a text has no place in it; counting needs starts that never fall.
+        starts = np.maximum.accumulate(starts - len(before)).clip(min=0)
+        return (encoded.ids[1:], starts[1:]) if inside else (encoded.ids, starts)
+
+    def parts_words(self, text: str) -> bool:
+        """Whether no token of `text` can reach over the beginning of a word."""
+        if self._backend.pre_tokenizer is None:
+            return False
+        if self._backend.normalizer is not None:
+            text = self._backend.normalizer.normalize_str(text)
+        parts = {start for _, (start, _) in self._backend.pre_tokenizer.pre_tokenize_str(text)}
+        words = {at for at in range(len(text)) if _begins_word(text, at)}
+        return bool(words) and words <= parts
+
+    def count_before(self, text: str, ends: Sequence[int]) -> list[int]:
+        """For each offset in `text`, how many of its tokens start before it; no prompt around it."""
+        _, starts = self.encode_with_starts(text)
+        counts: list[int] = np.searchsorted(starts, np.asarray(ends, dtype=np.int64)).tolist()
+        return counts
+
+
 class JudgePrompt:
-    """One student's rendering of the judge prompt: fixed text, labels to read, and prompts at any cut."""
+    """One student's rendering of the judge prompt: fixed text, labels to read, and prompts at any cut.
+
+    A prompt is `head_ids`, the tokens of one text, `tail_ids` and `forced_ids`. The text begins with `head` after the
+    template's last special token before the user's words, and ends with `tail` at the first one after them.
+    """
 
     def __init__(
         self,
@@ -40,23 +114,28 @@ class JudgePrompt:
         student: str,
         forced: bool = True,
     ) -> None:
-        if not tokenizer.is_fast:
-            raise UserError(
-                f"The tokenizer of `{student}` tells no offsets, so cuts can't be placed in its tokens. "
-                f"Save a fast tokenizer (tokenizer.json) beside the weights."
-            )
+        self.texts = TextTokenizer(tokenizer, student)
         self._tokenizer = tokenizer
-        # The backend without its wrapper: the same ids at a fifth of the time, at every probe.
-        self._backend: Any = tokenizer.backend_tokenizer
         self._student = student
-        self.head, self.middle, self.tail = self._fixed_text(template)
+        # The id of any unknown word: it is special, but no text can mean it.
+        self.unknown = tokenizer.unk_token_id
+        self.special = {id: token.content for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+        head, self.middle, tail = self._fixed_text(template)
+        ids, offsets, special = self._read(head)
+        last = max(special, default=-1)
+        self.head_ids, self.head = ids[: last + 1], head[offsets[last][1] :] if special else head
+        ids, offsets, special = self._read(tail)
+        first = min(special, default=len(ids))
+        self.tail_ids, self.tail = ids[first:], tail[: offsets[first][0]] if special else tail
         # A free-text verdict is left to the student from its first token.
-        self.forced_ids, self.label_ids = self._find_labels(labels) if forced else ([], ())
-        self.suffix_tokens = len(self.encode(self.tail)) + len(self.forced_ids)
+        self.forced_ids, self.label_ids = self._find_labels(tail, labels) if forced else ([], ())
+        self.suffix_tokens = len(ids) + len(self.forced_ids)
 
     @cached_property
     def exact(self) -> bool:
         """Whether the tokens around a cut can be had without tokenising the whole text (tried on a fixed sample)."""
+        if not self.texts.parts_words(_SAMPLE):
+            return False
         sample = self.problem("How many?", _SAMPLE * 3)
         ends = range(len(_SAMPLE), 2 * len(_SAMPLE))
         return all(sample._ids_nearby(end) == sample._ids_whole(end) for end in ends)
@@ -65,15 +144,14 @@ class JudgePrompt:
         """Tokenise one problem: everything that its probes share."""
         return ProblemPrompt(self, f"{self.head}{question}{self.middle}", trace)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of the rendered prompt; the template itself brings every special token."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        return ids
-
-    def encode_with_starts(self, text: str) -> tuple[list[int], np.ndarray]:
-        """Token ids, and the offset at which each token starts."""
-        encoded = self._backend.encode(text, add_special_tokens=False)
-        return encoded.ids, np.array([start for start, _ in encoded.offsets], dtype=np.int64)
+    def _read(self, text: str) -> tuple[list[int], list[tuple[int, int]], list[int]]:
+        """Ids and offsets of the template's own text, and at which places its special tokens stand."""
+        whole: Any = self._tokenizer
+        read = whole(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        names = set(self.special.values())
+        # An unknown word can have a special token's id; only one that is spelled in the text is the template's.
+        special = [at for at, (start, end) in enumerate(read["offset_mapping"]) if text[start:end].strip() in names]
+        return read["input_ids"], read["offset_mapping"], special
 
     def _fixed_text(self, template: Template) -> tuple[str, str, str]:
         if not self._tokenizer.chat_template:
@@ -89,6 +167,7 @@ class JudgePrompt:
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,
+                strftime_now=_TODAY.strftime,
             )
         except Exception as error:  # whatever a template written by others raises
             raise UserError(
@@ -107,50 +186,86 @@ class JudgePrompt:
             tail += "\n</think>\n\n"
         return head, middle, tail
 
-    def _find_labels(self, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
+    def _find_labels(self, tail: str, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
         """What the labels share (forced) and the first token in which they differ (read)."""
-        spelled = [self._label_ids(label) for label in labels]
+        spelled = [self._spell(tail, label) for label in labels]
         shared = 0
         while all(len(ids) > shared for ids in spelled) and len({ids[shared] for ids in spelled}) == 1:
             shared += 1
-        read = [ids[shared] if len(ids) > shared else None for ids in spelled]
-        if None in read or len(set(read)) < len(read):
+        read = tuple(ids[shared] for ids in spelled if len(ids) > shared and ids[shared] != self.unknown)
+        if len(set(read)) < len(labels):
             shown = ", ".join(f"`{label}` = {ids}" for label, ids in zip(labels, spelled, strict=True))
             raise UserError(
                 f"The labels don't diverge in the tokens of `{self._student}` ({shown}), so one token can't tell them "
                 f"apart. Use other labels, or `verdict='generate'`, which reads text."
             )
-        return spelled[0][:shared], tuple(token for token in read if token is not None)
+        self._warn_of_unequal(read)
+        return spelled[0][:shared], read
 
-    def _label_ids(self, label: str) -> list[int]:
-        before, both = self.encode(self.tail), self.encode(self.tail + label)
-        return both[len(before) :] if both[: len(before)] == before else self.encode(label)
+    def _spell(self, tail: str, label: str) -> list[int]:
+        """The label's tokens where the student would write it."""
+        before, both = self._read(tail)[0], self._read(tail + label)[0]
+        return both[len(before) :] if both[: len(before)] == before else self._read(label)[0]
+
+    def _warn_of_unequal(self, read: Sequence[int]) -> None:
+        texts = [str(self._tokenizer.decode([token])) for token in read]
+        for shorter, longer in permutations(texts, 2):
+            if shorter and longer.startswith(shorter):
+                logger.warning(
+                    "`%s` tells the labels apart by tokens of unequal spelling (`%s` begins `%s`): the student may "
+                    "spell the longer one in pieces, which counts for the other label. Look at the label mass.",
+                    self._student,
+                    shorter,
+                    longer,
+                )
 
 
 class ProblemPrompt:
     """One problem's text and tokens: the prompt at any cut, and how many tokens lie before it."""
 
-    __slots__ = ("_anchors", "_fixed", "_ids", "_prompt", "_starts", "_text", "head_tokens", "trace_tokens")
+    __slots__ = (
+        "_anchors",
+        "_fixed",
+        "_fixed_tokens",
+        "_ids",
+        "_inside",
+        "_prompt",
+        "_starts",
+        "_text",
+        "head_tokens",
+        "trace_tokens",
+    )
 
     def __init__(self, prompt: JudgePrompt, fixed: str, trace: str) -> None:
         self._prompt = prompt
         self._fixed = len(fixed)
         self._text = fixed + trace
-        self._ids, self._starts = prompt.encode_with_starts(self._text)
-        self.head_tokens = int(np.searchsorted(self._starts, self._fixed))
-        self.trace_tokens = len(self._ids) - self.head_tokens
+        # What stands before the text: the template's special tokens, if it has any there.
+        self._inside = bool(prompt.head_ids)
+        self._ids, self._starts = prompt.texts.encode_with_starts(self._text, self._inside)
+        self._fixed_tokens = int(np.searchsorted(self._starts, self._fixed))
+        self.head_tokens = len(prompt.head_ids) + self._fixed_tokens
+        self.trace_tokens = len(self._ids) - self._fixed_tokens
         self._anchors: np.ndarray | None = None
 
     def tokens_before(self, ends: Sequence[int]) -> list[int]:
         """For each offset in the trace, how many of the trace's tokens start before it."""
         at = np.searchsorted(self._starts, np.asarray(ends, dtype=np.int64) + self._fixed)
-        counts: list[int] = (at - self.head_tokens).clip(min=0).tolist()
+        counts: list[int] = (at - self._fixed_tokens).clip(min=0).tolist()
         return counts
+
+    @property
+    def control(self) -> list[str]:
+        """Special tokens that the tokenizer finds in the plain text all the same: some keep them among their words."""
+        special = self._prompt.special
+        found = special.keys() & set(self._ids) - {self._prompt.unknown}
+        return [special[token] for token in sorted(found)]
 
     def ids(self, end: int) -> list[int]:
         """Token ids of the prompt that shows `trace[:end]`, up to the token that tells the labels apart."""
-        found = self._ids_nearby(end) if self._prompt.exact else self._ids_whole(end)
-        return found + self._prompt.forced_ids
+        prompt = self._prompt
+        text = self._ids_nearby(end) if prompt.exact else self._ids_whole(end)
+        return prompt.head_ids + text + prompt.tail_ids + prompt.forced_ids
 
     def _shown_end(self, end: int) -> int:
         """The cut in the whole text, without the white space before it: templates trim what a message ends with."""
@@ -159,7 +274,7 @@ class ProblemPrompt:
     def _ids_whole(self, end: int) -> list[int]:
         stop = self._shown_end(end)
         shown = self._text[:stop] if stop > self._fixed else self._text[: self._fixed] + NO_PREFIX
-        return self._prompt.encode(shown + self._prompt.tail)
+        return self._prompt.texts.encode(shown + self._prompt.tail, self._inside)
 
     def _ids_nearby(self, end: int) -> list[int]:
         """As `_ids_whole`, tokenising only from the last safe boundary before the cut."""
@@ -170,32 +285,23 @@ class ProblemPrompt:
         anchors = self._safe_anchors()
         at = int(np.searchsorted(self._starts[anchors], stop - _LOOKBACK, side="right")) - 1
         if at < 0:
-            return self._prompt.encode(self._text[:stop] + tail)
+            return self._prompt.texts.encode(self._text[:stop] + tail, self._inside)
         token = int(anchors[at])
-        return self._ids[:token] + self._prompt.encode(self._text[int(self._starts[token]) : stop] + tail)
+        piece = self._text[int(self._starts[token]) : stop] + tail
+        return self._ids[:token] + self._prompt.texts.encode(piece, inside=True)
 
     def _safe_anchors(self) -> np.ndarray:
-        """Tokens that start with one space and a letter after a non-space: no word tokenizer merges there."""
+        """Tokens that begin a word: what comes before them doesn't depend on what comes after."""
         if self._anchors is None:
-            text, last = self._text, len(self._text) - 1
             self._anchors = np.array(
-                [
-                    token
-                    for token, start in enumerate(self._starts.tolist())
-                    if 0 < start < last
-                    and text[start] == " "
-                    and text[start + 1].isalpha()
-                    and text[start + 1].isascii()
-                    and not text[start - 1].isspace()
-                ],
+                [token for token, start in enumerate(self._starts.tolist()) if _begins_word(self._text, start)],
                 dtype=np.int64,
             )
         return self._anchors
 
 
-def plain_tokens(tokenizer: "PreTrainedTokenizerBase", text: str, ends: Sequence[int]) -> list[int]:
-    """For each offset in `text`, how many of its tokens start before it; no prompt around it."""
-    backend: Any = tokenizer.backend_tokenizer
-    starts = np.array([start for start, _ in backend.encode(text, add_special_tokens=False).offsets], dtype=np.int64)
-    counts: list[int] = np.searchsorted(starts, np.asarray(ends, dtype=np.int64)).tolist()
-    return counts
+def _begins_word(text: str, at: int) -> bool:
+    """Whether one space and a letter stand here after a non-space: word tokenizers part the text there."""
+    if not 0 < at < len(text) - 1 or text[at] != " " or text[at - 1].isspace():
+        return False
+    return text[at + 1].isascii() and text[at + 1].isalpha()

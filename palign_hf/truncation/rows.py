@@ -39,9 +39,8 @@ def prefix_row(trace: str, outcome: Outcome[Work], search: Search, context: int)
     if outcome.found is None:
         return row | {
             "status": "skipped",
-            "reason": (
-                f"the judge's prompt needs {case.shortest} tokens without any prefix, the context holds {context}"
-            ),
+            "reason": case.refused
+            or f"the judge needs {case.shortest} tokens even without any prefix, the context holds {context}",
         }
     cut, sufficient = outcome.found.segments, outcome.found.sufficient
     if search.judged and not sufficient and case.reach < segments:

@@ -7,7 +7,6 @@ of its own and batches are handed over to it. Engine and ledger open with the fi
 import asyncio
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from palign_hf.students import load_tokenizer, student_context
 from palign_hf.truncation.criteria import Case, Judge, Probe
 from palign_hf.truncation.driver import Outcome, search_all
 from palign_hf.truncation.ledger import Ledger
-from palign_hf.truncation.rendering import plain_tokens
+from palign_hf.truncation.rendering import TextTokenizer
 from palign_hf.truncation.settings import Recipe, Runtime
 from palign_hf.truncation.usage import Usage
 
@@ -28,6 +27,8 @@ T = TypeVar("T")
 
 # Share of a trace that a search is expected to show, for admission: what it really shows is rarely more.
 _EXPECTED_SHARE = 0.6
+# How long an interrupt waits for the work to let go.
+_CLEANUP_S = 5.0
 # An audit asks so many evenly spaced cuts of a chosen problem, both ends included.
 _AUDIT_CUTS = 16
 
@@ -76,7 +77,10 @@ class Session:
         self.judge: Judge | None = None
         self.ledger: Ledger | None = None
         self._engine: TendedEngine | None = None
-        if recipe.search.judged:
+        self._texts: TextTokenizer | None = None
+        if not recipe.search.judged:
+            self._texts = TextTokenizer(self.tokenizer, recipe.student.name)
+        else:
             self.judge = recipe.criterion.bind(self.tokenizer, recipe.student.name, self.context)
             self.ledger = Ledger(
                 runtime.ledger_folder / f"{recipe.judge_fingerprint}.sqlite",
@@ -97,13 +101,15 @@ class Session:
         """End the engine and its processes, the ledger and the loop; safe to call twice."""
         if self._loop.is_closed():
             return
-        if self._engine is not None:
-            self._wait(self._engine.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        if self.ledger is not None:
-            self.ledger.close()
+        try:
+            if self._engine is not None:
+                self._wait(self._engine.close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            if self.ledger is not None:
+                self.ledger.close()
 
     async def _run(self, rows: Iterable[TraceRow], usage: Usage, seen: Callable[[], None]) -> list[Outcome[Work]]:
         done = []
@@ -120,12 +126,13 @@ class Session:
     def _open(self, rows: Iterable[TraceRow]) -> Iterator[Work]:
         for row in rows:
             ends = [0, *segmentation.cuts(row.trace, self.recipe.granularity)]  # type: ignore[arg-type]
-            key = _key(row.question, row.trace)
+            key = problem_key(row.question, row.trace)
             name = key.hex()
             if self.judge is not None:
                 case = self.judge.open(name, row.question, row.trace, ends)
             else:
-                case = plain_case(self.tokenizer, name, row.trace, ends)
+                assert self._texts is not None
+                case = plain_case(self._texts, name, row.trace, ends)
             yield Work(row.row, key, case, audited=_drawn(key, self.recipe.audit))
 
     async def _ask(self, work: Work, segments: int) -> Probe:
@@ -154,22 +161,28 @@ class Session:
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop's thread; an interrupt cancels the work there and waits until it has let go."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        over = threading.Event()
+
+        async def whole() -> T:
+            try:
+                return await work
+            finally:
+                over.set()
+
+        future = asyncio.run_coroutine_threadsafe(whole(), self._loop)
         try:
             return future.result()
         except BaseException:
             if not future.done():
                 future.cancel()
-                # The cancelled task still runs its cleanup; a moment is enough, and an exit must not hang.
-                deadline = time.monotonic() + 5.0
-                while asyncio.all_tasks(self._loop) and time.monotonic() < deadline:
-                    time.sleep(0.01)
+                # The cancelled work still cleans up; an exit must not hang on it.
+                over.wait(_CLEANUP_S)
             raise
 
 
-def plain_case(tokenizer: Any, name: str, trace: str, ends: Sequence[int]) -> Case:
+def plain_case(texts: TextTokenizer, name: str, trace: str, ends: Sequence[int]) -> Case:
     """A problem for searches that ask no judge: only its tokens are counted."""
-    tokens = plain_tokens(tokenizer, trace, ends)
+    tokens = texts.count_before(trace, ends)
     return Case(name, ends, tokens, len(ends) - 1, shortest=0, head_tokens=0, suffix_tokens=0, prompt=None)
 
 
@@ -194,7 +207,7 @@ def _drawn(key: bytes, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(b"audit" + key).digest()[:8], "big") < share * 2**64
 
 
-def _key(question: str, trace: str) -> bytes:
+def problem_key(question: str, trace: str) -> bytes:
     """The ledger's name for a problem: the same texts, the same answers."""
     parts = (part.encode("utf-8", "surrogatepass") for part in (question, trace))
     return hashlib.blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in parts), digest_size=16).digest()

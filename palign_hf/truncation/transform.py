@@ -34,6 +34,12 @@ from palign_hf.truncation.settings import Recipe, Runtime
 from palign_hf.truncation.usage import Usage
 
 
+_UNFORMATTED = (
+    "`PrefixTruncation` got its rows as `{}`: it reads plain Python values. Take the format of the dataset off: "
+    "`traces.with_format(None).map(truncation, batched=True)`."
+)
+
+
 class PrefixTruncation:
     """Cut each trace to the shortest prefix that the student itself judges sufficient.
 
@@ -108,13 +114,18 @@ class PrefixTruncation:
 
     def __call__(self, batch: Mapping[str, Any]) -> pa.Table:
         """PREFIXES rows of a batch of TRACES rows; other columns are passed through."""
+        if not isinstance(batch, Mapping):
+            raise SchemaError(_UNFORMATTED.format(type(batch).__name__))
         check_columns(list(batch), TRACES)
-        if not isinstance(batch["id"], list):
+        if batch["id"] is None or isinstance(batch["id"], str | int):
             raise SchemaError(
                 "`PrefixTruncation` got a single row: its engine answers many problems at once. "
                 "Use `traces.map(truncation, batched=True, batch_size=1000)`."
             )
-        columns: dict[str, list[Any]] = {name: list(batch[name]) for name in TRACES.columns}
+        columns: dict[str, list[Any]] = {name: batch[name] for name in TRACES.columns}
+        for values in columns.values():
+            if not isinstance(values, list):
+                raise SchemaError(_UNFORMATTED.format(type(values).__name__))
         self._check_batch(columns)
         found = self._search(columns)
         return _table(batch, columns, found)
@@ -157,7 +168,7 @@ class PrefixTruncation:
             raise UserError(f"The search `{search.name}` has no prior: a pilot is of use to `ascend` only.")
         check(traces, TRACES)
         chosen = sorted(random.Random(seed).sample(range(len(traces)), min(rows, len(traces))))
-        sample = traces.select(chosen)
+        sample = traces.with_format(None).select_columns(list(TRACES.columns)).select(chosen)
         table = self(sample[:])
         ratios, never = [], 0
         for status, ratio in zip(table["status"].to_pylist(), table["prefix_ratio"].to_pylist(), strict=True):
@@ -218,14 +229,15 @@ class PrefixTruncation:
 
     def _check_batch(self, columns: Mapping[str, list[Any]]) -> None:
         """Refuse what no search should start on, before any model loads."""
-        for name in ("question", "trace"):
-            for row, value in enumerate(columns[name]):
-                if value is not None and not isinstance(value, str):
-                    raise SchemaError(
-                        f"Row {row} of the batch (id `{columns['id'][row]}`) has a `{name}` of type "
-                        f"`{type(value).__name__}`: it must be text. Load the dataset through "
-                        f"`palign_hf.load_traces`, or cast the column."
-                    )
+        for name, values in columns.items():
+            for row, value in enumerate(values):
+                if isinstance(value, str) or (value is None and name != "id"):
+                    continue
+                raise SchemaError(
+                    f"Row {row} of the batch (id `{columns['id'][row]}`) has a `{name}` of type "
+                    f"`{type(value).__name__}`: it must be text. Load the dataset through "
+                    f"`palign_hf.load_traces`, or cast the column."
+                )
         if twice := [name for name, count in Counter(columns["id"]).items() if count > 1]:
             raise SchemaError(
                 f"Column `id` must be unique, but {len(twice)} ids are repeated: "
@@ -241,6 +253,8 @@ class PrefixTruncation:
                 found[row] = skipped_row(f"the {'question' if not question else 'trace'} is empty")
             else:
                 rows.append(TraceRow(row, question, trace))
+        if self._bar is not None:
+            self._bar.advance(len(found))
         if rows:
             session = self._open()
             bar = self._bar or Progress(len(rows), "truncating", self._runtime.progress, self._details)

@@ -108,7 +108,7 @@ def probes_of(row: dict) -> dict[int, float]:
 
 
 def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
-    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, the rows are the same."""
+    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows."""
     source = tmp_path / "traces.jsonl"
     traces.to_json(source)
     config = recipe(tmp_path, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
@@ -151,10 +151,8 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
         (path,) = folder.glob("*.sqlite")
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:
-            return {
-                (problem, cut): margin
-                for problem, cut, margin in db.execute("SELECT problem, segments, margin FROM probes")
-            }
+            rows = db.execute("SELECT problem, segments, margin FROM probes")
+            return {(problem, cut): margin for problem, cut, margin in rows}
         finally:
             db.close()
 
@@ -167,16 +165,22 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
     raise AssertionError("no probes in time")
 
 
+def launch(processes: int) -> list[str]:
+    """`accelerate launch` of the recipe; several processes on one machine start only by its launcher for GPUs, which
+    serves for CPUs as well."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
+    command += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--num_processes", str(processes)]
+    return [*command, "--multi_gpu" if processes > 1 else "--cpu", str(ROOT / "recipes" / "truncate.py")]
+
+
 def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smollm2, traces, tmp_path):
     source = tmp_path / "traces.jsonl"
     traces.to_json(source)
     results, reports = [], []
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
     starts = {
         "command": [sys.executable, "-m", "palign_hf.cli", "truncate"],
-        "one": [*launch, "--num_processes", "1", str(ROOT / "recipes" / "truncate.py")],
-        "two": [*launch, "--num_processes", "2", str(ROOT / "recipes" / "truncate.py")],
+        "one": launch(1),
+        "two": launch(2),
     }
     for name, start in starts.items():
         folder = tmp_path / name
@@ -194,18 +198,5 @@ def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smol
 
 def test_wrong_settings_end_every_process_with_a_message(smollm2, tmp_path):
     config = recipe(tmp_path, smollm2, tmp_path / "absent.jsonl", engine="transformers")
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = subprocess.run(
-        [*launch, str(ROOT / "recipes" / "truncate.py"), "--config", str(config)], capture_output=True, text=True
-    )
+    done = subprocess.run([*launch(2), "--config", str(config)], capture_output=True, text=True)
     assert done.returncode != 0 and "absent.jsonl" in done.stderr

@@ -1,0 +1,269 @@
+"""What truncation costs on a real student: a naive baseline, bisection over a prefix cache, and the default search.
+
+    python benchmarks/truncation.py [--student FOLDER] [--traces FILE ...] [--naive-seconds 330]
+
+All three do the same rows in one run on one machine. The baseline works in the manner of the published reference:
+Hugging Face `generate` with batch 1, the student's own sampling settings, a verdict of up to 256 tokens of free text
+(and once more stopping as soon as a label is written), the whole prompt read again for each probe, no pauses. The time
+that loading takes is left out everywhere.
+
+A student this small says ENOUGH to anything, which would make the default look better than it is (two probes, then
+done). So the verdicts, not the work, come from an oracle: a prefix suffices from where the accuracy of answers that
+were resampled there stays within 5 points of its best (traces that carry `prefix_accuracy`), else from 30 % on. All
+methods so face the same truths; each probe is really computed.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+
+ROOT = Path(__file__).parents[1]
+TRACES = [
+    ROOT.parent / "shared/data/traces/mixed_teachers.jsonl",
+    ROOT.parent / "shared/data/traces/r1_distill_qwen_14b_math.jsonl",
+]
+CONTEXT = 8192
+BLOCK = 32
+
+
+def load_rows(paths: list[Path]) -> list[dict[str, Any]]:
+    """Question, trace, and the share of its segments that the oracle holds to be sufficient."""
+    rows = []
+    for path in paths:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            rows.append({"question": row["question"], "trace": row["trace"], "share": sufficient_share(row)})
+    # A mix of lengths from the first row on, whatever number of them the baseline gets through.
+    return sorted(rows, key=lambda row: hash_of(row["question"]))
+
+
+def hash_of(text: str) -> int:
+    """A fixed shuffle."""
+    import zlib
+
+    return zlib.crc32(text.encode())
+
+
+def sufficient_share(row: dict[str, Any]) -> float:
+    """From which share of the trace on it suffices: measured where rollouts were made, 0.3 elsewhere."""
+    accuracy = row.get("prefix_accuracy")
+    if not accuracy:
+        return 0.3
+    best = max(accuracy)
+    low = [at for at, value in enumerate(accuracy) if value < best - 0.05]
+    return min(1.0, (low[-1] + 1) / len(accuracy)) if low else 0.0
+
+
+class Naive:
+    """The reference's manner: one `generate` a probe, batch 1, text out."""
+
+    def __init__(self, student: str) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(student)
+        self.model = AutoModelForCausalLM.from_pretrained(student, dtype="auto").eval()
+        torch.manual_seed(0)
+        self.probes = self.prompt_tokens = self.written = 0
+
+    def search(self, row: dict[str, Any], stop_at_label: bool) -> int:
+        """Bisection over the pieces that `split('. ')` gives, as published; the oracle decides, the work is done."""
+        from palign_hf.segmentation import cuts
+
+        ends = [0, *cuts(row["trace"], "legacy")]
+        left, right, best = 1, len(ends) - 1, len(ends) - 1
+        enough_from = row["share"] * (len(ends) - 1)
+        while left <= right:
+            middle = (left + right) // 2
+            self.ask(row["question"], row["trace"][: ends[middle]], stop_at_label)
+            if middle >= enough_from:
+                best, right = middle, middle - 1
+            else:
+                left = middle + 1
+        return best
+
+    def ask(self, question: str, prefix: str, stop_at_label: bool) -> None:
+        """One verdict of free text."""
+        import torch
+
+        from palign_hf.prompts import JUDGE, LABELS
+
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": JUDGE.render(question=question, prefix=prefix)}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        inputs = self.tokenizer(text, return_tensors="pt", truncation=True, max_length=CONTEXT - 256)
+        extra = {"stop_strings": list(LABELS), "tokenizer": self.tokenizer} if stop_at_label else {}
+        with torch.inference_mode():
+            output = self.model.generate(**inputs, max_new_tokens=256, pad_token_id=0, **extra)
+        self.probes += 1
+        self.prompt_tokens += inputs["input_ids"].shape[1]
+        self.written += output.shape[1] - inputs["input_ids"].shape[1]
+
+
+def run_naive(student: str, rows: list[dict[str, Any]], seconds: float) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """As many rows as fit the time; then the same rows with a baseline that stops at the label."""
+    naive = Naive(student)
+    naive.ask("1+1?", "One and one.", False)
+    naive.probes = naive.prompt_tokens = naive.written = 0
+    began, done = time.perf_counter(), 0
+    for row in rows:
+        naive.search(row, stop_at_label=False)
+        done += 1
+        # Another row must fit as well: the mean so far is the best guess.
+        if (time.perf_counter() - began) * (done + 1) / done > seconds:
+            break
+    whole = {"wall": time.perf_counter() - began, "probes": naive.probes, "tokens": naive.prompt_tokens}
+    whole["written"] = naive.written
+    naive.probes = naive.prompt_tokens = naive.written = 0
+    began = time.perf_counter()
+    for row in rows[:done]:
+        naive.search(row, stop_at_label=True)
+    label = {"wall": time.perf_counter() - began, "probes": naive.probes, "tokens": naive.prompt_tokens}
+    label["written"] = naive.written
+    return done, whole, label
+
+
+async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]) -> dict[str, dict[str, Any]]:
+    """Each search on a fresh vLLM cache, ledger included; engine start left out."""
+    from palign_hf.engines.vllm import VLLMEngine
+    from palign_hf.truncation.ledger import Ledger
+    from palign_hf.truncation.search import make_search
+
+    engine = VLLMEngine(student, context=CONTEXT, block_size=BLOCK)
+    await engine.start()
+    await engine.score([1, 2, 3], (4, 5), "warm-up")
+    results = {}
+    try:
+        for name in searches:
+            await engine.reset_cache()
+            with tempfile.TemporaryDirectory() as folder:
+                ledger = Ledger(Path(folder) / "ledger.sqlite", name, {})
+                results[name] = await run_search(engine, ledger, student, rows, make_search(name))
+                ledger.close()
+    finally:
+        await engine.close()
+    return results
+
+
+async def run_search(
+    engine: Any, ledger: Any, student: str, rows: list[dict[str, Any]], search: Any
+) -> dict[str, Any]:
+    """One search over all rows through the real driver; the oracle's verdict replaces the student's."""
+    from palign_hf.segmentation import cuts
+    from palign_hf.students import load_tokenizer, resolve_student
+    from palign_hf.truncation.criteria import SelfJudge
+    from palign_hf.truncation.driver import search_all
+    from palign_hf.truncation.session import Work, problem_key
+
+    judge = SelfJudge().bind(load_tokenizer(resolve_student(student)), student, CONTEXT)
+    asked: dict[int, list[tuple[list[int], int]]] = {}
+
+    def problems() -> Any:
+        for at, row in enumerate(rows):
+            case = judge.open(str(at), row["question"], row["trace"], [0, *cuts(row["trace"])])
+            yield Work(at, problem_key(row["question"], row["trace"]), case, audited=False)
+
+    async def ask(work: Any, segments: int) -> Any:
+        probe = await judge.ask(engine, work.case, segments)
+        asked.setdefault(work.row, []).append((work.case.prompt.ids(work.case.ends[segments]), probe.cached_tokens))
+        enough = segments >= rows[work.row]["share"] * (len(work.case.ends) - 1)
+        return replace(probe, margin=1.0 if enough else -1.0, verdict="enough" if enough else "not_enough")
+
+    began = time.perf_counter()
+    probes = prompt = cached = floor = 0
+    async for outcome in search_all(problems(), search, ask, ledger, lambda: engine.capacity):
+        case = outcome.problem.case
+        shown = outcome.found.segments if outcome.found.sufficient else case.reach
+        floor += case.head_tokens + case.tokens[shown] + case.suffix_tokens
+        probes += len(outcome.probes)
+        prompt += sum(probe.prompt_tokens for probe in outcome.probes)
+        cached += sum(probe.cached_tokens for probe in outcome.probes)
+    wall = time.perf_counter() - began
+    theory = found = 0
+    for prompts in asked.values():
+        for at, (ids, hit) in enumerate(prompts[1:], start=1):
+            theory += max(min(shared(ids, old), len(ids) - 1) // BLOCK * BLOCK for old, _ in prompts[:at])
+            found += hit
+    return {
+        "wall": wall,
+        "probes": probes,
+        "tokens": prompt - cached,
+        "cached_share": cached / prompt,
+        "cached_of_theory": found / theory if theory else 1.0,
+        "over_floor": (prompt - cached) / floor,
+    }
+
+
+def shared(a: list[int], b: list[int]) -> int:
+    """Length of the common beginning."""
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def main() -> None:
+    """Run all, print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--student", help="folder; by default SmolLM2-135M out of its wheel")
+    parser.add_argument("--traces", type=Path, nargs="+", default=TRACES, help="JSONL files with question and trace")
+    parser.add_argument(
+        "--naive-seconds", type=float, default=330.0, help="time for the baseline; it decides the rows"
+    )
+    options = parser.parse_args()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    absent = [path for path in options.traces if not path.is_file()]
+    if absent:
+        parser.error(f"`{absent[0]}` doesn't exist: give JSONL files with `question` and `trace` by --traces")
+    student = options.student
+    if not student:
+        from palign_hf.toy.smollm2 import export
+
+        student = str(export(ROOT / ".palign" / "smollm2-135m"))
+    rows = load_rows(options.traces)
+    done, naive, label = run_naive(student, rows, options.naive_seconds)
+    rows = rows[:done]
+    ours = asyncio.run(run_ours(student, rows, ["binary", "ascend"]))
+    binary, default = ours["binary"], ours["ascend"]
+
+    print(f"machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; student: {Path(student).name}")
+    print(f"{done} traces, the same for all; times without loading\n")
+    print(f"{'':34}{'wall s':>9}{'probes':>8}{'tokens computed':>17}{'written':>9}")
+    for name, run in (
+        ("naive, up to 256 tokens of text", naive),
+        ("naive, stops at the label", label),
+        ("binary + prefix cache (vLLM)", binary),
+        ("default: ascend (vLLM)", default),
+    ):
+        print(f"{name:34}{run['wall']:9.1f}{run['probes']:8}{run['tokens']:17,}{run.get('written', 0):9,}")
+    print(f"\nover the floor: binary {binary['over_floor']:.2f}, default {default['over_floor']:.2f}")
+    print(
+        f"from the cache: {default['cached_share']:.1%} of prompt tokens, "
+        f"{default['cached_of_theory']:.1%} of what blocks of {BLOCK} allow"
+    )
+    print(
+        json.dumps(
+            {
+                "wall_ratio_naive": round(naive["wall"] / default["wall"], 2),
+                "tokens_ratio_naive": round(naive["tokens"] / default["tokens"], 2),
+                "tokens_over_floor": round(default["over_floor"], 3),
+                "cached_share": round(default["cached_share"], 4),
+                "cached_of_theory": round(default["cached_of_theory"], 4),
+                "wall_ratio_label_stop": round(label["wall"] / default["wall"], 2),
+                "wall_ratio_binary": round(binary["wall"] / default["wall"], 2),
+                "binary_over_floor": round(binary["over_floor"], 3),
+                "traces": done,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

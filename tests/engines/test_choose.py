@@ -1,0 +1,89 @@
+"""From a name to an engine, and what is refused before anything is loaded."""
+
+import pytest
+
+from palign_hf.engines import vllm
+from palign_hf.engines.base import EngineUnavailable
+from palign_hf.engines.choose import check_engine, make_engine
+from palign_hf.engines.server import ServerEngine
+from palign_hf.engines.transformers import TransformersEngine
+from palign_hf.engines.vllm import VLLMEngine
+from palign_hf.errors import UserError
+
+
+URLS = {"urls": ["http://localhost:8000/v1"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("vlm", "vllm"), ("transformer", "transformers"), ("servers", "server"), ("Auto", "auto")]
+)
+def test_an_unknown_engine_names_the_nearest_and_all(given, meant):
+    with pytest.raises(UserError) as refused:
+        check_engine(given, {})
+    message = str(refused.value)
+    assert f"`engine={given!r}` is unknown (nearest match: `{meant}`)" in message
+    assert "Choose one of `auto`, `vllm`, `server`, `transformers`." in message
+
+
+@pytest.mark.parametrize("given", ["quantum", "", None, 3])
+def test_an_engine_like_none_of_them_is_refused_without_a_guess(given):
+    with pytest.raises(UserError, match="is unknown. Choose one of `auto`"):
+        check_engine(given, {})
+
+
+@pytest.mark.parametrize("options", [{}, {"urls": []}, {"urls": ""}, {"urls": None}, {"in_flight": 8}])
+def test_a_server_needs_an_address(options):
+    with pytest.raises(UserError, match="needs the address of a server: `engine_options={'urls'"):
+        make_engine("server", "owner/student", options=options)
+
+
+@pytest.mark.parametrize("name", ["auto", "vllm", "transformers"])
+def test_known_engines_need_no_options(name):
+    check_engine(name, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "made"),
+    [
+        ("server", URLS, ServerEngine),
+        ("transformers", {"device": "cpu"}, TransformersEngine),
+        ("vllm", {}, VLLMEngine),
+    ],
+)
+def test_each_name_makes_its_engine_without_loading_it(name, options, made):
+    engine = make_engine(name, "owner/student", revision="abc", context=512, options=options)
+    assert type(engine) is made
+    assert engine.name == name
+
+
+@pytest.mark.parametrize(("is_installed", "made"), [(True, VLLMEngine), (False, TransformersEngine)])
+def test_auto_takes_vllm_where_it_is_installed(monkeypatch, is_installed, made):
+    monkeypatch.setattr(vllm, "installed", lambda: is_installed)
+    assert type(make_engine("auto", "owner/student")) is made
+
+
+def test_options_of_another_engine_are_refused_with_those_that_fit():
+    with pytest.raises(EngineUnavailable) as refused:
+        make_engine("transformers", "owner/student", options={"gpu_memory_utilization": 0.9})
+    message = str(refused.value)
+    assert "`engine_options={'gpu_memory_utilization': 0.9}` don't fit `engine='transformers'`" in message
+    assert "It takes `dtype`, `device`, `attn_implementation`" in message
+
+
+@pytest.mark.parametrize("name", ["server", "transformers", "vllm"])
+def test_the_student_is_no_option(name):
+    options = {"student": "owner/other"} | (URLS if name == "server" else {})
+    with pytest.raises(EngineUnavailable, match="multiple values for .*'student'.*are not options"):
+        make_engine(name, "owner/student", options=options)
+
+
+def test_auto_without_vllm_refuses_what_vllm_would_take(monkeypatch):
+    monkeypatch.setattr(vllm, "installed", lambda: False)
+    with pytest.raises(EngineUnavailable, match="don't fit `engine='transformers'`"):
+        make_engine("auto", "owner/student", options={"max_num_seqs": 4})
+
+
+def test_the_options_of_the_caller_stay_as_they_are():
+    options = dict(URLS)
+    make_engine("server", "owner/student", options=options)
+    assert options == URLS

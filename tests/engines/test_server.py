@@ -1,0 +1,686 @@
+"""The client of a completions server, against a real HTTP server of this process that answers as told."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import socket
+
+import pytest
+from aiohttp import web
+
+from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling
+from palign_hf.engines.server import ServerEngine
+from palign_hf.errors import UserError
+
+
+STUDENT, LABELS, PROMPT = "owner/student", (7, 11), [1, 2, 3]
+NO_PAUSE = (0.001, 0.001)
+SAID = {"token_id:7": -0.25, "token_id:11": -1.75, "token_id:3": -9.0}
+SAMPLING = Sampling(max_tokens=5)
+
+
+def scored(table=SAID, said="token_id:7", **usage):
+    read = {"tokens": [said], "top_logprobs": [table]}
+    return {"choices": [{"index": 0, "logprobs": read}], "usage": {"prompt_tokens": 3} | usage}
+
+
+def choice(index=0, ids=(4, 5, 2), reason="stop"):
+    return {"index": index, "token_ids": list(ids), "finish_reason": reason, "text": "", "prompt_token_ids": [1]}
+
+
+class Server:
+    """Answers `/v1/models`, and `/v1/completions` by `plan`: one entry a request, the last one for ever."""
+
+    def __init__(self, *plan, models=(STUDENT,), models_plan=()):
+        self.plan, self.models_plan = list(plan or [scored()]), list(models_plan)
+        self.models = {"object": "list", "data": [{"id": name} for name in models]}
+        self.bodies, self.headers, self.asked_models = [], [], 0
+        self.url = None
+
+    @contextlib.asynccontextmanager
+    async def serving(self):
+        app = web.Application()
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/completions", self._completions)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _models(self, request):
+        self.headers.append(dict(request.headers))
+        self.asked_models += 1
+        return await self._answer(request, self.models_plan.pop(0) if self.models_plan else self.models)
+
+    async def _completions(self, request):
+        self.headers.append(dict(request.headers))
+        self.bodies.append(await request.json())
+        return await self._answer(request, self.plan.pop(0) if len(self.plan) > 1 else self.plan[0])
+
+    async def _answer(self, request, entry):
+        if callable(entry):
+            return await entry(request)
+        if isinstance(entry, int):
+            return web.Response(status=entry, text=f"status {entry}")
+        if isinstance(entry, (str, bytes)):
+            return web.Response(body=entry, content_type="application/json")
+        return web.json_response(entry)
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def with_server(ask, *plan, models=(STUDENT,), models_plan=(), **options):
+    """`ask(engine)` with one server that answers by `plan`; the server comes back with what came out."""
+
+    async def run():
+        async with Server(*plan, models=models, models_plan=models_plan).serving() as server:
+            engine = ServerEngine(STUDENT, server.url, **{"pauses": NO_PAUSE} | options)
+            try:
+                await engine.start()
+                return server, await ask(engine)
+            finally:
+                await engine.close()
+
+    return asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+def ask_score(engine):
+    return engine.score(PROMPT, LABELS, "p")
+
+
+def ask_text(engine):
+    return engine.generate(PROMPT, SAMPLING, "p")
+
+
+def refusal(error, ask, *plan, **options):
+    """The message of the expected `error`, and the server that caused it."""
+    seen = []
+
+    async def run(engine):
+        with pytest.raises(error) as refused:
+            await ask(engine)
+        seen.append(str(refused.value))
+
+    server, _ = with_server(run, *plan, **options)
+    return seen[0], server
+
+
+def start_refusal(urls, student=STUDENT, **options):
+    """Why `start` refuses `urls`; nothing stays open."""
+
+    async def run():
+        engine = ServerEngine(student, urls, **{"pauses": NO_PAUSE} | options)
+        with pytest.raises(EngineUnavailable) as refused:
+            await engine.start()
+        assert engine._http is None
+        return str(refused.value)
+
+    return asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+def test_a_score_is_read_by_token_id():
+    server, read = with_server(ask_score)
+    assert read.logprobs == (-0.25, -1.75)
+    assert read.top_is_label
+    assert read.label_mass == pytest.approx(math.exp(-0.25) + math.exp(-1.75))
+    assert (read.prompt_tokens, read.cached_tokens) == (3, 0)
+    (body,) = server.bodies
+    assert body["model"] == STUDENT
+    assert body["prompt"] == PROMPT
+    assert body["max_tokens"] == 1
+    assert body["temperature"] == 0.0
+    assert body["logprob_token_ids"] == [7, 11]
+    assert body["return_tokens_as_token_ids"] is True
+    assert body["add_special_tokens"] is False
+
+
+def test_the_labels_keep_their_order_and_the_token_said_is_seen():
+    _, read = with_server(lambda engine: engine.score(PROMPT, (11, 7), "p"), scored(said="token_id:3"))
+    assert read.logprobs == (-1.75, -0.25)
+    assert not read.top_is_label
+
+
+@pytest.mark.parametrize(
+    ("usage", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 2}}, 2),
+        ({"prompt_tokens_details": {"cached_tokens": None}}, 0),
+        ({"prompt_tokens_details": None}, 0),
+        ({"prompt_tokens_details": "few"}, 0),
+        ({}, 0),
+    ],
+)
+def test_cached_tokens_are_read_where_the_server_tells_them(usage, cached):
+    _, read = with_server(ask_score, scored(**usage))
+    assert read.cached_tokens == cached
+    _, (text,) = with_server(ask_text, {"choices": [choice()], "usage": usage})
+    assert text.cached_tokens == cached
+
+
+@pytest.mark.parametrize("usage", [None, [], "none"])
+def test_a_strange_usage_is_no_reason_to_fail(usage):
+    _, read = with_server(ask_score, scored() | {"usage": usage})
+    assert read.cached_tokens == 0
+
+
+def test_texts_come_as_token_ids_in_order():
+    answer = {
+        "choices": [choice(1, (9,), "length"), choice(0, (4, 5, 2))],
+        "usage": {"prompt_tokens_details": {"cached_tokens": 1}},
+    }
+    sampling = Sampling(max_tokens=3, temperature=0.7, top_p=0.9, repetition_penalty=1.1, n=2, seed=5)
+    server, read = with_server(lambda engine: engine.generate(PROMPT, sampling, "p"), answer)
+    assert read == [Completion((4, 5, 2), "stop", 3, 1), Completion((9,), "length", 3, 1)]
+    (body,) = server.bodies
+    assert body == {
+        "model": STUDENT,
+        "prompt": PROMPT,
+        "max_tokens": 3,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "repetition_penalty": 1.1,
+        "n": 2,
+        "seed": 5,
+        "return_token_ids": True,
+        "add_special_tokens": False,
+    }
+
+
+def test_without_a_seed_none_is_sent():
+    server, _ = with_server(ask_text, {"choices": [choice()]})
+    assert "seed" not in server.bodies[0]
+
+
+def test_the_server_may_know_the_student_by_another_name():
+    server, _ = with_server(ask_score, model="judge", models=("other", "judge"))
+    assert server.bodies[0]["model"] == "judge"
+
+
+# Starting
+
+
+def test_no_server_there():
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    message = start_refusal(url)
+    assert message.startswith(f"`{url}` can't be used as a server: no answer from `{url}/models` after 3 tries; ")
+    assert "ClientConnectorError" in message
+    assert f"Start one with `vllm serve {STUDENT}`" in message
+    assert "with the `/v1` at the end; a key is read from PALIGN_API_KEY" in message
+
+
+def test_one_of_two_servers_missing():
+    async def run():
+        async with Server().serving() as server:
+            missing = f"http://127.0.0.1:{closed_port()}/v1"
+            engine = ServerEngine(STUDENT, [server.url, missing], pauses=NO_PAUSE)
+            with pytest.raises(EngineUnavailable, match=f"`{missing}` can't be used"):
+                await engine.start()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "127.0.0.1", "ftp://host/v1", ""])
+def test_an_address_that_is_none_is_refused_at_once(address):
+    with pytest.raises(
+        EngineUnavailable, match=f"`{address}` is no address of a server: it must begin with `http://`"
+    ):
+        ServerEngine(STUDENT, ["http://localhost:8000/v1", address])
+
+
+def test_no_address_at_all():
+    with pytest.raises(EngineUnavailable, match="needs at least one URL"):
+        ServerEngine(STUDENT, [])
+
+
+def test_an_address_without_v1():
+    async def run():
+        async with Server().serving() as server:
+            engine = ServerEngine(STUDENT, server.url.removesuffix("/v1"), pauses=NO_PAUSE)
+            with pytest.raises(EngineUnavailable, match="refused the request: 404 .*with the `/v1` at the end"):
+                await engine.start()
+
+    asyncio.run(run())
+
+
+def test_a_slash_at_the_end_of_the_address_is_no_matter():
+    async def run():
+        async with Server().serving() as server:
+            engine = ServerEngine(STUDENT, server.url + "/", pauses=NO_PAUSE)
+            await engine.start()
+            await engine.score(PROMPT, LABELS, "p")
+            await engine.close()
+            assert len(server.bodies) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("models", "served"), [(("owner/other",), "`owner/other`"), (("a", "b"), "`a`, `b`"), ((), "nothing")]
+)
+def test_a_server_of_another_model(models, served):
+    with pytest.raises(EngineUnavailable, match=f"doesn't serve `{STUDENT}` but {served}. .*`model=`"):
+        with_server(ask_score, models=models)
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "{}", '{"data": 3}', '{"data": [{}]}', '{"data": null}', "null", "hello", ""]
+)
+def test_a_list_of_models_that_is_none(answer):
+    with pytest.raises(EngineUnavailable, match="can't be used as a server: .*Start one with `vllm serve"):
+        with_server(ask_score, models_plan=[answer])
+
+
+def test_a_server_that_is_still_starting_is_waited_for():
+    server, read = with_server(ask_score, models_plan=[503, 502])
+    assert read.logprobs == (-0.25, -1.75)
+    assert server.asked_models == 3
+
+
+def test_nothing_is_answered_before_start_or_after_close():
+    async def run():
+        engine = ServerEngine(STUDENT, "http://127.0.0.1:1/v1")
+        with pytest.raises(EngineDied, match="not running"):
+            await ask_score(engine)
+        async with Server().serving() as server:
+            engine = ServerEngine(STUDENT, server.url)
+            await engine.start()
+            await engine.close()
+            await engine.close()
+            with pytest.raises(EngineDied, match="not running"):
+                await ask_text(engine)
+            assert server.bodies == []
+
+    asyncio.run(run())
+
+
+# What may pass, and what can't
+
+
+@pytest.mark.parametrize("passing", [[429], [503], [500], [429, 503], [408, 425]])
+def test_what_may_pass_is_tried_again(passing):
+    server, read = with_server(ask_score, *passing, scored())
+    assert read.logprobs == (-0.25, -1.75)
+    assert len(server.bodies) == len(passing) + 1
+    assert all(body == server.bodies[0] for body in server.bodies)
+
+
+@pytest.mark.parametrize("status", [500, 429])
+def test_what_does_not_pass_is_a_death_that_names_the_tries(status):
+    message, server = refusal(EngineDied, ask_score, status)
+    assert message == (
+        f"no answer from `{server.url}/completions` after 3 tries; the last one: {status} 'status {status}'"
+    )
+    assert len(server.bodies) == 3
+
+
+def test_the_pauses_are_the_tries():
+    message, server = refusal(EngineDied, ask_text, 503, pauses=())
+    assert "after 1 tries" in message
+    assert len(server.bodies) == 1
+    _, server = refusal(EngineDied, ask_text, 503, pauses=(0.001,) * 4)
+    assert len(server.bodies) == 5
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 501])
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_a_refused_request_is_not_tried_again(status, ask):
+    message, server = refusal(RequestFailed, ask, status)
+    assert message == f"`{server.url}/completions` refused the request: {status} 'status {status}'"
+    assert len(server.bodies) == 1
+
+
+def test_a_long_refusal_is_cut():
+    async def long(request):
+        return web.Response(status=400, text="x" * 100_000)
+
+    message, _ = refusal(RequestFailed, ask_score, long)
+    assert len(message) < 400
+
+
+async def drop(request):
+    """Ends the connection before an answer."""
+    request.transport.close()
+    return web.Response()
+
+
+async def half(request):
+    """Promises more than it sends, then ends the connection."""
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b'{"choices": [')
+    request.transport.close()
+    return response
+
+
+async def half_chunked(request):
+    """Ends the connection between two chunks."""
+    response = web.StreamResponse()
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    await response.write(b'{"choices": [')
+    request.transport.close()
+    return response
+
+
+@pytest.mark.parametrize("broken", [drop, half, half_chunked])
+def test_a_connection_that_ends_midway_is_tried_again(broken):
+    server, read = with_server(ask_score, broken, scored())
+    assert read.logprobs == (-0.25, -1.75)
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize("broken", [drop, half, half_chunked])
+def test_connections_that_always_end_midway_are_a_death(broken):
+    message, server = refusal(EngineDied, ask_text, broken)
+    assert "after 3 tries; the last one: " in message
+    assert not message.endswith(": ")
+    assert len(server.bodies) == 3
+
+
+async def slow(request):
+    await asyncio.sleep(5)
+    return web.json_response(scored())
+
+
+def test_a_silent_server_is_tried_again():
+    server, read = with_server(ask_score, slow, scored(), timeout=0.2)
+    assert read.logprobs == (-0.25, -1.75)
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_stays_silent_is_a_death():
+    message, server = refusal(EngineDied, ask_score, slow, timeout=0.1)
+    assert message.endswith("/completions` after 3 tries; the last one: nothing within 0.1 s")
+    assert len(server.bodies) == 3
+
+
+def test_a_server_that_goes_away_is_a_death():
+    async def run():
+        async with Server().serving() as server:
+            engine = ServerEngine(STUDENT, server.url, pauses=NO_PAUSE)
+            await engine.start()
+        with pytest.raises(EngineDied, match="after 3 tries; the last one: ClientConnectorError"):
+            await ask_score(engine)
+        await engine.close()
+
+    asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+def test_something_else_than_http():
+    async def talk(reader, writer):
+        await reader.readline()
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def run():
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            engine = ServerEngine(STUDENT, f"http://127.0.0.1:{port}/v1", pauses=NO_PAUSE)
+            with pytest.raises(EngineUnavailable, match="doesn't answer in HTTP: "):
+                await engine.start()
+
+    asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+def test_a_cancelled_question_is_no_death():
+    async def cancel(engine):
+        question = asyncio.create_task(ask_score(engine))
+        await asyncio.sleep(0.05)
+        question.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await question
+        return await ask_score(engine)
+
+    _, read = with_server(cancel, slow, scored())
+    assert read.logprobs == (-0.25, -1.75)
+
+
+# Answers that are none
+
+
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+@pytest.mark.parametrize("answer", ["<html>busy</html>", "", '{"choices": [', b"\xff\xfe\x00\x81"])
+def test_an_answer_that_is_no_json(ask, answer):
+    message, server = refusal(RequestFailed, ask, answer)
+    assert message.startswith("the server's answer is no JSON: '")
+    assert len(server.bodies) == 1
+
+
+def entry(**changes):
+    return {"choices": [{"index": 0, "logprobs": {"tokens": ["token_id:7"], "top_logprobs": [SAID]} | changes}]}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [scored()],
+        "null",
+        "3",
+        '"text"',
+        {},
+        {"choices": []},
+        {"choices": None},
+        {"choices": {}},
+        {"choices": [3]},
+        {"choices": [{}]},
+        {"choices": [{"index": 0, "text": "yes"}]},
+        {"choices": [{"index": 0, "logprobs": None}]},
+        {"choices": [{"index": 0, "logprobs": []}]},
+        entry(top_logprobs=None),
+        entry(top_logprobs=[]),
+        entry(top_logprobs=[None]),
+        entry(top_logprobs=[[-0.25, -1.75]]),
+        entry(top_logprobs=[SAID | {"token_id:7": None}]),
+        entry(top_logprobs=[SAID | {"token_id:7": "high"}]),
+        entry(top_logprobs=[SAID | {"token_id:7": [-0.25]}]),
+        entry(tokens=[]),
+        entry(tokens=None),
+        {"error": {"message": "busy"}},
+        {"choices": [choice()]},
+    ],
+)
+def test_an_answer_without_readable_log_probabilities(answer):
+    message, server = refusal(RequestFailed, ask_score, answer)
+    assert message.startswith("the server's answer has no readable log-probabilities: ")
+    assert len(message) < 300
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "missing"),
+    [
+        ({"token_id:7": -0.25}, "token_id:11"),
+        ({"token_id:3": -0.25}, "token_id:7, token_id:11"),
+        ({"7": -0.25, "11": -1.0}, "token_id:7, token_id:11"),
+        ({"ENOUGH": -0.25, "NOT": -1.0}, "token_id:7, token_id:11"),
+        ({}, "token_id:7, token_id:11"),
+    ],
+)
+def test_log_probabilities_without_the_labels(table, missing):
+    message, _ = refusal(RequestFailed, ask_score, scored(table))
+    assert message.startswith(f"the server gave no log-probability for {missing}: it must understand ")
+    assert "`logprob_token_ids` and `return_tokens_as_token_ids`, as `vllm serve` does" in message
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_log_probabilities_that_are_no_numbers(number):
+    answer = json.dumps(scored()).replace("-1.75", number)
+    message, _ = refusal(RequestFailed, ask_score, answer)
+    assert message.startswith("the labels' log-probabilities are no finite numbers: [-0.25, ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        "null",
+        {},
+        {"choices": None},
+        {"choices": [3]},
+        {"choices": [{"index": 0, "text": "so", "finish_reason": "stop"}]},
+        {"choices": [choice() | {"token_ids": None}]},
+        {"choices": [choice() | {"token_ids": ["a"]}]},
+        {"choices": [{"index": 0, "token_ids": [1]}]},
+    ],
+)
+def test_a_text_without_token_ids(answer):
+    message, server = refusal(RequestFailed, ask_text, answer)
+    assert message.startswith("the server's answer has no token ids (it must understand `return_token_ids`): ")
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("given", [0, 2])
+def test_more_or_fewer_texts_than_asked_for(given):
+    message, _ = refusal(RequestFailed, ask_text, {"choices": [choice(index) for index in range(given)]})
+    assert message == f"the server gave {given} completions where 1 were asked for"
+
+
+@pytest.mark.parametrize("reason", [None, "abort", "error", ""])
+def test_a_text_that_is_neither_whole_nor_cut(reason):
+    message, _ = refusal(RequestFailed, ask_text, {"choices": [choice(reason=reason)]})
+    assert message.startswith(f"the server ended a completion with the reason {reason!r}")
+
+
+def test_one_bad_answer_leaves_the_next_alone():
+    async def twice(engine):
+        with pytest.raises(RequestFailed):
+            await ask_score(engine)
+        return await ask_score(engine)
+
+    _, read = with_server(twice, {}, scored())
+    assert read.logprobs == (-0.25, -1.75)
+
+
+# The key
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+async def echo(request, status=401):
+    return web.Response(status=status, text=f"wrong key: {request.headers['Authorization']}")
+
+
+async def echo_garbage(request):
+    return await echo(request, 200)
+
+
+async def echo_busy(request):
+    return await echo(request, 503)
+
+
+async def echo_json(request):
+    return web.json_response({"you": request.headers["Authorization"]})
+
+
+@pytest.fixture
+def keyed(monkeypatch):
+    monkeypatch.setenv("PALIGN_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+
+
+def test_the_key_of_the_environment_is_sent(keyed):
+    server, _ = with_server(ask_score)
+    assert [headers["Authorization"] for headers in server.headers] == [f"Bearer {KEY}"] * 2
+
+
+def test_the_usual_key_serves_too(monkeypatch):
+    monkeypatch.delenv("PALIGN_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    server, _ = with_server(ask_score)
+    assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-another"}
+
+
+def test_without_a_key_none_is_sent_and_headers_are(monkeypatch):
+    monkeypatch.delenv("PALIGN_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    server, _ = with_server(ask_score, headers={"X-Team": "blue"})
+    assert not any("Authorization" in headers for headers in server.headers)
+    assert {headers["X-Team"] for headers in server.headers} == {"blue"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (echo, RequestFailed),
+        (echo_busy, EngineDied),
+        (echo_garbage, RequestFailed),
+        (echo_json, RequestFailed),
+        (drop, EngineDied),
+    ],
+)
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_the_key_is_in_no_message_and_no_log(keyed, caplog, ask, answer, error):
+    """Not even where the server itself repeats it."""
+    with caplog.at_level(logging.DEBUG):
+        message, server = refusal(error, ask, answer)
+    assert f"Bearer {KEY}" in server.headers[-1].values()
+    assert KEY not in message
+    assert KEY not in caplog.text
+    if answer in (echo, echo_busy, echo_garbage, echo_json):
+        assert "Bearer [key]" in message
+
+
+def test_the_key_is_in_no_message_of_a_start(keyed, caplog):
+    with caplog.at_level(logging.DEBUG), pytest.raises(UserError) as refused:
+        with_server(ask_score, models_plan=[echo])
+    assert "401" in str(refused.value)
+    assert KEY not in str(refused.value) + caplog.text
+    assert KEY not in repr(refused.value.__cause__)
+    assert KEY not in start_refusal(f"http://127.0.0.1:{closed_port()}/v1")
+
+
+# Several servers
+
+
+def test_a_problem_stays_with_its_server_and_all_servers_work():
+    async def run():
+        async with Server().serving() as first, Server().serving() as second, Server().serving() as third:
+            servers = {server.url: server for server in (first, second, third)}
+            engine = ServerEngine(STUDENT, list(servers), pauses=NO_PAUSE, in_flight=5)
+            assert engine.capacity[0] == 15
+            await engine.start()
+            for number in range(30):
+                for prompt in ([number, 1], [number, 1, 2], [number, 1, 2, 3]):
+                    await engine.score(prompt, LABELS, f"problem {number}")
+            await engine.close()
+            return servers, [engine.url_of(f"problem {number}") for number in range(30)]
+
+    servers, urls = asyncio.run(asyncio.wait_for(run(), timeout=20))
+    assert set(urls) == set(servers)
+    for url, server in servers.items():
+        assert server.asked_models == 1
+        expected = [number for number in range(30) if urls[number] == url]
+        assert [body["prompt"][0] for body in server.bodies] == [number for number in expected for _ in range(3)]
+
+
+def test_another_process_finds_the_same_server():
+    urls = ["http://a/v1", "http://b/v1", "http://c/v1"]
+    first, second = ServerEngine(STUDENT, urls), ServerEngine(STUDENT, tuple(urls))
+    names = [f"problem {number}" for number in range(100)] + ["", "\ud800", "é"]
+    assert [first.url_of(name) for name in names] == [second.url_of(name) for name in names]
+    # Of all processes and days, not only of this one: the choice is part of what keeps caches warm.
+    assert first.url_of("problem 0") == "http://a/v1"
+
+
+def test_many_questions_at_once():
+    async def many(engine):
+        return await asyncio.gather(*(engine.score([number], LABELS, str(number)) for number in range(200)))
+
+    server, read = with_server(many)
+    assert len(read) == len(server.bodies) == 200
+    assert sorted(body["prompt"][0] for body in server.bodies) == list(range(200))

@@ -1,0 +1,187 @@
+"""The teacher's voice: a puzzle becomes a long trace that restates, strays, corrects itself, and checks repeatedly.
+
+Wrong tries stand only before the last step that a student must be shown, re-checking only after the answer is found.
+So a prefix that shows enough keeps showing enough, however much longer it gets.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, islice
+from random import Random
+from typing import NamedTuple
+
+from palign_hf.toy import phrases
+from palign_hf.toy.puzzle import LARGEST, Puzzle, Step, Sum, Try, capital, pick, shuffled
+
+
+SHORTEST, LONGEST = 600, 2500
+FEWEST_SENTENCES, MOST_SENTENCES = 15, 60
+# No passage of checks is begun when less than this is left.
+_ROOM, _SENTENCES_LEFT = 330, 11
+# A teacher who shows nearly all of the trace before the rest is routine is one who strays at every step.
+_STUCK = 0.8
+
+
+class Narration(NamedTuple):
+    """A trace; where each step of the solution is told; the spans of the wrong tries, and what came out of them."""
+
+    trace: str
+    marks: tuple[int, ...]
+    sufficient_segments: int
+    detours: tuple[tuple[int, int], ...]
+    wrong_values: tuple[int, ...]
+
+
+class _Text:
+    """Sentences one by one; places are counted in sentences until the whole text stands."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.length = 0
+
+    def say(self, *sentences: str) -> None:
+        for sentence in sentences:
+            self.sentences.append(sentence + " ")
+            self.length += len(sentence) + 1
+
+    def paragraph(self) -> None:
+        self.sentences[-1] = self.sentences[-1].rstrip() + "\n\n"
+
+
+def narrate(rng: Random, puzzle: Puzzle) -> Narration:
+    """Tell the solution of `puzzle` at length; easy ones are told without a wrong try.
+
+    The share of the trace that must be shown is drawn first; re-checking makes the trace about as long as it asks.
+    """
+    text, marks = _Text(), [0] * len(puzzle.steps)
+    tries: list[Try] = []
+    detours: list[tuple[int, int]] = []
+    needed, share = puzzle.needed, 0.04 + 0.92 * rng.random() ** 2.5
+    stuck = share > _STUCK
+    wordy = 1.0 if stuck else rng.random() ** 1.5
+    _restate(rng, text, puzzle, wordy)
+    muses = iter(shuffled(rng, phrases.MUSES))
+    for number, step in enumerate(puzzle.steps):
+        if step.leads or rng.random() < 0.3 * wordy:
+            text.say(*islice(muses, 1 + (rng.random() < wordy - 0.3)))
+        text.say(*step.leads)
+        wrong = None
+        if number < needed and len(detours) < (4 if stuck else 3):
+            likely = 1.0 if stuck else (0.45 if step.hard else 0.1) + 0.2 * wordy
+            wrong = _wrong_try(rng, step, puzzle.answer) if rng.random() < likely else None
+        if wrong:
+            tries.append(wrong)
+            detours.append(_stray(rng, text, wrong))
+        text.say(capital(pick(rng, step.told)))
+        marks[number] = len(text.sentences)
+        if rng.random() < 0.2:
+            text.paragraph()
+    text.say(pick(rng, phrases.FOUND).format(puzzle.result))
+    shown = sum(map(len, text.sentences[: marks[needed - 1]])) if needed else 0
+    _check_at_length(rng, text, puzzle, shown / share if needed else SHORTEST + 1200 * share)
+    text.paragraph()
+    text.say(phrases.ANSWER.format(puzzle.answer))
+    ends = [0, *accumulate(map(len, text.sentences))]
+    return Narration(
+        trace="".join(text.sentences).rstrip(),
+        marks=tuple(ends[mark] for mark in marks),
+        sufficient_segments=marks[needed - 1] if needed else 0,
+        detours=tuple((ends[begin], ends[end]) for begin, end in detours),
+        wrong_values=tuple(wrong.value for wrong in tries),
+    )
+
+
+def _restate(rng: Random, text: _Text, puzzle: Puzzle, wordy: float) -> None:
+    text.say(pick(rng, phrases.OPENINGS).format(theme=puzzle.theme))
+    facts = puzzle.facts[: 2 + int(3 * wordy)]
+    text.say(capital(pick(rng, phrases.SAYS).format(facts[0])))
+    text.say(*(pick(rng, phrases.SAYS_MORE).format(fact) for fact in facts[1:]))
+    text.say(pick(rng, phrases.ASKS).format(puzzle.asked))
+    if rng.random() < wordy - 0.4:
+        text.paragraph()
+        text.say(pick(rng, phrases.READS_AGAIN), *(f"{capital(fact)}." for fact in puzzle.facts[-2:]))
+    text.paragraph()
+
+
+def _wrong_try(rng: Random, step: Step, answer: int) -> Try | None:
+    """A mistake of the family, or a slip in the computation; its value is neither the answer nor the right one."""
+    right = step.sum.value if step.sum else None
+    possible = [wrong for wrong in step.tries if 0 < wrong.value <= LARGEST and wrong.value not in (answer, right)]
+    if step.sum and (not possible or rng.random() < 0.4):
+        slip = _slip(rng, step.sum)
+        possible = [slip] if 0 < slip.value <= LARGEST and slip.value != answer else possible
+    return pick(rng, possible) if possible else None
+
+
+def _slip(rng: Random, sum_: Sum) -> Try:
+    value = sum_.value + pick(rng, (-2, -1, 1, 2, 10))
+    return Try(value, (f"{sum_.left} {sum_.op.sign} {sum_.op.n} = {value}",))
+
+
+def _stray(rng: Random, text: _Text, wrong: Try) -> tuple[int, int]:
+    """Tell a wrong try and its rejection; where it begins and ends, in sentences."""
+    if rng.random() < 0.6:
+        text.paragraph()
+    begin = len(text.sentences)
+    if wrong.reason and rng.random() < 0.6:
+        text.say(pick(rng, phrases.STRAYS))
+    text.say(*(f"{capital(clause)}." for clause in wrong.clauses))
+    if rng.random() < 0.5:
+        text.say(pick(rng, phrases.SO_FAR).format(wrong.value))
+    if wrong.reason:
+        text.say(pick(rng, phrases.BUTS).format(wrong.reason))
+        if rng.random() < 0.4:
+            text.say("So that is not it.")
+    else:
+        text.say(pick(rng, phrases.REJECTS))
+    end = len(text.sentences)
+    if rng.random() < 0.6:
+        text.say(pick(rng, phrases.RETURNS))
+    return begin, end
+
+
+def _check_at_length(rng: Random, text: _Text, puzzle: Puzzle, wanted: float) -> None:
+    for intro, passage in zip(_intros(rng), _passages(rng, puzzle), strict=False):
+        count = len(text.sentences)
+        long_enough = text.length >= wanted - 60 and text.length >= SHORTEST and count >= FEWEST_SENTENCES
+        if long_enough or text.length > LONGEST - _ROOM or count > MOST_SENTENCES - _SENTENCES_LEFT:
+            return
+        text.paragraph()
+        text.say(intro, *passage)
+        if rng.random() < 0.6:
+            text.say(pick(rng, phrases.AGREES).format(puzzle.answer))
+
+
+def _intros(rng: Random) -> Iterator[str]:
+    while True:
+        yield from shuffled(rng, phrases.CHECKS)
+
+
+def _passages(rng: Random, puzzle: Puzzle) -> Iterator[Sequence[str]]:
+    """Checks without end; nothing in them is wrong, and nothing is new."""
+    sums = [step.sum for step in puzzle.steps if step.sum]
+    while True:
+        yield from shuffled(
+            rng, [*puzzle.checks, _again(rng, sums), _undone(rng, sums), _read(rng, puzzle), _sense(rng, puzzle)]
+        )
+
+
+def _again(rng: Random, sums: Sequence[Sum]) -> list[str]:
+    first, *rest = (f"{sum_}, {pick(rng, phrases.RIGHTS)}." for sum_ in sums)
+    return [f"I had {first}", *(f"Then {line}" for line in rest)]
+
+
+def _undone(rng: Random, sums: Sequence[Sum]) -> list[str]:
+    lines = []
+    for sum_ in sums[-3:]:
+        back = Sum(sum_.value, sum_.op.inverse)
+        lines += [f"Is {sum_.left} {sum_.op.sign} {sum_.op.n} really {sum_.value}?", f"Yes, because {back}."]
+    return lines
+
+
+def _read(rng: Random, puzzle: Puzzle) -> list[str]:
+    facts = [pick(rng, ("It says that {}.", "We have that {}.", "Yes, {}.")).format(fact) for fact in puzzle.facts[:4]]
+    return ["Did I read the problem right?", *facts, f"And they want to know {puzzle.asked}."]
+
+
+def _sense(rng: Random, puzzle: Puzzle) -> list[str]:
+    return [sentence.format(puzzle.answer) for sentence in pick(rng, phrases.SENSIBLE)]

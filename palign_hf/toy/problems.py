@@ -1,0 +1,185 @@
+r"""A world with known answers: small multi-step problems, teacher traces in the manner of R1, and their truth.
+
+**What is true here.** The clean solution of a problem is a list of steps, one sentence each. A step is *hard* when it
+must be seen rather than computed: the order of a tangled story, a hidden rule, an equation, who is counted twice. The
+others are *routine*: one small computation. A prefix of the trace is *sufficient* when it has told every hard step and
+all but the last two routine ones: that much the student of this world can do alone.
+
+`sufficient_end` is the smallest such prefix, as an offset that is always one of `segmentation.cuts(trace)`; it is 0
+for the easiest problems, which need none. Every longer prefix is sufficient too, and no shorter one is: wrong tries
+and their rejection (`detours`) all end before it, and what follows is right, however often it is checked. So a prefix
+that ends inside a detour is never sufficient.
+
+Problems are drawn, not stored: `problem(split, index, seed)` is the same on every machine. The numbers of a problem,
+without its names and wording, decide its split, so that no split holds a retold problem of another.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+from re import findall
+from typing import TYPE_CHECKING
+
+from palign_hf.errors import UserError
+from palign_hf.schema import TRACES, nearest
+from palign_hf.toy.families import BY_NAME
+from palign_hf.toy.narration import narrate
+from palign_hf.toy.phrases import ANSWER, CORRECTION
+from palign_hf.toy.puzzle import pick
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+VERSION = 1  # raise it whenever a problem, its trace or its truth changes
+FAMILIES: tuple[str, ...] = tuple(BY_NAME)
+DIFFICULTIES: tuple[int, ...] = (1, 2, 3, 4, 5)
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+
+_WEIGHTED = (1,) * 2 + (2,) * 8 + (3,) * 7 + (4,) * 5 + (5,) * 3
+# Which tenths of all problems belong to a split.
+_TENTHS = {"test": (0,), "validation": (1,), "train": (2, 3, 4, 5, 6, 7, 8, 9)}
+
+
+@dataclass(frozen=True, slots=True)
+class ToyProblem:
+    """A problem, its teacher's trace and the truth about them; `solution` is what a student should write alone.
+
+    `marks[k]` is the offset in the trace from which step k of the solution is known, `detours` are the character spans
+    of the wrong tries with their rejection, `wrong_values` what came out of them.
+    """
+
+    id: str
+    family: str
+    difficulty: int
+    question: str
+    trace: str
+    solution: str
+    answer: str
+    sufficient_end: int
+    sufficient_segments: int
+    detours: tuple[tuple[int, int], ...]
+    wrong_values: tuple[int, ...]
+    steps: tuple[str, ...]
+    marks: tuple[int, ...]
+
+
+def problem(split: str, index: int, seed: int = 0) -> ToyProblem:
+    """The problem number `index` of a split, made on the spot."""
+    _check_split(split)
+    if index < 0:
+        raise UserError(f"`index={index}` is no problem: they are numbered from 0. Give an index of at least 0.")
+    return _tell(split, index, seed, *_kind(split, index, seed))
+
+
+def problems(
+    split: str,
+    rows: int,
+    seed: int = 0,
+    *,
+    families: Collection[str] = FAMILIES,
+    difficulties: Collection[int] = DIFFICULTIES,
+) -> Iterator[ToyProblem]:
+    """The first `rows` problems of a split, of all kinds or those named; each is `problem(split, its index, seed)`."""
+    _check_split(split)
+    if rows < 0:
+        raise UserError(f"`rows={rows}` can't be made. Ask for 0 or more.")
+    _check_named("family", families, FAMILIES)
+    _check_named("difficulty", difficulties, DIFFICULTIES)
+    return _chosen(split, rows, seed, families, difficulties)
+
+
+def continuation(problem: ToyProblem, end: int) -> str:
+    r"""What completes the solution after `trace[:end]`: the steps not yet told, then the answer in `\boxed{}`.
+
+    Inside a wrong try it begins with a correction.
+    """
+    if not 0 <= end <= len(problem.trace):
+        raise UserError(
+            f"`end={end}` is outside the trace of `{problem.id}`, which has {len(problem.trace)} characters. "
+            f"Give an offset of `palign_hf.segmentation.cuts(problem.trace)`, or 0."
+        )
+    told = sum(mark <= end for mark in problem.marks)
+    astray = any(begin < end < close for begin, close in problem.detours)
+    return " ".join([*([CORRECTION] if astray else []), *problem.steps[told:], ANSWER.format(problem.answer)])
+
+
+def toy_traces(split: str, rows: int, seed: int = 0) -> "Dataset":
+    """A table of TRACES with the truth beside it: `family`, `difficulty`, `sufficient_segments`, `sufficient_end`."""
+    from datasets import Dataset, Features, Value
+
+    truth = {"family": "string", "difficulty": "int32", "sufficient_segments": "int32", "sufficient_end": "int64"}
+    features = Features(dict(TRACES.features) | {name: Value(kind) for name, kind in truth.items()})
+    columns: dict[str, list[str | int]] = {name: [] for name in features}
+    for row in problems(split, rows, seed):
+        for name, values in columns.items():
+            values.append(f"palign-toy-{VERSION}" if name == "source" else getattr(row, name))
+    return Dataset.from_dict(columns, features=features)
+
+
+def _chosen(
+    split: str, rows: int, seed: int, families: Collection[str], difficulties: Collection[int]
+) -> Iterator[ToyProblem]:
+    index = found = 0
+    while found < rows:
+        rng, family, difficulty = _kind(split, index, seed)
+        if family in families and difficulty in difficulties:
+            yield _tell(split, index, seed, rng, family, difficulty)
+            found += 1
+        index += 1
+
+
+def _kind(split: str, index: int, seed: int) -> tuple[Random, str, int]:
+    rng = Random(f"{VERSION} {seed} {split} {index}")
+    return rng, pick(rng, FAMILIES), pick(rng, _WEIGHTED)
+
+
+def _tell(split: str, index: int, seed: int, rng: Random, family: str, difficulty: int) -> ToyProblem:
+    world = BY_NAME[family]
+    while True:
+        core = world.draw(rng, difficulty)
+        if core is None or _tenth(family, core) not in _TENTHS[split]:
+            continue
+        puzzle = world.tell(rng, difficulty, core)
+        # A number that the question shows would be too easy a guess.
+        if str(puzzle.answer) not in findall(r"\d+", puzzle.question):
+            break
+    told = narrate(rng, puzzle)
+    steps = tuple(step.text for step in puzzle.steps)
+    return ToyProblem(
+        id=f"toy{VERSION}-{seed}-{split}-{index}",
+        family=family,
+        difficulty=difficulty,
+        question=puzzle.question,
+        trace=told.trace,
+        solution=" ".join([*steps, ANSWER.format(puzzle.answer)]),
+        answer=str(puzzle.answer),
+        sufficient_end=told.marks[puzzle.needed - 1] if puzzle.needed else 0,
+        sufficient_segments=told.sufficient_segments,
+        detours=told.detours,
+        wrong_values=told.wrong_values,
+        steps=steps,
+        marks=told.marks,
+    )
+
+
+def _tenth(family: str, core: tuple) -> int:
+    return int.from_bytes(blake2b(repr((family, core)).encode(), digest_size=4).digest()) % 10
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UserError(f"`{split}` is no split{nearest(split, SPLITS)}. Choose one of {_ticked(SPLITS)}.")
+
+
+def _check_named(what: str, given: Collection, known: tuple) -> None:
+    if not given:
+        raise UserError(f"No {what} is named, so no problem fits. Name at least one of {_ticked(known)}.")
+    strange = [name for name in given if name not in known]
+    if strange:
+        raise UserError(f"`{strange[0]}` names no {what} of the toy world. Choose from {_ticked(known)}.")
+
+
+def _ticked(names: tuple) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,151 @@
+"""What a family hands to the narrator: a question, the steps of its clean solution, wrong tries, and checks.
+
+Every draw goes through `random()` alone, whose values are the same in all versions of Python.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple
+
+
+# Two routine steps at the end of a solution are what a student of this world can do alone.
+ROUTINE_STEPS = 2
+
+LARGEST = 99
+
+NAMES = (
+    ("Mia", "she"), ("Leo", "he"), ("Ana", "she"), ("Ben", "he"), ("Zoe", "she"), ("Tom", "he"),
+    ("Ida", "she"), ("Finn", "he"), ("Eva", "she"), ("Sam", "he"), ("Lily", "she"), ("Noah", "he"),
+    ("Ruth", "she"), ("Otto", "he"), ("Nora", "she"), ("Hugo", "he"),
+)  # fmt: skip
+
+
+class Op(NamedTuple):
+    """One arithmetic operation with its second operand."""
+
+    sign: str
+    n: int
+
+    def on(self, value: int) -> int:
+        """The result on `value`; a division is exact, or -1 says that it isn't possible."""
+        if self.sign == "+":
+            return value + self.n
+        if self.sign == "-":
+            return value - self.n
+        if self.sign == "*":
+            return value * self.n
+        return value // self.n if value % self.n == 0 else -1
+
+    @property
+    def inverse(self) -> "Op":
+        """What undoes it."""
+        return Op({"+": "-", "-": "+", "*": "/", "/": "*"}[self.sign], self.n)
+
+
+class Try(NamedTuple):
+    """A wrong try: the clauses that lead to a wrong `value`, and why the teacher drops it (without the right way)."""
+
+    value: int
+    clauses: tuple[str, ...]
+    reason: str = ""
+
+
+class Sum(NamedTuple):
+    """One computation, to be written down, slipped in, or checked."""
+
+    left: int
+    op: Op
+
+    @property
+    def value(self) -> int:
+        """What comes out."""
+        return self.op.on(self.left)
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.op.sign} {self.op.n} = {self.value}"
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of the clean solution, and how a teacher comes to it.
+
+    `text` is the sentence of the solution, `told` are ways to say it in a trace; `leads` come before it in the trace
+    and don't settle it; `hard` marks what must be seen rather than computed.
+    """
+
+    text: str
+    told: Sequence[str] = ()
+    sum: Sum | None = None
+    hard: bool = False
+    leads: Sequence[str] = ()
+    tries: Sequence[Try] = ()
+
+
+@dataclass(slots=True)
+class Puzzle:
+    """A problem with names and wording; `facts` and `asked` are clauses that go on after `So` or `It says that`."""
+
+    question: str
+    theme: str
+    facts: list[str]
+    asked: str
+    steps: list[Step]
+    answer: int
+    result: str
+    checks: list[list[str]]
+
+    @property
+    def needed(self) -> int:
+        """How many steps a student must be shown: all hard ones, and all but the last few routine ones."""
+        hard = [number for number, step in enumerate(self.steps, 1) if step.hard]
+        return max(hard[-1] if hard else 0, len(self.steps) - ROUTINE_STEPS)
+
+
+def pick(rng: Random, items: Sequence[Any]) -> Any:
+    """One of `items`."""
+    return items[int(rng.random() * len(items))]
+
+
+def between(rng: Random, low: int, high: int) -> int:
+    """A whole number from `low` to `high`, both included."""
+    return low + int(rng.random() * (high - low + 1))
+
+
+def shuffled(rng: Random, items: Sequence[Any]) -> list[Any]:
+    """`items` in another order."""
+    return [items[place] for _, place in sorted((rng.random(), place) for place in range(len(items)))]
+
+
+def people(rng: Random, count: int) -> list[tuple[str, str]]:
+    """So many different names, each with its pronoun."""
+    return shuffled(rng, NAMES)[:count]
+
+
+def capital(clause: str) -> str:
+    """The clause as the beginning of a sentence."""
+    return clause[0].upper() + clause[1:]
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def draw_ops(rng: Random, value: int, count: int, signs: str) -> tuple[Op, ...]:
+    """So many operations from `value` on, their kinds drawn from `signs`, with results that stay small and whole."""
+    ops: list[Op] = []
+    while len(ops) < count:
+        sign = pick(rng, signs)
+        op = Op(sign, 2 if sign == "/" else between(rng, 2, 3) if sign == "*" else between(rng, 2, 9))
+        result = op.on(value)
+        repeats = ops and (ops[-1] == op.inverse or (sign in "*/" and ops[-1].sign in "*/"))
+        if 2 <= result <= 60 and not repeats:
+            ops.append(op)
+            value = result
+    return tuple(ops)
+
+
+def stated(clauses: Sequence[str]) -> str:
+    """The clauses as sentences, one after the other."""
+    return " ".join(f"{capital(clause)}." for clause in clauses)

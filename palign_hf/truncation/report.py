@@ -50,6 +50,7 @@ class Report:
     asked_at_all: int
     violation_share: float | None
     violation_pairs: int
+    asked_twice: int
     computed_tokens: int | None = None
     cached_tokens: int | None = None
     cached_share: float | None = None
@@ -65,7 +66,9 @@ class Report:
     ) -> "Report":
         """Measure a PREFIXES table; `usage` adds the costs of the run that made it."""
         check_columns(prefixes.column_names, PREFIXES)
-        columns = prefixes.select_columns(["status", "reason", "prefix_ratio", "n_segments", "probes"])
+        columns = prefixes.with_format(None).select_columns(
+            ["status", "reason", "prefix_ratio", "n_segments", "probes"]
+        )
         count = _Count()
         for batch in columns.iter(batch_size=1000):
             for row in zip(*(batch[name] for name in columns.column_names), strict=True):
@@ -101,7 +104,7 @@ class Report:
                 f"The judge says NOT_ENOUGH to {1 - self.enough_at_all:.0%} of the whole traces it saw: those "
                 f"rows fall back to the full trace. The student may be too small to judge, or the context too short."
             )
-        if self.violation_share is not None and self.violation_share > _WAVERING:
+        if self._often(self.violation_share, self.asked_twice, _WAVERING):
             said.append(
                 f"In {self.violation_share:.0%} of the problems the judge takes an ENOUGH back when it is shown more: "
                 f"the cut is uncertain by several segments. Measure it with `audit=0.02`."
@@ -140,7 +143,7 @@ class Report:
                 ("tokens over floor", self.tokens_over_floor, ".2f"),
                 (f"ENOUGH without prefix ({self.asked_at_nothing} asked)", self.enough_at_nothing, ".1%"),
                 (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
-                ("problems with a verdict taken back", self.violation_share, ".1%"),
+                (f"verdict taken back ({self.asked_twice} asked twice or more)", self.violation_share, ".1%"),
                 ("label mass", self.label_mass, ".3f"),
                 ("label is the top token", self.top_is_label, ".1%"),
                 ("unparsable verdicts", self.unparsable or None, ","),
@@ -161,7 +164,8 @@ class Report:
 
     def markdown(self) -> str:
         """The block of the dataset card; what comes from data is escaped."""
-        table = ["| measured | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in self.lines())]
+        rows = (f"| {_escaped(name)} | {_escaped(value)} |" for name, value in self.lines())
+        table = ["| measured | value |", "|---|---|", *rows]
         reasons = [f"- {count} rows: {_escaped(reason)}" for reason, count in self.reasons.items()]
         warned = [f"> **Warning.** {line}\n" for line in self.warnings()]
         return "\n".join([*table, "", *reasons, *([""] if reasons else []), *warned]).strip() + "\n"
@@ -177,7 +181,8 @@ class Report:
 
     @staticmethod
     def _often(share: float | None, asked: int, limit: float) -> bool:
-        return share is not None and asked >= _FEW and share > limit
+        # Rounded: 1 - 0.7 is a little more than 0.3.
+        return share is not None and asked >= _FEW and round(share, 9) > limit
 
 
 class _Count:
@@ -197,7 +202,7 @@ class _Count:
         reason: str | None,
         prefix_ratio: float | None,
         n_segments: int | None,
-        probes: Iterable[Mapping[str, Any]],
+        probes: Iterable[Mapping[str, Any]] | None,
     ) -> None:
         """Count one row."""
         self.rows += 1
@@ -206,7 +211,7 @@ class _Count:
             self.reasons[_kind(reason)] += 1
         if status == "sufficient" and prefix_ratio is not None:
             self.ratios.append(prefix_ratio)
-        asked = list(probes)
+        asked = list(probes or ())
         if not asked:
             return
         self.searched += 1
@@ -247,6 +252,7 @@ class _Count:
             "asked_at_all": self.whole[1],
             "violation_share": self._share(self.wavering, self.comparable),
             "violation_pairs": self.pairs,
+            "asked_twice": self.comparable,
         }
 
     @staticmethod
@@ -256,8 +262,9 @@ class _Count:
 
 def _kind(reason: str) -> str:
     """A reason without its numbers, so that rows with the same trouble are counted together."""
-    words = ("N" if word.strip(",.;:").isdigit() else word for word in reason.split(" "))
-    text = " ".join(words)
+    # An engine's message may hold anything: line ends and control characters would break a table or a terminal.
+    flat = "".join(char if char.isprintable() else " " for char in reason)
+    text = " ".join("N" if word.strip(",.;:").isdigit() else word for word in flat.split())
     return text if len(text) <= 160 else text[:157] + "..."
 
 

@@ -16,13 +16,12 @@ _NOTHING: dict[str, Any] = {
     "prefix_ratio": None,
     "trace_tokens": None,
     "prefix_tokens": None,
-    "probes": [],
 }
 
 
 def skipped_row(reason: str) -> dict[str, Any]:
     """A row that no search can start with."""
-    return _NOTHING | {"status": "skipped", "reason": reason}
+    return _NOTHING | {"status": "skipped", "reason": reason, "probes": []}
 
 
 def prefix_row(trace: str, outcome: Outcome[Work], search: Search, context: int) -> dict[str, Any]:

@@ -665,8 +665,8 @@ if len(sys.argv) > 2:
     for status, process in running.items():
         with process:
             assert process.stdout.readline() == "done\n"
-            rest, _ = process.communicate(timeout=20)
-            assert (rest, process.returncode) == ("engine closed\n", status)
+            assert process.wait(timeout=20) == status
+            assert process.stdout.read() == "engine closed\n"
 
 
 # The pilot

@@ -1,0 +1,124 @@
+"""What a status means: from how a search ended to its row."""
+
+import re
+
+import pytest
+
+from palign_hf.schema import PREFIXES, STATUSES
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
+from palign_hf.truncation.driver import Outcome
+from palign_hf.truncation.rows import prefix_row, skipped_row
+from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing
+from palign_hf.truncation.session import Work
+
+
+TRACE = "One. Two. Three. Four. "
+ENDS, TOKENS = [0, 5, 10, 17, 23], [0, 2, 4, 6, 8]
+MADE_HERE = set(PREFIXES.columns) - {"id", "question", "trace", "answer", "source"}
+
+
+def outcome(found: Found | None = None, error: str | None = None, reach: int = 4, **case) -> Outcome[Work]:
+    given = {"name": "one", "ends": ENDS, "tokens": TOKENS, "shortest": 90, "head_tokens": 70, "suffix_tokens": 10}
+    problem = Work(row=0, key=b"one", case=Case(**given | {"reach": reach, "prompt": None} | case), audited=False)
+    probes = [Probe(0, NOT_ENOUGH, -1.5, 0.9, True, 80, 0), Probe(2, ENOUGH, 0.5, 0.9, True, 84, 64)]
+    return Outcome(problem, found, error, probes if found or error else [])
+
+
+def row(of: Outcome[Work], search=None) -> dict:
+    made = prefix_row(TRACE, of, search or Ascend(), context=100)
+    assert set(made) == MADE_HERE and made["status"] in STATUSES
+    assert made["prefix"] == TRACE[: made["prefix_end"]]
+    return made
+
+
+NO_FINDING = {"prefix": "", "prefix_end": 0, "prefix_segments": None, "prefix_ratio": None, "prefix_tokens": None}
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason"),
+    [
+        (Found(0, True), "sufficient", None),
+        (Found(2, True), "sufficient", None),
+        (Found(4, True), "full_trace", "only the whole trace was judged sufficient"),
+        (Found(4, False), "full_trace", "nothing was judged sufficient, not even the whole trace"),
+    ],
+)
+def test_a_judged_search(found, status, reason):
+    made = row(outcome(found))
+    assert (made["status"], made["reason"]) == (status, reason)
+    assert (made["prefix_segments"], made["prefix_end"]) == (found.segments, ENDS[found.segments])
+    assert (made["prefix_tokens"], made["prefix_ratio"]) == (TOKENS[found.segments], TOKENS[found.segments] / 8)
+    assert (made["n_segments"], made["trace_tokens"]) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("search", "segments", "status"),
+    [
+        (Fixed(ratio=0.5), 2, "fixed"),
+        (Fixed(ratio=1.0), 4, "fixed"),
+        (Nothing(), 0, "fixed"),
+        (Full(), 4, "full_trace"),
+    ],
+)
+def test_a_rule(search, segments, status):
+    made = row(outcome(Found(segments, False)), search)
+    assert (made["status"], made["reason"]) == (status, f"search `{search.name}` asks no judge")
+    assert made["prefix_segments"] == segments
+
+
+def test_a_rule_is_no_context_overflow():
+    assert row(outcome(Found(4, False), reach=1), Full())["status"] == "full_trace"
+
+
+def test_probes_are_kept_in_the_order_of_asking():
+    assert row(outcome(Found(2, True)))["probes"] == [
+        {"segments": 0, "margin": -1.5, "verdict": NOT_ENOUGH},
+        {"segments": 2, "margin": 0.5, "verdict": ENOUGH},
+    ]
+
+
+def test_an_error_keeps_its_probes_and_shows_no_prefix():
+    made = row(outcome(error="no answer at 3 segments: gone"))
+    assert made["status"] == "error" and made["reason"] == "no answer at 3 segments: gone"
+    assert {name: made[name] for name in NO_FINDING} == NO_FINDING
+    assert len(made["probes"]) == 2 and made["n_segments"] == 4
+
+
+def test_what_does_not_fit_at_all_is_skipped():
+    made = row(outcome(reach=-1, shortest=120))
+    assert made["status"] == "skipped" and re.findall(r"\d+", made["reason"]) == ["120", "100"]
+    assert {name: made[name] for name in NO_FINDING} == NO_FINDING
+    assert (made["n_segments"], made["trace_tokens"], made["probes"]) == (4, 8, [])
+
+
+def test_a_refused_text_is_skipped_with_its_reason():
+    assert row(outcome(reach=-1, refused="</s> in the text"))["reason"] == "</s> in the text"
+
+
+def test_nothing_sufficient_in_the_part_that_fits_is_skipped():
+    made = row(outcome(Found(4, False), reach=2))
+    assert made["status"] == "skipped" and re.findall(r"\d+", made["reason"]) == ["2", "4", "8", "100"]
+    assert {name: made[name] for name in NO_FINDING} == NO_FINDING
+
+
+def test_a_finding_in_the_part_that_fits_is_a_finding():
+    assert row(outcome(Found(2, True), reach=2))["status"] == "sufficient"
+
+
+def test_a_trace_without_tokens_has_a_ratio_all_the_same():
+    made = row(outcome(Found(2, True), tokens=[0] * 5))
+    assert (made["prefix_ratio"], made["prefix_tokens"]) == (0.0, 0)
+
+
+def test_a_row_that_no_search_can_start_with():
+    made = skipped_row("the trace is empty")
+    assert set(made) == MADE_HERE
+    assert (made["status"], made["reason"]) == ("skipped", "the trace is empty")
+    assert {name: made[name] for name in NO_FINDING} == NO_FINDING
+    assert (made["n_segments"], made["trace_tokens"], made["probes"]) == (None, None, [])
+
+
+def test_rows_share_nothing_that_can_be_changed():
+    first = skipped_row("one")
+    first["probes"].append("mine")
+    assert skipped_row("two")["probes"] == []

@@ -493,7 +493,8 @@ class TestPlaces:
             ("GAIR/LIMO", {"name": "default", "split": None, "revision": "abc", "streaming": False}),
         ]
 
-    def test_hub_out_of_reach_says_what_was_tried(self):
+    def test_hub_out_of_reach_says_what_was_tried(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)  # a folder of a like name nearby would be named as the nearest
         text = read_error("simplescaling/s1K-1.1")
         assert text.startswith("`simplescaling/s1K-1.1` is no local path, so the Hub was asked")
         assert "`hf download --repo-type dataset simplescaling/s1K-1.1" in text

@@ -41,6 +41,13 @@ def _quiet_children() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def _finish(reason: str | None) -> str:
+    """`stop` or `length`; an answer that vLLM gave up on is none."""
+    if reason not in ("stop", "length"):
+        raise RequestFailed(f"vLLM ended the answer with `{reason}`")
+    return reason
+
+
 def installed() -> bool:
     """Whether this engine could be used, without paying for the import of vllm."""
     return find_spec("vllm") is not None
@@ -145,7 +152,7 @@ class VLLMEngine:
         return [
             Completion(
                 token_ids=tuple(answer.token_ids),
-                finish_reason=answer.finish_reason or "unknown",
+                finish_reason=_finish(answer.finish_reason),
                 prompt_tokens=len(prompt_ids),
                 cached_tokens=output.num_cached_tokens or 0,
             )

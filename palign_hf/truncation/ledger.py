@@ -118,11 +118,11 @@ class Ledger:
             said = {"format": str(_FORMAT), "fingerprint": fingerprint, "about": json.dumps(about)}
             self._db.executemany("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", said.items())
             held = dict(self._db.execute("SELECT key, value FROM about").fetchall())
-        if held["format"] != str(_FORMAT) or held["fingerprint"] != fingerprint:
-            raise LedgerError(
-                f"`{self.path}` holds probes of another judge or format (`{held['fingerprint']}`, format "
-                f"{held['format']}), not of `{fingerprint}`. Give another file or folder with `ledger=`."
-            )
+            if held["format"] != str(_FORMAT) or held["fingerprint"] != fingerprint:
+                raise LedgerError(
+                    f"`{self.path}` holds probes of another judge or format (`{held['fingerprint']}`, format "
+                    f"{held['format']}), not of `{fingerprint}`. Give another file or folder with `ledger=`."
+                )
 
     def _use_wal(self) -> None:
         """Two processes that open a new file at once: one is told `locked` at once, whatever its timeout is."""

@@ -251,7 +251,7 @@ class ProblemPrompt:
     def tokens_before(self, ends: Sequence[int]) -> list[int]:
         """For each offset in the trace, how many of the trace's tokens start before it."""
         at = np.searchsorted(self._starts, np.asarray(ends, dtype=np.int64) + self._fixed)
-        counts: list[int] = (at - self._fixed_tokens).clip(min=0).tolist()
+        counts: list[int] = (at - self._fixed_tokens).tolist()
         return counts
 
     @property

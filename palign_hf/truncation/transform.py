@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, Features
+from datasets import Dataset
 from datasets.utils._dill import pklregister
 
 from palign_hf.errors import UserError
@@ -282,35 +282,16 @@ class PrefixTruncation:
 
 def _table(batch: Mapping[str, Any], columns: Mapping[str, list[Any]], found: list[dict[str, Any]]) -> pa.Table:
     """An Arrow table with the exact types of PREFIXES: `map` would guess wrong from a first batch of nulls."""
+    types = PREFIXES.features.arrow_schema
+    arrays: dict[str, Any] = {}
+    for name in PREFIXES.columns:
+        values = columns[name] if name in columns else [row[name] for row in found]
+        arrays[name] = pa.array(values, type=types.field(name).type)
     source: pa.Table | None = getattr(batch, "pa_table", None)
-    others = [name for name in batch if name not in PREFIXES.columns]
-    extra: dict[str, Any] = {}
-    features: dict[str, Any] = dict(PREFIXES.features)
-    for name in others:
-        if source is not None and name in source.column_names:
-            extra[name] = source.column(name)
-        else:
-            extra[name] = pa.array(list(batch[name]))
-    if extra:
-        schema = pa.schema([(name, column.type) for name, column in extra.items()], _metadata(source))
-        known = Features.from_arrow_schema(source.schema) if source is not None else {}
-        guessed = Features.from_arrow_schema(schema.remove_metadata())
-        features |= {name: known.get(name, guessed[name]) for name in others}
-    schema = Features(features).arrow_schema
-    arrays = [
-        _column(name, schema.field(name).type, columns, found) if name in PREFIXES.columns else extra[name]
-        for name in schema.names
-    ]
-    return pa.table(arrays, schema=schema)
-
-
-def _column(name: str, kind: pa.DataType, columns: Mapping[str, list[Any]], found: list[dict[str, Any]]) -> pa.Array:
-    values = columns[name] if name in columns else [row[name] for row in found]
-    return pa.array(values, type=kind)
-
-
-def _metadata(source: pa.Table | None) -> dict[bytes, bytes] | None:
-    return None if source is None else source.schema.metadata
+    for name in batch:
+        if name not in PREFIXES.columns:
+            arrays[name] = pa.array(list(batch[name])) if source is None else source.column(name)
+    return pa.table(arrays)
 
 
 # Transforms with an engine: closed before the interpreter goes, so that no process or GPU memory stays behind.

@@ -59,6 +59,11 @@ def test_a_label_inside_the_other_is_not_counted_for_it(text, verdict):
     assert read_verdict(text, ("NOT_ENOUGH", "ENOUGH")) == swapped[verdict]
 
 
+def test_a_label_that_begins_the_other_is_not_counted_for_it():
+    assert read_verdict("so: YES_BUT", ("YES", "YES_BUT")) == NOT_ENOUGH
+    assert read_verdict("so: YES", ("YES", "YES_BUT")) == ENOUGH
+
+
 def test_labels_are_text_and_no_patterns():
     assert read_verdict("yes.", ("yes.", "(no")) == ENOUGH
     assert read_verdict("yes!", ("yes.", "(no")) == UNPARSABLE

@@ -25,7 +25,7 @@ from palign_hf.prompts import JUDGE, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
 from palign_hf.truncation import session as sessions
 from palign_hf.truncation.criteria import ENOUGH, SelfJudge
-from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior
+from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_search
 from palign_hf.truncation.transform import _close_all
 
 
@@ -135,11 +135,11 @@ def test_a_prefix_is_the_beginning_of_its_trace_in_every_row(make, enough_after,
 
 
 def test_other_columns_pass_through_with_their_types(make, enough_after):
-    nested = {"name": Value("string"), "scores": List(Value("float32"))}
+    nested = {"name": Value("string"), "scores": List(Value("float32")), "kind": ClassLabel(names=["a", "b"])}
     extra = {
         "level": ([0, 2, 1, 0], ClassLabel(names=["easy", "medium", "hard"])),
         "tags": ([["a"], [], ["b", "c"], []], List(Value("string"))),
-        "nested": ([{"name": "x", "scores": [1.5]}] * 4, nested),
+        "nested": ([{"name": "x", "scores": [1.5], "kind": 1}] * 4, nested),
         "pairs": ([[{"k": 1}], [], [{"k": 2}], []], List({"k": Value("int8")})),
         "blank": ([None] * 4, Value("int64")),
         "raw": ([b"\x00", b"", None, b"x"], Value("binary")),
@@ -688,6 +688,18 @@ def test_a_pilot_puts_its_prior_into_the_search(make, fake, enough_after):
         assert again.fingerprint == tuned.fingerprint
         again.close()
     assert make().with_pilot(rows, rows=4, seed=2).describe()["search"] != tuned.describe()["search"]
+
+
+def test_after_a_pilot_the_tuned_search_is_walked(make, enough_after, tmp_path):
+    enough_after(15)
+    rows = traces([(f"{QUESTION} {at}", steps(120 + at)) for at in range(6)])
+    tuned = make().with_pilot(rows, rows=3)
+    search = make_search(tuned.describe()["search"])
+    fresh = rows.map(make(search=search, ledger=str(tmp_path / "fresh")), batched=True)
+    plain = rows.map(make(ledger=str(tmp_path / "plain")), batched=True)
+    assert plain["probes"] != fresh["probes"]
+    assert rows.map(tuned, batched=True)["probes"] == fresh["probes"]
+    tuned.close()
 
 
 def test_a_pilot_is_refused_where_it_means_nothing(make, fake, enough_after):

@@ -175,7 +175,7 @@ async def _search_one(
     outcome.found = walk.result()
     if search.judged:
         seen = {probe.segments for probe in outcome.probes}
-        for cut in extra_cuts(problem):
+        for cut in dict.fromkeys(extra_cuts(problem)):
             if cut not in seen and await _answer(outcome, cut, known, ask, ledger) is None:
                 # The search itself ended well: a failed audit is no error of the row.
                 outcome.error = None

@@ -1,0 +1,76 @@
+"""A run that can be killed: real driver, search and ledger over an engine that only takes its time.
+
+Run as `python kill_worker.py LEDGER LOG RESULT`; every question is written to LOG before it is asked, the rows to
+RESULT at the end.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from palign_hf.truncation.criteria import Probe
+from palign_hf.truncation.driver import search_all
+from palign_hf.truncation.ledger import Ledger
+from palign_hf.truncation.search import make_search
+
+
+PROBLEMS, AT_ONCE = 150, 16
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem whose margins follow from its number alone, wavering ones included."""
+
+    number: int
+
+    @property
+    def key(self) -> bytes:
+        return hashlib.sha256(f"problem {self.number}".encode()).digest()[:16]
+
+    @property
+    def reach(self) -> int:
+        return 10 + self.number % 60
+
+    @property
+    def tokens(self) -> list[int]:
+        return [30 * k for k in range(self.reach + 1)]
+
+    @property
+    def weight(self) -> int:
+        return 1
+
+    def margin(self, segments: int) -> float:
+        draw = random.Random(self.number * 1000 + segments)
+        return (segments - self.reach * (self.number % 11) / 10) / 5 + draw.gauss(0, 0.5)
+
+
+async def run(ledger_path: Path, log_path: Path) -> list[dict]:
+    """All rows, whatever earlier runs have answered already."""
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    wait = random.Random(0)
+
+    async def ask(problem: Problem, segments: int) -> Probe:
+        os.write(log, f"{problem.key.hex()} {segments}\n".encode())
+        await asyncio.sleep(wait.uniform(0.001, 0.004))
+        margin = problem.margin(segments)
+        return Probe(segments, "enough" if margin > 0 else "not_enough", margin, 0.9, True, 100 + segments, 90)
+
+    ledger = Ledger(ledger_path, "kill-test", {})
+    rows = []
+    problems = (Problem(number) for number in range(PROBLEMS))
+    async for outcome in search_all(problems, make_search("ascend"), ask, ledger, lambda: (AT_ONCE, 10**9)):
+        probes = [[probe.segments, probe.margin, probe.verdict] for probe in outcome.probes]
+        rows.append({"number": outcome.problem.number, "cut": outcome.found.segments, "probes": probes})
+    ledger.close()
+    return rows
+
+
+if __name__ == "__main__":
+    ledger, log, result = map(Path, sys.argv[1:])
+    found = asyncio.run(run(ledger, log))
+    result.write_text("".join(json.dumps(row) + "\n" for row in found))

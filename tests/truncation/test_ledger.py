@@ -1,0 +1,505 @@
+"""The ledger on a real disk: what it keeps, who wins, what it says when it can't, and whose files it leaves alone."""
+
+import asyncio
+import json
+import math
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
+from palign_hf.truncation.ledger import Ledger, LedgerError, read_about
+
+
+ABOUT = {"criterion": {"name": "self-judge"}, "student_name": "tiny"}
+COUNT = st.integers(0, 2**62)
+PROBES = st.builds(
+    Probe,
+    segments=COUNT,
+    verdict=st.sampled_from([ENOUGH, NOT_ENOUGH, UNPARSABLE]),
+    margin=st.none() | st.floats(allow_nan=False),
+    label_mass=st.none() | st.floats(0, 1),
+    top_is_label=st.none() | st.booleans(),
+    prompt_tokens=COUNT,
+    cached_tokens=COUNT,
+)
+
+
+def probe(segments: int, margin: float | None = 1.5, **more: object) -> Probe:
+    return Probe(
+        **{"segments": segments, "verdict": ENOUGH, "margin": margin, "label_mass": 0.9, "top_is_label": True}
+        | {"prompt_tokens": 100, "cached_tokens": 64}
+        | more
+    )
+
+
+def put(ledger: Ledger, *given: tuple[bytes, Probe]) -> list[Probe]:
+    """Record all of them in one turn of a loop."""
+
+    async def together() -> list[Probe]:
+        return await asyncio.gather(*(ledger.record(problem, one) for problem, one in given))
+
+    return asyncio.run(together())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledgers" / "judge.sqlite"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    opened = Ledger(path, "judge", ABOUT)
+    yield opened
+    opened.close()
+
+
+def filled(path: Path, problems: int = 400) -> Path:
+    """A closed ledger of some pages, all in one file."""
+    opened = Ledger(path, "judge", ABOUT)
+    put(opened, *((name.to_bytes(16, "big"), probe(cut)) for name in range(problems) for cut in range(3)))
+    opened.close()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    return path
+
+
+def beside(path: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in path.parent.iterdir() if each.is_file()}
+
+
+@settings(deadline=None, max_examples=50)
+@given(held=st.dictionaries(st.tuples(st.binary(min_size=1, max_size=16), COUNT), PROBES, max_size=20))
+def test_what_is_put_in_comes_out_also_after_reopening(held: dict[tuple[bytes, int], Probe]):
+    probes = [
+        (problem, probe(**{name: getattr(one, name) for name in one.__slots__} | {"segments": cut}))
+        for (problem, cut), one in held.items()
+    ]
+    expected: dict[bytes, dict[int, Probe]] = {}
+    for problem, one in probes:
+        expected.setdefault(problem, {})[one.segments] = one
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "l.sqlite"
+        ledger = Ledger(path, "judge", ABOUT)
+        assert put(ledger, *probes) == [one for _, one in probes]
+        for _ in range(2):
+            assert {problem: ledger.recall(problem) for problem in expected} == expected
+            assert ledger.recall(b"nobody's key, 24 letters") == {}
+            assert ledger.count() == len(probes)
+            ledger.close()
+            ledger = Ledger(path, "judge", ABOUT)
+        ledger.close()
+
+
+@pytest.mark.parametrize("margin", [None, math.inf, -math.inf, 0.0, 5e-324, -1.7976931348623157e308, 0.1])
+def test_margins_keep_every_bit(ledger: Ledger, margin: float | None):
+    one = probe(3, margin, label_mass=None, top_is_label=None)
+    put(ledger, (b"p", one))
+    (back,) = ledger.recall(b"p").values()
+    assert repr(back) == repr(one)
+
+
+def test_probes_come_back_by_segments_of_their_problem_alone(ledger: Ledger):
+    put(ledger, (b"a", probe(5)), (b"b", probe(5, -2.0)), (b"a", probe(2)), (b"a", probe(0)))
+    assert ledger.recall(b"a") == {0: probe(0), 2: probe(2), 5: probe(5)}
+    assert ledger.recall(b"b") == {5: probe(5, -2.0)}
+
+
+def test_the_first_answer_stands(path: Path, ledger: Ledger):
+    assert put(ledger, (b"p", probe(1, 1.0)), (b"p", probe(1, 2.0)), (b"q", probe(1, 3.0))) == [
+        probe(1, 1.0),
+        probe(1, 1.0),
+        probe(1, 3.0),
+    ]
+    assert put(ledger, (b"p", probe(1, 4.0)), (b"p", probe(2, 5.0))) == [probe(1, 1.0), probe(2, 5.0)]
+    other = Ledger(path, "judge", ABOUT)
+    assert put(other, (b"p", probe(1, 6.0)), (b"p", probe(3, 7.0))) == [probe(1, 1.0), probe(3, 7.0)]
+    assert put(ledger, (b"p", probe(3, 8.0))) == [probe(3, 7.0)]
+    assert ledger.recall(b"p") == other.recall(b"p") == {1: probe(1, 1.0), 2: probe(2, 5.0), 3: probe(3, 7.0)}
+    other.close()
+
+
+WRITER = """
+import asyncio, json, sys, time
+from palign_hf.truncation.criteria import Probe
+from palign_hf.truncation.ledger import Ledger
+
+path, margin, start = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+
+async def main(ledger):
+    stored = []
+    for first in range(0, 1000, 10):
+        stored += await asyncio.gather(*(
+            ledger.record(b"problem %d" % (n // 7), Probe(n % 7, "enough", margin, None, None, 1, 0))
+            for n in range(first, first + 10)
+        ))
+    return [probe.margin for probe in stored]
+
+while time.time() < start:
+    pass
+ledger = Ledger(path, "judge", {})
+print(json.dumps(asyncio.run(main(ledger))))
+ledger.close()
+"""
+
+
+def test_two_processes_write_the_same_probes_and_agree(path: Path):
+    start = str(_soon())
+    writers = [_python(WRITER, str(path), margin, start) for margin in ("1", "2")]
+    first, second = (json.loads(_output(writer)) for writer in writers)
+    assert first == second
+    assert len(first) == 1000 and set(first) <= {1.0, 2.0}
+    ledger = Ledger(path, "judge", {})
+    assert ledger.count() == 1000
+    assert [ledger.recall(b"problem %d" % (n // 7))[n % 7].margin for n in range(1000)] == first
+    ledger.close()
+
+
+OPENER = """
+import sys, time
+from palign_hf.truncation.ledger import Ledger
+
+for number, path in enumerate(sys.argv[2:]):
+    while time.time() < float(sys.argv[1]) + number * 0.05:
+        pass
+    Ledger(path, "judge", {}).close()
+"""
+
+
+def test_processes_that_open_a_new_ledger_at_once_all_may(tmp_path: Path):
+    paths = [str(tmp_path / f"{number}.sqlite") for number in range(25)]
+    openers = [_python(OPENER, str(_soon()), *paths) for _ in range(4)]
+    assert [_output(opener) for opener in openers] == ["", "", "", ""]
+    assert {read_about(each)["fingerprint"] for each in paths} == {"judge"}
+
+
+def _soon() -> float:
+    """A moment at which children started now are surely ready, or at it together anyway."""
+    import time
+
+    return time.time() + 2.0
+
+
+def _python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _output(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_answers_of_one_turn_share_a_commit(ledger: Ledger):
+    statements: list[str] = []
+    ledger._db.set_trace_callback(statements.append)
+    put(ledger, *((b"p", probe(cut)) for cut in range(500)))
+    assert statements.count("COMMIT") == 1
+    put(ledger, (b"q", probe(1)))
+    assert statements.count("COMMIT") == 2
+
+
+def test_a_probe_is_committed_before_it_is_told(path: Path, ledger: Ledger):
+    async def main() -> None:
+        await ledger.record(b"p", probe(1))
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT count(*) FROM probes").fetchone() == (1,)
+        other.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("key", "value"), [("fingerprint", "another"), ("format", "999")])
+def test_a_ledger_of_another_judge_or_format_is_refused(path: Path, key: str, value: str):
+    filled(path)
+    edit = sqlite3.connect(path)
+    edit.execute("UPDATE about SET value = ? WHERE key = ?", (value, key))
+    edit.commit()
+    edit.close()
+    before = beside(path)
+    with pytest.raises(LedgerError) as caught:
+        Ledger(path, "judge", ABOUT)
+    assert f"`{path}` holds probes of another judge or format" in str(caught.value)
+    assert value in str(caught.value) and "`judge`" in str(caught.value) and "`ledger=`" in str(caught.value)
+    assert beside(path) == before
+
+
+def test_a_full_disk_keeps_what_was_there_and_goes_on_when_there_is_room(path: Path, ledger: Ledger):
+    put(ledger, *((b"early", probe(cut)) for cut in range(10)))
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages + 3}")
+    kept = 10
+    with pytest.raises(LedgerError) as caught:
+        for number in range(10_000):
+            put(ledger, *((b"late %d" % number, probe(cut)) for cut in range(5)))
+            kept += 5
+    assert kept > 10
+    assert f"No space left for the ledger `{path}`" in str(caught.value) and "is safe" in str(caught.value)
+    with pytest.raises(LedgerError, match="No space left"):
+        put(ledger, *((b"later", probe(cut)) for cut in range(2000)))
+    # All of a commit or nothing of it.
+    assert ledger.count() == kept
+    assert ledger.recall(b"early") == {cut: probe(cut) for cut in range(10)}
+    assert ledger.recall(b"later") == ledger.recall(b"late %d" % ((kept - 10) // 5)) == {}
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    put(ledger, *((b"later", probe(cut)) for cut in range(2000)))
+    assert ledger.count() == kept + 2000
+
+
+def test_everyone_who_waits_is_told_of_a_failed_commit(ledger: Ledger):
+    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+
+    async def main() -> list[object]:
+        waits = (ledger.record(b"p", probe(cut)) for cut in range(3000))
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    assert {type(result) for result in asyncio.run(main())} == {LedgerError}
+
+
+@pytest.mark.parametrize("wrong", [{"verdict": None}, {"margin": "high"}, {"prompt_tokens": 2**70}, {"margin": 1j}])
+def test_a_probe_that_cannot_be_stored_is_an_error_and_no_wait_for_ever(ledger: Ledger, wrong: dict[str, object]):
+    async def main() -> list[object]:
+        waits = (ledger.record(b"p", each) for each in (probe(1), probe(2, **wrong)))
+        return await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=10)
+
+    assert all(isinstance(result, Exception) for result in asyncio.run(main()))
+    assert ledger.count() == 0
+    put(ledger, (b"p", probe(1)))
+    assert ledger.count() == 1
+
+
+READER = """
+import os, sys
+from palign_hf.truncation.ledger import Ledger, LedgerError, read_about
+
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    Ledger(sys.argv[1], "judge", {}).close()
+except LedgerError as error:
+    print(error)
+if len(sys.argv) > 2:
+    print(read_about(sys.argv[1])["probes"])
+"""
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that another user can reach, where pytest's own can't be."""
+    with tempfile.TemporaryDirectory(prefix="palign-test-ledger-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+        os.chmod(folder, 0o755)
+
+
+def test_a_folder_that_cannot_be_written(public: Path):
+    path = filled(public / "judge.sqlite")
+    new = public / "new.sqlite"
+    os.chmod(path, 0o644)
+    os.chmod(public, 0o555)
+    before = beside(path)
+    # What lies there can still be looked at.
+    *says, probes = _output(_python(READER, str(path), "look")).splitlines()
+    assert probes == "1200"
+    for text, name in ((" ".join(says), path), (_output(_python(READER, str(new))), new)):
+        assert f"The ledger `{name}` can't be opened for writing (" in text
+        assert "Give a folder that you may write to, with `ledger=` or PALIGN_HOME." in text
+    assert beside(path) == before
+
+
+def test_a_file_that_cannot_be_written(public: Path):
+    path = filled(public / "judge.sqlite")
+    os.chmod(public, 0o777)
+    os.chmod(path, 0o444)
+    before = path.read_bytes()
+    assert f"The ledger `{path}` can't be opened for writing (" in _output(_python(READER, str(path)))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made(public: Path):
+    os.chmod(public, 0o555)
+    text = _output(_python(READER, str(public / "deep" / "judge.sqlite")))
+    assert f"The ledger folder `{public / 'deep'}` can't be made: " in text and "PALIGN_HOME" in text
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path):
+    (tmp_path / "file").write_text("a letter")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(LedgerError, match="can't be made: .*on a local disk"):
+            Ledger(folder / "judge.sqlite", "judge", ABOUT)
+    assert (tmp_path / "file").read_text() == "a letter"
+
+
+def test_a_file_that_is_a_folder(tmp_path: Path):
+    with pytest.raises(LedgerError, match="can't be opened for writing"):
+        Ledger(tmp_path, "judge", ABOUT)
+    with pytest.raises(LedgerError, match="is no file"):
+        read_about(tmp_path)
+
+
+def _random_bytes(path: Path) -> None:
+    path.write_bytes(random.Random(0).randbytes(20_000))
+
+
+def _text(path: Path) -> None:
+    path.write_text("Dear diary, ")
+
+
+def _cut_to(size: float):
+    def damage(path: Path) -> None:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(size if size > 1 else size * len(whole))])
+
+    return damage
+
+
+def _lost_tables(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[100:4096] = random.Random(1).randbytes(3996)
+    path.write_bytes(bytes(whole))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_random_bytes, _text, _cut_to(50), _cut_to(4096), _cut_to(0.5), _cut_to(0.97), _lost_tables],
+    ids=["random bytes", "text", "50 bytes left", "a page left", "half left", "the end lost", "a broken page"],
+)
+def test_a_damaged_file_is_refused_and_left_as_it_is(path: Path, damage):
+    damage(filled(path))
+    before = path.read_bytes()
+    with pytest.raises(LedgerError) as caught:
+        Ledger(path, "judge", ABOUT)
+    assert f"`{path}` is damaged or no ledger (" in str(caught.value)
+    assert "left as it is" in str(caught.value) or "left as it was" in str(caught.value)
+    with pytest.raises(LedgerError, match="is damaged or no ledger"):
+        read_about(path)
+    assert beside(path) == {path.name: before}
+
+
+def test_damage_that_shows_later_is_explained_too(path: Path):
+    whole = bytearray(filled(path).read_bytes())
+    for start in range(4096 * 4, len(whole), 4096):
+        whole[start : start + 100] = bytes(100)
+    path.write_bytes(bytes(whole))
+    ledger = Ledger(path, "judge", ABOUT)
+    with pytest.raises(LedgerError, match="is damaged or no ledger"):
+        for name in range(400):
+            ledger.recall(name.to_bytes(16, "big"))
+    ledger.close()
+
+
+@pytest.mark.parametrize("table", ["recipes (name TEXT)", "about (what TEXT)", "probes (planet TEXT)"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(path: Path, table: str):
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute(f"CREATE TABLE {table}")
+    other.commit()
+    other.close()
+    before = beside(path)
+    with pytest.raises(LedgerError, match="a database of another program"):
+        Ledger(path, "judge", ABOUT)
+    with pytest.raises(LedgerError, match="no ledger"):
+        read_about(path)
+    assert beside(path) == before
+
+
+def test_an_empty_file_becomes_a_ledger(path: Path):
+    path.parent.mkdir()
+    path.touch()
+    ledger = Ledger(path, "judge", ABOUT)
+    put(ledger, (b"p", probe(1)))
+    assert ledger.count() == 1
+    ledger.close()
+
+
+def test_read_about_says_what_a_ledger_holds_and_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch):
+    ledger = Ledger(path, "judge", ABOUT)
+    put(ledger, (b"a", probe(1)), (b"a", probe(2)), (b"b", probe(1, None, verdict=UNPARSABLE)), (b"b", probe(2)))
+    expected = {
+        "path": str(path),
+        "fingerprint": "judge",
+        "about": ABOUT,
+        "problems": 2,
+        "probes": 4,
+        "verdicts": {ENOUGH: 3, UNPARSABLE: 1},
+        "prompt_tokens": 400,
+        "cached_tokens": 256,
+    }
+    assert read_about(path) == expected  # while a run has it open
+    ledger.close()
+    before = beside(path)
+    assert read_about(path) == expected
+    monkeypatch.chdir(path.parent)
+    assert read_about(path.name) == expected | {"path": path.name}
+    assert beside(path) == before
+
+
+def test_read_about_of_a_new_ledger_and_of_none(path: Path):
+    Ledger(path, "judge", ABOUT).close()
+    held = read_about(path)
+    assert (held["problems"], held["probes"], held["verdicts"], held["prompt_tokens"]) == (0, 0, {}, 0)
+    with pytest.raises(LedgerError, match="`.*nothing.sqlite` is no file. Give a ledger"):
+        read_about(path.with_name("nothing.sqlite"))
+    assert not path.with_name("nothing.sqlite").exists()
+
+
+def test_the_name_of_a_file_may_be_odd(tmp_path: Path):
+    path = tmp_path / "a folder #1?mode=x&y %41" / "judge?.sqlite"
+    filled(path, problems=2)
+    assert read_about(path)["probes"] == 6
+
+
+def test_a_closed_ledger_says_so_and_may_be_closed_again(path: Path, ledger: Ledger):
+    ledger.close()
+    ledger.close()
+    with pytest.raises(LedgerError, match="closed"):
+        ledger.recall(b"p")
+    with pytest.raises(LedgerError, match="closed"):
+        put(ledger, (b"p", probe(1)))
+
+
+def test_a_ledger_closed_under_those_who_wait_tells_them(path: Path, ledger: Ledger):
+    async def main() -> None:
+        wait = asyncio.create_task(ledger.record(b"p", probe(1)))
+        await asyncio.sleep(0)
+        ledger.close()
+        with pytest.raises(LedgerError, match="closed"):
+            await asyncio.wait_for(wait, timeout=10)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cancelled", [[0], [1], [2], [0, 1, 2]])
+def test_who_stops_waiting_does_not_stop_the_others(ledger: Ledger, cancelled: list[int]):
+    async def main() -> list[object]:
+        waits = [asyncio.create_task(ledger.record(b"p", probe(cut))) for cut in range(3)]
+        await asyncio.sleep(0)
+        for each in cancelled:
+            waits[each].cancel()
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    for cut, result in enumerate(asyncio.run(main())):
+        assert isinstance(result, asyncio.CancelledError) if cut in cancelled else result == probe(cut)
+    # What was answered is kept, whether or not somebody still waits for it.
+    assert ledger.recall(b"p") == {cut: probe(cut) for cut in range(3)}
+
+
+def test_a_ledger_outlives_the_loop_that_it_was_used_on(ledger: Ledger):
+    # Nobody waits and the loop is gone before the commit: the next loop must still get its turn.
+    async def leave() -> None:
+        asyncio.create_task(ledger.record(b"p", probe(1)))
+        await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    assert put(ledger, (b"p", probe(2))) == [probe(2)]

@@ -18,8 +18,8 @@ from palign_hf.students import load_tokenizer, student_context
 from palign_hf.truncation.criteria import Case, Judge, Probe
 from palign_hf.truncation.driver import Outcome, search_all
 from palign_hf.truncation.ledger import Ledger
-from palign_hf.truncation.rendering import TextTokenizer
 from palign_hf.truncation.settings import Recipe, Runtime
+from palign_hf.truncation.texts import TextTokenizer
 from palign_hf.truncation.usage import Usage
 
 

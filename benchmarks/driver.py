@@ -144,7 +144,7 @@ def main() -> None:
         parser.error(f"`--problems {args.problems}` asks nothing; give 1 or more")
 
     print(f"Measured on {platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; ", end="")
-    print(f"{IN_FLIGHT} problems in flight.\n")
+    print(f"at most {IN_FLIGHT} problems in flight.\n")
     with tempfile.TemporaryDirectory(prefix="palign-benchmark-") as folder:
         print(json.dumps(measure(args.problems, args.ledger or Path(folder) / "ledger.sqlite")))
 

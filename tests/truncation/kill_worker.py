@@ -1,7 +1,7 @@
 """A run that can be killed: real driver, search and ledger over an engine that only takes its time.
 
-Run as `python kill_worker.py LEDGER LOG RESULT`; every question is written to LOG before it is asked, the rows to
-RESULT at the end.
+Run as `python kill_worker.py LEDGER LOG RESULT`; LOG has a line for each question before it is asked and one when it
+is answered, RESULT the rows once all are there.
 """
 
 import asyncio
@@ -55,8 +55,9 @@ async def run(ledger_path: Path, log_path: Path) -> list[dict]:
     wait = random.Random(0)
 
     async def ask(problem: Problem, segments: int) -> Probe:
-        os.write(log, f"{problem.key.hex()} {segments}\n".encode())
-        await asyncio.sleep(wait.uniform(0.001, 0.004))
+        os.write(log, f"asked {problem.key.hex()} {segments}\n".encode())
+        await asyncio.sleep(wait.uniform(0.004, 0.012))
+        os.write(log, f"answered {problem.key.hex()} {segments}\n".encode())
         margin = problem.margin(segments)
         return Probe(segments, "enough" if margin > 0 else "not_enough", margin, 0.9, True, 100 + segments, 90)
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,8 +144,7 @@ async def main(ledger):
         ))
     return [probe.margin for probe in stored]
 
-while time.time() < start:
-    pass
+time.sleep(max(0.0, start - time.time()))
 ledger = Ledger(path, "judge", {})
 print(json.dumps(asyncio.run(main(ledger))))
 ledger.close()
@@ -168,24 +168,21 @@ import sys, time
 from palign_hf.truncation.ledger import Ledger
 
 for number, path in enumerate(sys.argv[2:]):
-    while time.time() < float(sys.argv[1]) + number * 0.05:
-        pass
+    time.sleep(max(0.0, float(sys.argv[1]) + number * 0.01 - time.time()))
     Ledger(path, "judge", {}).close()
 """
 
 
 def test_processes_that_open_a_new_ledger_at_once_all_may(tmp_path: Path):
-    paths = [str(tmp_path / f"{number}.sqlite") for number in range(25)]
-    openers = [_python(OPENER, str(_soon()), *paths) for _ in range(4)]
-    assert [_output(opener) for opener in openers] == ["", "", "", ""]
+    paths = [str(tmp_path / f"{number}.sqlite") for number in range(150)]
+    openers = [_python(OPENER, str(_soon()), *paths) for _ in range(6)]
+    assert [_output(opener) for opener in openers] == [""] * 6
     assert {read_about(each)["fingerprint"] for each in paths} == {"judge"}
 
 
 def _soon() -> float:
-    """A moment at which children started now are surely ready, or at it together anyway."""
-    import time
-
-    return time.time() + 2.0
+    """A moment by which children started now are ready to go."""
+    return time.time() + 2.5
 
 
 def _python(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -198,6 +195,18 @@ def _output(process: subprocess.Popen[str]) -> str:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return output
+
+
+def test_a_ledger_that_another_process_holds_too_long(path: Path, ledger: Ledger):
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger._db.execute("PRAGMA busy_timeout = 100")
+    with pytest.raises(LedgerError, match="Another process held the ledger `.*` for over 60 s"):
+        put(ledger, (b"p", probe(1)))
+    assert ledger.recall(b"p") == {}
+    other.execute("ROLLBACK")
+    other.close()
+    assert put(ledger, (b"p", probe(1))) == [probe(1)]
 
 
 def test_answers_of_one_turn_share_a_commit(ledger: Ledger):

@@ -7,7 +7,7 @@ wrong with one row stays with that row; a lost engine or ledger ends the run, wi
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -115,7 +115,7 @@ async def search_all(
     ledger: Memory | None,
     capacity: Callable[[], tuple[int, int]],
     extra_cuts: Callable[[P], Iterable[int]] = lambda problem: (),
-) -> AsyncIterator[Outcome[P]]:
+) -> AsyncGenerator[Outcome[P], None]:
     """Search every problem, outcomes in the order given; `extra_cuts` are asked after each search, as an audit."""
     door = Admission(capacity)
     started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue()

@@ -5,6 +5,7 @@ of its own and batches are handed over to it. Engine and ledger open with the fi
 """
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -113,14 +114,16 @@ class Session:
 
     async def _run(self, rows: Iterable[TraceRow], usage: Usage, seen: Callable[[], None]) -> list[Outcome[Work]]:
         done = []
-        async for outcome in search_all(
+        searches = search_all(
             self._open(rows), self.recipe.search, self._ask, self.ledger, self._capacity, _audit_cuts
-        ):
-            usage.add(outcome.probes, outcome.asked, _floor(outcome))
-            # The tokens of a finished problem are of no more use; a batch of them is hundreds of megabytes.
-            outcome.problem.case.prompt = None
-            done.append(outcome)
-            seen()
+        )
+        async with contextlib.aclosing(searches):
+            async for outcome in searches:
+                usage.add(outcome.probes, outcome.asked, _floor(outcome))
+                # The tokens of a finished problem are of no more use; a batch of them is hundreds of megabytes.
+                outcome.problem.case.prompt = None
+                done.append(outcome)
+                seen()
         return done
 
     def _open(self, rows: Iterable[TraceRow]) -> Iterator[Work]:

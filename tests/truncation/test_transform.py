@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -581,12 +582,21 @@ def test_an_engine_that_can_not_start_says_so(make, fake):
         one_row(make(), QUESTION, steps(5))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A job in the background of a shell is started with SIGINT ignored, and so are its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_soon(seconds: float) -> threading.Timer:
     timer = threading.Timer(seconds, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
     timer.start()
     return timer
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_run_and_leaves_nothing_behind(make, fake, enough_after):
     async def hangs(prompt_ids, label_ids, problem):
         await asyncio.Event().wait()
@@ -604,6 +614,7 @@ def test_an_interrupt_ends_the_run_and_leaves_nothing_behind(make, fake, enough_
     assert one_row(transform, QUESTION, steps(20))["prefix_segments"] == 6
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_does_not_wait_for_ever_for_what_will_not_let_go(make, fake, monkeypatch):
     release = threading.Event()
 

@@ -10,7 +10,7 @@ _LINE_EVERY_S = 30.0
 
 
 class Progress:
-    """Counts rows; `details` adds what else is worth knowing (probes per second, cached share).
+    """Counts rows, or what `unit` says; `details` adds what else is worth knowing (probes per second, cached share).
 
     A terminal gets a tqdm bar. Anything else gets a line every half minute with rate and time left, so that a log of
     hours stays readable.
@@ -22,7 +22,9 @@ class Progress:
         what: str,
         shown: bool | None = None,
         details: Callable[[float], dict[str, str]] = lambda seconds: {},
+        unit: str = "row",
     ) -> None:
+        self._unit = unit
         self._total, self._what, self._details = total, what, details
         self._done = 0
         self._began = self._said = time.monotonic()
@@ -31,7 +33,7 @@ class Progress:
         if shown is not False and sys.stderr.isatty():
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit="row", dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
 
     def advance(self, rows: int = 1) -> None:
         """So many more rows are done."""
@@ -54,8 +56,8 @@ class Progress:
 
     def _line(self, seconds: float) -> str:
         rate = self._done / seconds if seconds else 0.0
-        parts = [f"{self._what}: {self._done}" + (f"/{self._total}" if self._total else "") + " rows"]
-        parts.append(f"{rate:.2f} rows/s")
+        parts = [f"{self._what}: {self._done}" + (f"/{self._total}" if self._total else "") + f" {self._unit}s"]
+        parts.append(f"{rate:.2f} {self._unit}s/s")
         parts += [f"{name} {value}" for name, value in self._details(seconds).items()]
         if self._total and rate:
             parts.append(f"{_clock((self._total - self._done) / rate)} left")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from palign_hf.errors import UserError
+from palign_hf.toy.student import NAME as TOY
+from palign_hf.toy.student import toy_student
 
 
 if TYPE_CHECKING:
@@ -27,11 +29,19 @@ _DECIDING = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".py",
 
 @dataclass(frozen=True)
 class Student:
-    """A student and the identity of its bytes: `commit` for the Hub, `content` for a folder."""
+    """A student and the identity of its bytes: `commit` for the Hub, `content` for a folder.
+
+    `name` is as a person gave it, and goes into artifacts; `where` is what loaders take.
+    """
 
     name: str
     commit: str | None
     content: str | None
+
+    @property
+    def where(self) -> str:
+        """A folder, or a name on the Hub."""
+        return str(toy_student()) if self.name == TOY else self.name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -41,13 +51,14 @@ class Student:
 
 def resolve_student(name: str, revision: str | None = None) -> Student:
     """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
-    if os.path.isdir(name):
+    folder = toy_student() if name == TOY else Path(name)
+    if folder.is_dir():
         if revision is not None:
             raise UserError(
                 f"`revision={revision!r}` was given, but the student `{name}` is a folder, which has no revisions. "
                 f"Leave it out, or give the student's name on the Hub."
             )
-        return Student(name, commit=None, content=_hash_folder(str(Path(name).resolve()), _stamp(Path(name))))
+        return Student(name, commit=None, content=_hash_folder(str(folder.resolve()), _stamp(folder)))
     if os.path.exists(name) or name.startswith((".", "/", "~")):
         raise UserError(
             f"The student `{name}` is no folder with a saved model. Give the folder that `save_pretrained` wrote, or "
@@ -62,7 +73,7 @@ def load_tokenizer(student: Student, trust_remote_code: bool = False) -> "PreTra
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            student.name, revision=student.commit, trust_remote_code=trust_remote_code
+            student.where, revision=student.commit, trust_remote_code=trust_remote_code
         )
     except Exception as error:  # from broken files, missing packages or the student's own code: anything
         raise _no_tokenizer(student, f"{type(error).__name__}: {error}") from error
@@ -78,7 +89,7 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
 
     try:
         config = AutoConfig.from_pretrained(
-            student.name, revision=student.commit, trust_remote_code=trust_remote_code
+            student.where, revision=student.commit, trust_remote_code=trust_remote_code
         ).get_text_config()
     except Exception as error:  # its fields are checked with errors of their own kinds
         raise UserError(

@@ -20,6 +20,7 @@ LAYERS = [
     {"traces", "students", "toy"},
     {"engines"},
     {"truncation"},
+    {"toy.lessons", "toy.examine", "toy.card", "toy.build", "toy.measure", "toy.demo"},
     {"commands"},
     {"cli"},
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
+from palign_hf.toy.student import NAME as TOY
 from palign_hf.traces.layouts import listed
 
 
@@ -57,6 +58,9 @@ def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
 
 def _open_path(source: str, split: str | None, config: str | None, revision: str | None, streaming: bool) -> Any:
     path = Path(source).expanduser()
+    if source == TOY:
+        _refuse(source, config=config, revision=revision)
+        return _open_toy(split), source
     if path.is_file():
         _refuse(path.name, config=config, revision=revision)
         return _open_file(path, split, streaming), path.name
@@ -66,6 +70,16 @@ def _open_path(source: str, split: str | None, config: str | None, revision: str
     if not _HUB_ID.fullmatch(source) or path.suffix in _FORMATS:
         raise UserError(f"`{source}` does not exist{_near(path)}. Check the path.")
     return _open_hub(source, path, split, config, revision, streaming), source
+
+
+def _open_toy(split: str | None) -> Any:
+    """The toy world as a dataset with a fixed number of rows; `toy_traces` makes as many as one likes."""
+    from palign_hf.toy.problems import ROWS, toy_traces
+
+    if split not in ROWS:
+        given = f"`split={split!r}` is not one of them" if split else "one must be chosen"
+        raise UserError(f"`{TOY}` has the splits {listed(ROWS)}: {given}. Pass `split='test'`.")
+    return toy_traces(split, ROWS[split])
 
 
 def _open_file(path: Path, split: str | None, streaming: bool) -> Any:

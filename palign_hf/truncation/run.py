@@ -5,6 +5,7 @@ one parquet file under the Hub's own naming, so `load_dataset(folder)` reads the
 interrupted goes on when the same command is given again; finished probes are in the ledger.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from palign_hf.truncation.report import Report
+    from palign_hf.truncation.transform import PrefixTruncation
 
 
 def _setting(help: str, **default: Any) -> Any:
@@ -82,23 +84,16 @@ class Shard:
         return f"train-{self.index:05d}-of-{self.count:05d}.parquet"
 
 
-def run_shard(config: TruncateConfig, shard: Shard, progress: bool | None = None) -> None:
-    """Do this process's rows, and write them with what they cost."""
-    import datasets
-
+def make_truncation(config: TruncateConfig, progress: bool | None = None) -> "PrefixTruncation":
+    """The transform that a recipe describes; nothing is loaded yet."""
     from palign_hf.truncation.transform import PrefixTruncation
 
-    traces = _traces(config)
-    rows = traces.shard(shard.count, shard.index, contiguous=True)
-    template = JUDGE.from_file(config.judge_template) if config.judge_template else JUDGE
-    data = _data_folder(config)
-    data.mkdir(parents=True, exist_ok=True)
-    truncation = PrefixTruncation(
+    return PrefixTruncation(
         config.student,
         revision=config.revision,
         search=config.search,
         verdict=config.verdict,
-        judge_template=template,
+        judge_template=JUDGE.from_file(config.judge_template) if config.judge_template else JUDGE,
         granularity=config.granularity,  # type: ignore[arg-type]
         context=config.context,
         audit=config.audit,
@@ -109,17 +104,34 @@ def run_shard(config: TruncateConfig, shard: Shard, progress: bool | None = None
         progress=progress,
         trust_remote_code=config.trust_remote_code,
     )
-    if config.pilot:
-        truncation = truncation.with_pilot(traces, rows=config.pilot, seed=config.pilot_seed)
+
+
+def run_shard(config: TruncateConfig, shard: Shard, progress: bool | None = None) -> None:
+    """Do this process's rows with an engine of their own, and write them with what they cost."""
+    traces = recipe_traces(config)
+    with contextlib.ExitStack() as stack:
+        truncation = stack.enter_context(make_truncation(config, progress))
+        if config.pilot:
+            pilot = truncation.with_pilot(traces, rows=config.pilot, seed=config.pilot_seed)
+            truncation = stack.enter_context(pilot)
+        truncate_shard(config, shard, traces, truncation)
+
+
+def truncate_shard(config: TruncateConfig, shard: Shard, traces: "Dataset", truncation: "PrefixTruncation") -> None:
+    """The same with a transform whose engine goes on living afterwards."""
+    import datasets
+
+    rows = traces.shard(shard.count, shard.index, contiguous=True)
+    data = _data_folder(config)
+    data.mkdir(parents=True, exist_ok=True)
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        with truncation:
-            truncation.expect(len(rows))
-            # Not from the cache of `map`: the ledger replays at once, and its costs belong in the report.
-            prefixes = rows.map(truncation, batched=True, batch_size=config.batch_size, load_from_cache_file=False)
-            if not len(rows):  # `map` leaves an empty shard as it is
-                prefixes = datasets.Dataset.from_dict({n: [] for n in PREFIXES.columns}, features=PREFIXES.features)
+        truncation.expect(len(rows))
+        # Not from the cache of `map`: the ledger replays at once, and its costs belong in the report.
+        prefixes = rows.map(truncation, batched=True, batch_size=config.batch_size, load_from_cache_file=False)
+        if not len(rows):  # `map` leaves an empty shard as it is
+            prefixes = datasets.Dataset.from_dict({n: [] for n in PREFIXES.columns}, features=PREFIXES.features)
     finally:
         if bars:
             datasets.enable_progress_bars()
@@ -185,7 +197,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _traces(config: TruncateConfig) -> "Dataset":
+def recipe_traces(config: TruncateConfig) -> "Dataset":
+    """The traces that a recipe names; one line on stderr says what became of every row."""
     settings = {name: value for name, value in vars(config.traces).items() if name != "source"}
     dataset, report = read_traces(config.traces.source, **settings)
     sys.stderr.write(report.summary() + "\n")

@@ -27,6 +27,7 @@ __all__ = [
     "SEARCHES",
     "Ascend",
     "Binary",
+    "Every",
     "Fixed",
     "Found",
     "Full",
@@ -146,6 +147,9 @@ class _Search:
         raise NotImplementedError
 
 
+_LARGEST = 1e30  # stands for an infinite margin, so that sums stay numbers
+
+
 @dataclass(frozen=True)
 class Binary(_Search):
     """The paper's search, visit for visit; then cut 0, which it never asks, unless a NOT_ENOUGH implies its answer."""
@@ -178,9 +182,23 @@ class Linear(_Search):
         return Found(len(tokens) - 1, False)
 
 
+@dataclass(frozen=True)
+class Every(_Search):
+    """Every cut, and where the fit of all margins crosses: to measure a judge, or what a search gives away."""
+
+    name: ClassVar[str] = "every"
+
+    def _steps(self, tokens: Sequence[int], limit: int) -> _Steps:
+        margins: list[float] = []
+        for cut in range(limit + 1):
+            margin = yield cut
+            margins.append(max(-_LARGEST, min(_LARGEST, margin)))
+        start, _ = crossing(margins)
+        return Found(len(tokens) - 1, False) if start is None else Found(start, True)
+
+
 # Cuts to look at around a crossing when the judge has been seen to waver, as distances from it.
 _AROUND = (2, -2, 4, -4, 6, -6)
-_LARGEST = 1e30  # stands for an infinite margin, so that sums stay numbers
 
 
 @dataclass(frozen=True)
@@ -331,7 +349,8 @@ class Nothing(_Rule):
         return 0
 
 
-SEARCHES: dict[str, type[_Search]] = {kind.name: kind for kind in (Ascend, Binary, Linear, Fixed, Full, Nothing)}
+_KINDS: tuple[type[_Search], ...] = (Ascend, Binary, Linear, Every, Fixed, Full, Nothing)
+SEARCHES = {kind.name: kind for kind in _KINDS}
 _SPEC = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 

@@ -147,7 +147,7 @@ class Session:
         if self._engine is None:
             engine = make_engine(
                 self.runtime.engine,
-                self.recipe.student.name,
+                self.recipe.student.where,
                 revision=self.recipe.student.commit,
                 context=self.context,
                 trust_remote_code=self.runtime.trust_remote_code,

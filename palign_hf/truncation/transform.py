@@ -24,8 +24,8 @@ from palign_hf.progress import Progress
 from palign_hf.prompts import JUDGE, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check, check_columns
 from palign_hf.segmentation import Granularity
-from palign_hf.students import resolve_student
-from palign_hf.truncation.criteria import Criterion, SelfJudge
+from palign_hf.students import load_tokenizer, resolve_student, student_context
+from palign_hf.truncation.criteria import Criterion, Judge, SelfJudge
 from palign_hf.truncation.report import Report
 from palign_hf.truncation.rows import prefix_row, skipped_row
 from palign_hf.truncation.search import Ascend, Prior, Search, make_search
@@ -153,9 +153,15 @@ class PrefixTruncation:
         """What happened, measured on the result; with this run's costs if it was this object that ran."""
         return Report.of(prefixes, self._usage, self.describe() | {"fingerprint": self.fingerprint})
 
-    def expect(self, rows: int) -> None:
+    def expect(self, rows: int, what: str = "truncating") -> None:
         """Show one bar over so many rows, however they are batched; without this each batch has a bar of its own."""
-        self._bar = Progress(rows, "truncating", self._runtime.progress, self._details)
+        self._bar = Progress(rows, what, self._runtime.progress, self._details)
+
+    def judge(self) -> Judge:
+        """The criterion bound to this student: its prompts and their tokens at any cut; no engine is needed."""
+        student, trust = self._recipe.student, self._runtime.trust_remote_code
+        context = self._recipe.context or student_context(student, trust)
+        return self._recipe.criterion.bind(load_tokenizer(student, trust), student.name, context)
 
     def with_pilot(self, traces: Dataset, rows: int = 200, seed: int = 0) -> "PrefixTruncation":
         """The same transform with its search's prior estimated on `rows` seeded rows of these traces.
@@ -180,14 +186,20 @@ class PrefixTruncation:
                 f"None of the {len(chosen)} pilot rows has a sufficient prefix, so there is nothing to estimate a "
                 f"prior from. Look at the report of these rows first, or leave the pilot out."
             )
+        return self.with_search(replace(search, prior=Prior.from_ratios(ratios, never)))
+
+    def with_search(self, search: str | Search | dict[str, Any]) -> "PrefixTruncation":
+        """The same judge under another search: one ledger, so that nothing is asked twice, and one engine.
+
+        A running engine goes over to what is returned, since a second one would not fit beside the first.
+        """
         twin: PrefixTruncation = self.__class__.__new__(self.__class__)
-        tuned = replace(search, prior=Prior.from_ratios(ratios, never))
-        twin.__setstate__((replace(self._recipe, search=tuned), self._runtime))
-        # One engine serves both: a second one would not fit beside the first.
-        session, self._session = self._open(), None
-        session.recipe = twin._recipe
-        twin._session = session
-        _LIVE.add(twin)
+        twin.__setstate__((replace(self._recipe, search=make_search(search)), self._runtime))
+        if self._session is not None and twin._recipe.search.judged:
+            session, self._session = self._session, None
+            session.recipe = twin._recipe
+            twin._session = session
+            _LIVE.add(twin)
         return twin
 
     def close(self) -> None:

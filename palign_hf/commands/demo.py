@@ -1,0 +1,20 @@
+"""`palign demo`: see the method work on this machine, in minutes and without a network."""
+
+import argparse
+
+from palign_hf.toy.demo import CASTS, DemoConfig, demo
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--student", choices=list(CASTS), default="toy", help="who judges (default: %(default)s)")
+    parser.add_argument("--rows", type=int, help="how many traces; by default as many as take a few minutes")
+    parser.add_argument("--output", default="runs/demo", help="folder for all that is written (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="auto, vllm or transformers (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; 1 if rows failed."""
+    told = demo(DemoConfig(options.student, options.rows, options.output, options.engine))
+    return 1 if told.report.failed else 0

@@ -1,0 +1,237 @@
+"""Make the toy student from nothing: `python -m palign_hf.toy.build --output runs/toy/student`.
+
+Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
+is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
+the state is kept now and then, so an interrupted build goes on and ends with the same weights on the same machine.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.errors import UserError
+from palign_hf.progress import Progress
+from palign_hf.toy.card import student_card
+from palign_hf.toy.examine import Exam, examine
+from palign_hf.toy.lessons import Teacher
+from palign_hf.toy.plan import Plan
+from palign_hf.toy.problems import ToyProblem, problems
+from palign_hf.toy.tokenizer import CONTEXT, make_tokenizer
+from palign_hf.toy.tree import Text, Tree, collate, grow
+
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+# A head of 32 is the smallest that vLLM's attention takes on every device.
+_HEAD = 32
+# The first difficulty needs no prefix: it is all that the student is taught to solve alone.
+_EASY = 1
+
+
+class Curriculum:
+    """What is taught at each step: a generator of trees in groups that count alike."""
+
+    def __init__(self, plan: Plan, teacher: Teacher, first: int) -> None:
+        self._plan, self._teacher = plan, teacher
+        self._step = first
+
+        def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
+            # Streams of their own seeds, so that a change of one count leaves the others as they are.
+            return islice(problems("train", sys.maxsize, plan.seed + number, **kinds), first * count, None)
+
+        self._judging = stream(0, plan.judging)
+        self._finishing = stream(1, plan.finishing)
+        self._solving = stream(2, plan.solving, difficulties=(_EASY,))
+        self._sums = stream(3, plan.sums)
+
+    def next(self) -> list[list[Tree]]:
+        """The groups of the next step."""
+        plan, teacher = self._plan, self._teacher
+        rng = Random(f"{plan.seed} {self._step}")
+        self._step += 1
+        solving = [text for problem in islice(self._solving, plan.solving) for text in teacher.solving(problem)]
+        groups: list[list[list[Text]]] = [
+            [teacher.judging(problem, rng) for problem in islice(self._judging, plan.judging)],
+            [teacher.finishing(problem, rng) for problem in islice(self._finishing, plan.finishing)],
+            [solving] if solving else [],
+            [teacher.sums(islice(self._sums, plan.sums))] if plan.sums else [],
+        ]
+        return [[grow(texts) for texts in group] for group in groups if group]
+
+
+def build(plan: Plan, folder: Path, exam_rows: int = 200, shown: bool | None = None) -> Exam:
+    """Train, save, examine on the test split, and write the card; goes on where an interrupted build stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer(_texts(plan), plan.vocabulary)
+    model = train(plan, tokenizer, folder / ".unfinished.pt", shown)
+    model.bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    say = _say if shown is not False else (lambda line: None)
+    exam = examine(model, tokenizer, rows=exam_rows, say=say)
+    (folder / "README.md").write_text(student_card(asdict(plan), exam, model.num_parameters()), encoding="utf-8")
+    (folder / ".unfinished.pt").unlink(missing_ok=True)
+    return exam
+
+
+def train(
+    plan: Plan,
+    tokenizer: "PreTrainedTokenizerFast",
+    state_file: Path,
+    shown: bool | None = None,
+    keep_every: int = 200,
+    stop_after: int | None = None,
+) -> "LlamaForCausalLM":
+    """The loop; its state is kept in `state_file`. `stop_after` ends it early, as an interrupt would."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    torch.manual_seed(plan.seed)
+    model = new_model(plan, tokenizer)
+    optimizers = _optimizers(plan, model)
+    first = _restore(plan, state_file, model, optimizers)
+    curriculum = Curriculum(plan, Teacher(tokenizer), first)
+    losses: list[float] = []
+    bar = Progress(plan.steps, "training", shown, lambda seconds: {"loss": f"{sum(losses) / len(losses):.3f}"}, "step")
+    bar.advance(first)
+    model.train()
+    for step in range(first, min(plan.steps, stop_after or plan.steps)):
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_rate"] * _pace(step, plan)
+        total = 0.0
+        for trees in curriculum.next():
+            weight = sum(lesson[2] for tree in trees for lesson in tree.lessons)
+            for tree in trees:
+                batch = collate([tree], tokenizer.pad_token_id)
+                with torch.autocast("cpu", torch.bfloat16):
+                    hidden = model.model(
+                        input_ids=batch.input_ids,
+                        attention_mask=batch.attention_mask,
+                        position_ids=batch.position_ids,
+                        use_cache=False,
+                    )[0]
+                    logits = model.lm_head(hidden.flatten(0, 1)[batch.places])
+                surprise = cross_entropy(logits.float(), batch.targets, reduction="none")
+                loss = (surprise * batch.weights).sum() / weight
+                loss.backward()
+                total += loss.item()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        losses = [*losses[-49:], total]
+        bar.advance()
+        if (step + 1) % keep_every == 0 or step + 1 == plan.steps:
+            _keep(plan, state_file, step + 1, model, optimizers)
+    bar.close()
+    return model
+
+
+def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+    """A small Llama with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=plan.width,
+        intermediate_size=plan.inner,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.width // _HEAD,
+        num_key_value_heads=plan.width // _HEAD,
+        head_dim=_HEAD,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
+    """Muon for the matrices between the layers, which learns from fewer steps, AdamW for the rest."""
+    from torch.optim import AdamW, Muon
+
+    inner = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    outer = [weight for weight in model.parameters() if not any(weight is one for one in inner)]
+    muon = Muon(inner, lr=plan.matrix_rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    adam = AdamW(outer, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.0)
+    for optimizer, rate in ((muon, plan.matrix_rate), (adam, plan.rate)):
+        for group in optimizer.param_groups:
+            group["full_rate"] = rate
+    return [muon, adam]
+
+
+def _texts(plan: Plan) -> Iterator[str]:
+    for problem in problems("train", plan.texts, plan.seed):
+        yield from (problem.question, problem.trace, problem.solution)
+
+
+def _pace(step: int, plan: Plan) -> float:
+    """Up over the first steps, level to the middle, then down to nothing."""
+    left = 1 - step / plan.steps
+    return min(1.0, (step + 1) / plan.warm_up, 0.02 + 0.98 * 2 * left)
+
+
+def _keep(plan: Plan, state_file: Path, step: int, model: Any, optimizers: list[Any]) -> None:
+    import torch
+
+    unfinished = state_file.with_name(f"{state_file.name}.{os.getpid()}")
+    state = {"plan": asdict(plan), "step": step, "model": model.state_dict(), "optimizers": [one.state_dict() for one in optimizers]}
+    torch.save(state, unfinished)
+    unfinished.rename(state_file)
+
+
+def _restore(plan: Plan, state_file: Path, model: Any, optimizers: list[Any]) -> int:
+    """Take up an earlier build of the same plan; the number of its steps."""
+    import torch
+
+    if not state_file.exists():
+        return 0
+    state = torch.load(state_file, weights_only=True)
+    if state["plan"] != asdict(plan):
+        raise UserError(
+            f"`{state_file}` is the state of a build with another plan: {state['plan']}. Build into another folder, "
+            f"or delete that file to start over."
+        )
+    model.load_state_dict(state["model"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
+    return int(state["step"])
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def main(argv: list[str] | None = None, say: Callable[[str], None] = _say) -> int:
+    """Build from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m palign_hf.toy.build", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
+    parser.add_argument("--exam-rows", type=int, default=200, help="held-out problems of each kind in the exam")
+    for name, default in asdict(Plan()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    options = vars(parser.parse_args(argv))
+    folder, rows = options.pop("output"), options.pop("exam_rows")
+    try:
+        exam = build(Plan(**options), folder, rows)
+    except UserError as error:
+        say(f"build: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("build: interrupted. Run the same command again to go on from the last kept state.")
+        return 130
+    say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.3f}, accuracy {exam.judge.accuracy:.3f}; see its README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The model card of a toy student: how it was made and what the exam found, in words and as Hub metadata."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from palign_hf import __version__
+from palign_hf.toy.examine import Exam
+from palign_hf.toy.plan import Plan
+from palign_hf.toy.problems import VERSION
+from palign_hf.toy.student import NAME
+from palign_hf.toy.truth import NEAR
+
+
+_BODY = """\
+# {name}
+
+A student of {millions:.1f} million parameters for a world of small problems whose truth is known. It is there to try
+palign-hf on a laptop, to test it, and to measure how well searches find the true cut. It knows about five hundred
+words and is of no use for anything else.
+
+```python
+from palign_hf import PrefixTruncation, load_traces
+
+if __name__ == "__main__":
+    traces = load_traces("{name}", split="test", limit=100)
+    with PrefixTruncation("{name}") as truncation:
+        prefixes = traces.map(truncation, batched=True)
+```
+
+## What it was taught
+
+Llama architecture, weights in bfloat16, trained from nothing on generated problems of the training split (version
+{world} of the toy world). It solves the easiest problems from the bare question, finishes harder ones from a
+sufficient prefix, and says in the judge prompt whether a prefix is sufficient. Harder problems were never solved in
+front of it from the bare question.
+
+## What it can do
+
+{rows} problems of each kind from the test split, greedy decoding.
+
+| as a judge | every cut of a trace | at most {near} cuts from the true one |
+|---|---|---|
+| cuts | {judge[cuts]:,} | {judge[near_cuts]:,} |
+| accuracy | {judge[accuracy]:.3f} | {judge[near_accuracy]:.3f} |
+| AUROC | {judge[auroc]:.3f} | {judge[near_auroc]:.3f} |
+| AUROC of the prefix's length alone | {judge[auroc_of_length]:.3f} | {judge[near_auroc_of_length]:.3f} |
+
+Length alone already tells most cuts of a whole trace apart, so the right column is what the judge adds.
+
+| solving, by difficulty | right |
+|---|---|
+{solved}
+
+| finishing from | right |
+|---|---|
+{finished}
+
+## How to make it again
+
+```bash
+python -m palign_hf.toy.build --output runs/toy/student{changes}
+```
+
+Plan: {plan}. Made with {versions} on {machine}; the same plan gives the same bytes there, elsewhere rounding differs.
+"""
+
+
+def student_card(plan: dict[str, Any], exam: Exam, parameters: int) -> str:
+    """Markdown with metadata; every figure comes from `exam`."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    def result(metric: str, name: str, value: float, dataset: str) -> EvalResult:
+        return EvalResult(
+            task_type="text-generation",
+            dataset_type=NAME,
+            dataset_name=f"{NAME} {dataset}",
+            dataset_split=exam.split,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=round(value, 4),
+        )
+
+    judge = exam.judge
+    assert judge.auroc is not None and judge.accuracy is not None and judge.near_auroc is not None
+    data = ModelCardData(
+        license="apache-2.0",
+        language="en",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["palign-hf", "toy"],
+        model_name=NAME,
+        eval_results=[
+            result("roc_auc", "AUROC of the judge, every cut", judge.auroc, "judge"),
+            result("roc_auc", "AUROC of the judge, near the true cut", judge.near_auroc, "judge"),
+            result("accuracy", "accuracy of the judge, every cut", judge.accuracy, "judge"),
+        ],
+    )
+    usual = Plan()
+    changes = "".join(
+        f" --{name.replace('_', '-')} {value}" for name, value in plan.items() if value != getattr(usual, name)
+    )
+    body = _BODY.format(
+        name=NAME,
+        millions=parameters / 1e6,
+        world=VERSION,
+        rows=exam.problems,
+        near=NEAR,
+        judge=judge.as_dict(),
+        solved="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.solved.items()),
+        finished="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.finished.items()),
+        changes=changes,
+        plan=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plan.items()),
+        versions=f"palign-hf {__version__}, torch {version('torch')}, transformers {version('transformers')}, "
+        f"Python {platform.python_version()}",
+        machine=f"{os.cpu_count()} {platform.machine()} cores, {sys.platform}",
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"

@@ -20,8 +20,8 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## see it work on this machine
-	@$(OFFLINE) $(BIN)/palign --help
+demo: $(STAMP)  ## see it work on this machine, in some minutes
+	@$(OFFLINE) $(BIN)/palign demo
 
 test: $(STAMP)  ## every test, the slow ones with real engines included
 	$(OFFLINE) $(BIN)/python -m pytest

@@ -16,6 +16,7 @@ from palign_hf.errors import UserError
 
 # Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
 COMMANDS = {
+    "demo": ("demo", "see it work on small problems whose truth is known"),
     "traces": ("traces", "look at teacher traces before spending time on them"),
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "ledger": ("ledger", "look at the probes that earlier runs have answered"),

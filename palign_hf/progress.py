@@ -11,6 +11,7 @@ _LINE_EVERY_S = 30.0
 
 class Progress:
     """Counts rows, or what `unit` says; `details` adds what else is worth knowing (probes per second, cached share).
+    `before` were done by an earlier run: they count as done, not as fast.
 
     A terminal gets a tqdm bar. Anything else gets a line every half minute with rate and time left, so that a log of
     hours stays readable.
@@ -23,22 +24,26 @@ class Progress:
         shown: bool | None = None,
         details: Callable[[float], dict[str, str]] = lambda seconds: {},
         unit: str = "row",
+        before: int = 0,
     ) -> None:
-        self._unit = unit
+        self._unit, self._before = unit, before
         self._total, self._what, self._details = total, what, details
-        self._done = 0
+        self._done = before
+        self._started = False
         self._began = self._said = time.monotonic()
         self._bar: Any = None
         self._lines = shown is not False and not sys.stderr.isatty()
         if shown is not False and sys.stderr.isatty():
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=what, unit=unit, initial=before, dynamic_ncols=True)
 
     def advance(self, rows: int = 1) -> None:
         """So many more rows are done."""
-        self._done += rows
         now = time.monotonic()
+        if not self._started and rows:
+            self._start(now, rows)
+        self._done += rows
         if self._bar is not None:
             self._bar.set_postfix(self._details(now - self._began), refresh=False)
             self._bar.update(rows)
@@ -46,6 +51,14 @@ class Progress:
             self._said = now
             sys.stderr.write(self._line(now - self._began) + "\n")
             sys.stderr.flush()
+
+    def _start(self, now: float, rows: int) -> None:
+        """What came before the first row, such as loading a student, says nothing about the time that is left."""
+        self._started = True
+        self._began = self._said = now
+        self._before += rows
+        if self._bar is not None:
+            self._bar.unpause()
 
     def close(self) -> None:
         """End the bar; a log gets its last line only if the run was long enough for an earlier one."""
@@ -55,7 +68,7 @@ class Progress:
             sys.stderr.write(self._line(time.monotonic() - self._began) + "\n")
 
     def _line(self, seconds: float) -> str:
-        rate = self._done / seconds if seconds else 0.0
+        rate = (self._done - self._before) / seconds if seconds else 0.0
         parts = [f"{self._what}: {self._done}" + (f"/{self._total}" if self._total else "") + f" {self._unit}s"]
         parts.append(f"{rate:.2f} {self._unit}s/s")
         parts += [f"{name} {value}" for name, value in self._details(seconds).items()]

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 os.environ.update(
@@ -14,6 +15,10 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     HF_HOME=tempfile.mkdtemp(prefix="palign-test-home-"),
 )
+
+# How long an example takes says more about what else the machine does; time has its benchmarks.
+settings.register_profile("palign", deadline=None)
+settings.load_profile("palign")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -33,7 +33,7 @@ def test_a_log_gets_a_line_every_half_minute(clock, capsys):
         clock.now += 1
         progress.advance()
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(",")[0] for line in lines] == [f"truncating: {rows}/100 rows" for rows in (30, 60, 90)]
+    assert [line.split(",")[0] for line in lines] == [f"truncating: {rows}/100 rows" for rows in (31, 61, 91)]
     progress.close()
     assert capsys.readouterr().err.splitlines() == ["truncating: 100/100 rows, 1.00 rows/s, 0:00:00 left"]
 
@@ -50,18 +50,30 @@ def test_a_line_tells_rate_details_and_time_left(clock, capsys):
     progress = Progress(
         10_000, "truncating", details=lambda seconds: {"probes/s": f"{300 / seconds:.1f}", "cached": "81%"}
     )
+    clock.now += 500  # a student is loaded
+    progress.advance(1)
+    assert capsys.readouterr().err == ""
     clock.now += 40
     progress.advance(50)
     assert (
-        capsys.readouterr().err == "truncating: 50/10000 rows, 1.25 rows/s, probes/s 7.5, cached 81%, 2:12:40 left\n"
+        capsys.readouterr().err == "truncating: 51/10000 rows, 1.25 rows/s, probes/s 7.5, cached 81%, 2:12:39 left\n"
     )
+
+
+def test_what_an_earlier_run_did_counts_as_done_but_not_as_fast(clock, capsys):
+    progress = Progress(100, "training", unit="step", before=60)
+    progress.advance(1)
+    clock.now += 40
+    progress.advance(19)
+    assert capsys.readouterr().err == "training: 80/100 steps, 0.47 steps/s, 0:00:42 left\n"
 
 
 def test_rows_of_unknown_number_have_no_time_left(clock, capsys):
     progress = Progress(None, "reading")
+    progress.advance(2)
     clock.now += 30
     progress.advance(3)
-    assert capsys.readouterr().err == "reading: 3 rows, 0.10 rows/s\n"
+    assert capsys.readouterr().err == "reading: 5 rows, 0.10 rows/s\n"
 
 
 def test_nothing_done_has_no_time_left(clock, capsys):

@@ -40,6 +40,23 @@ def refusal(name, revision=None):
     return str(refused.value)
 
 
+# The toy student
+
+
+def test_the_toy_student_has_a_name_that_is_no_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    toy = resolve_student("palign-toy")
+    assert toy.name == "palign-toy" and os.path.isfile(os.path.join(toy.where, "model.safetensors"))
+    assert toy.identity == {"content": toy.content} == {"content": content(toy.where)}
+    assert len(load_tokenizer(toy)) > 1000 and student_context(toy) == 2048
+    assert "which has no revisions" in refusal("palign-toy", "main")
+
+
+def test_where_a_student_is_loaded_from(folder):
+    assert resolve_student(str(folder)).where == str(folder)
+    assert Student("owner/name", COMMIT, None).where == "owner/name"
+
+
 # Folders
 
 

@@ -479,6 +479,15 @@ class TestPlaces:
         assert len(load_traces(both, split="test")) == 2
         assert len(load_traces(DatasetDict(train=self.limo()))) == 2
 
+    def test_the_toy_world_needs_no_file(self):
+        found = load_traces("palign-toy", split="test", limit=5)
+        assert found["id"][:] == [f"toy1-0-test-{at}" for at in range(5)]
+        assert set(found["source"]) == {"palign-toy-1"} and all(found["answer"])
+        assert len(load_traces("palign-toy", split="validation")) == 500
+        assert read_error("palign-toy").startswith("`palign-toy` has the splits `train`, `validation`, `test`")
+        assert "`split='dev'` is not one of them" in read_error("palign-toy", split="dev")
+        assert "`revision='main'` has no meaning" in read_error("palign-toy", split="test", revision="main")
+
     def test_hub(self, monkeypatch):
         asked = []
 

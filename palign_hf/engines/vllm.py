@@ -31,7 +31,7 @@ _SHUTDOWN_S = 30.0
 @contextlib.contextmanager
 def _quiet_children() -> Iterator[None]:
     """Processes started within say only what is an error; the warnings of their imports help nobody."""
-    quiet = {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    quiet = {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR", "TORCH_LOGS": "-all"}
     before = {name: os.environ.get(name) for name in quiet}
     os.environ.update({name: value for name, value in quiet.items() if before[name] is None})
     try:

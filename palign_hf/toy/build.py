@@ -20,7 +20,7 @@ from palign_hf.progress import Progress
 from palign_hf.toy.card import student_card
 from palign_hf.toy.examine import Exam, examine
 from palign_hf.toy.lessons import Teacher
-from palign_hf.toy.plan import Plan
+from palign_hf.toy.plan import HEAD, Plan
 from palign_hf.toy.problems import ToyProblem, problems
 from palign_hf.toy.tokenizer import CONTEXT, make_tokenizer
 from palign_hf.toy.tree import Text, Tree, collate, grow
@@ -29,8 +29,6 @@ from palign_hf.toy.tree import Text, Tree, collate, grow
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-# A head of 32 is the smallest that vLLM's attention takes on every device.
-_HEAD = 32
 # The first difficulty needs no prefix: it is all that the student is taught to solve alone.
 _EASY = 1
 
@@ -69,7 +67,7 @@ class Curriculum:
 def build(plan: Plan, folder: Path, exam_rows: int = 200, shown: bool | None = None) -> Exam:
     """Train, save, examine on the test split, and write the card; goes on where an interrupted build stopped."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(_texts(plan), plan.vocabulary)
+    tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
     model = train(plan, tokenizer, folder / ".unfinished.pt", shown)
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -98,8 +96,7 @@ def train(
     first = _restore(plan, state_file, model, optimizers)
     curriculum = Curriculum(plan, Teacher(tokenizer), first)
     losses: list[float] = []
-    bar = Progress(plan.steps, "training", shown, lambda seconds: {"loss": f"{sum(losses) / len(losses):.3f}"}, "step")
-    bar.advance(first)
+    bar = Progress(plan.steps, "training", shown, lambda seconds: _loss(losses), "step", before=first)
     model.train()
     for step in range(first, min(plan.steps, stop_after or plan.steps)):
         for optimizer in optimizers:
@@ -143,9 +140,9 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
         hidden_size=plan.width,
         intermediate_size=plan.inner,
         num_hidden_layers=plan.layers,
-        num_attention_heads=plan.width // _HEAD,
-        num_key_value_heads=plan.width // _HEAD,
-        head_dim=_HEAD,
+        num_attention_heads=plan.width // HEAD,
+        num_key_value_heads=plan.width // HEAD,
+        head_dim=HEAD,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -169,7 +166,12 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
     return [muon, adam]
 
 
-def _texts(plan: Plan) -> Iterator[str]:
+def _loss(losses: list[float]) -> dict[str, str]:
+    return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
+
+
+def tokenizer_texts(plan: Plan) -> Iterator[str]:
+    """What the tokenizer is learnt from, beside prompts and numbers."""
     for problem in problems("train", plan.texts, plan.seed):
         yield from (problem.question, problem.trace, problem.solution)
 
@@ -184,7 +186,12 @@ def _keep(plan: Plan, state_file: Path, step: int, model: Any, optimizers: list[
     import torch
 
     unfinished = state_file.with_name(f"{state_file.name}.{os.getpid()}")
-    state = {"plan": asdict(plan), "step": step, "model": model.state_dict(), "optimizers": [one.state_dict() for one in optimizers]}
+    state = {
+        "plan": asdict(plan),
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": [one.state_dict() for one in optimizers],
+    }
     torch.save(state, unfinished)
     unfinished.rename(state_file)
 

@@ -164,7 +164,7 @@ def demo(config: DemoConfig, say: Callable[[str], None] = print) -> Told:
     say("")
     say(shown)
     say("")
-    for line in _happened(told):
+    for line in ("What happened:", *_words(told), "", *_table(told)):
         say(line)
     say("")
     say(as_text(distances(prefixes)))
@@ -173,8 +173,9 @@ def demo(config: DemoConfig, say: Callable[[str], None] = print) -> Told:
         say(_wrapped(f"warning: {warning}"))
     say("")
     say("Written:")
+    width = max(len(str(path)) for path, _ in written)
     for path, what in written:
-        say(f"  {path}  {what}")
+        say(f"  {path!s:<{width}}  {what}")
     say("")
     say("Three commands to try next:")
     for command, what in _next(config, student):
@@ -232,12 +233,12 @@ def _prefixes(folder: Path) -> "Dataset":
 def _example(prefixes: "Dataset") -> str:
     """A trace with its cut: one with a detour before the cut, and as much of it as one screen holds."""
 
-    def fitness(row: dict[str, Any]) -> tuple[bool, bool, int]:
-        true = toy_problem(row["id"])
+    def unfitness(row: dict[str, Any]) -> tuple[bool, bool, bool, int]:
         found = row["status"] == "sufficient" and row["prefix_segments"] > 0
-        return not found, not true.detours, abs(len(row["trace"]) - 900)
+        late = not found or row["prefix_ratio"] > 0.5
+        return not found, late, not toy_problem(row["id"]).detours, abs(len(row["trace"]) - 900)
 
-    row = min(prefixes, key=fitness)
+    row = min(prefixes, key=unfitness)
     true = toy_problem(row["id"])
     ends = [0, *cuts(row["trace"])]
     head = f"One trace ({row['n_segments']} sentences), and where it was cut:"
@@ -255,12 +256,11 @@ def _example(prefixes: "Dataset") -> str:
     )
 
 
-def _happened(told: Told) -> list[str]:
+def _words(told: Told) -> list[str]:
     skill, judge = told.default.skill, told.judge
-    lines = ["What happened:"]
     if skill.median_distance is None or judge.accuracy is None:
-        return [*lines, "  no row has a cut, so there is nothing to compare: see the reasons in the report"]
-    lines += _wrapped(
+        return ["  No row has a cut, so there is nothing to compare: see the reasons in the report."]
+    return _wrapped(
         f"The student keeps {skill.found_ratio:.0%} of a trace; {skill.true_ratio:.0%} would be enough. Its cuts lie "
         f"{skill.median_distance:g} sentences from the true one in the middle of all cases, "
         f"{skill.within_two:.0%} of them at most two away; {skill.too_short:.0%} are too short, {skill.too_long:.0%} "
@@ -268,7 +268,6 @@ def _happened(told: Told) -> list[str]:
         f"{_shown(judge.near_auroc)} among those near the true cut, where length alone gives "
         f"{_shown(judge.near_auroc_of_length)})."
     ).splitlines()
-    return [*lines, "", *_table(told)]
 
 
 def _shown(value: float | None) -> str:
@@ -325,7 +324,7 @@ def _write(
     }
     figures.write_text(json.dumps(plain, sort_keys=True, indent=1) + "\n")
     table = [_COLUMNS, ("---",) * len(_COLUMNS), *_cells(told)]
-    words = " ".join(_happened(told)[1:]).split("  search")[0].strip()
+    words = " ".join(" ".join(_words(told)).split())
     page.write_text(
         "\n".join(
             [

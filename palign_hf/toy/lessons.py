@@ -66,13 +66,13 @@ class Teacher:
         weights = [0.0] * (len(ids) - forced) + [READ] * forced + [LABEL if near else LABEL / 2] + [READ] * len(rest)
         return Text([*ids, label[0], *rest], weights)
 
-    def finishing(self, problem: ToyProblem, rng: Random, count: int = 4) -> list[Text]:
-        """The align prompt at some sufficient cuts, with what remains to be said."""
+    def finishing(self, problem: ToyProblem, rng: Random, count: int = 3) -> list[Text]:
+        """The align prompt at some sufficient cuts, most of them soon after the first, with what remains to be said."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         chosen = {enough}
         while len(chosen) < min(count, len(ends) - enough):
-            chosen.add(min(len(ends) - 1, enough + int((len(ends) - enough) * rng.random() ** 2.5)))
+            chosen.add(min(len(ends) - 1, enough + int((len(ends) - enough) * rng.random() ** 4)))
         return [self._finish(problem, ends[cut]) for cut in sorted(chosen)]
 
     def sums(self, problems: Iterable[ToyProblem]) -> list[Text]:

@@ -5,6 +5,7 @@ if it had run alone, with the exact accounting of `truncation.cost`.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from palign_hf.segmentation import cuts
 from palign_hf.toy.truth import CutSkill, JudgeSkill, curves_of, cut_skill, judge_skill
 from palign_hf.truncation.cost import BlockCache
 from palign_hf.truncation.criteria import Judge
+from palign_hf.truncation.search import make_search
 
 
 if TYPE_CHECKING:
@@ -47,16 +49,17 @@ def measure_searches(
     judge = truncation.judge()
     found: dict[str, Measured] = {}
     skill = None
-    try:
+    with ExitStack() as engines:
+        engines.enter_context(truncation)
         for search in dict.fromkeys(["every", *searches] if curves else searches):
-            truncation = truncation.with_search(search)
-            truncation.expect(len(traces), f"search {search}")
-            rows = traces.map(truncation, batched=True, load_from_cache_file=False)
+            one = engines.enter_context(truncation.with_search(search))
+            if make_search(search).judged:
+                truncation = one  # the engine went over
+            one.expect(len(traces), f"search {search}")
+            rows = traces.map(one, batched=True, load_from_cache_file=False)
             found[search] = Measured(search, cut_skill(rows), computed_tokens(judge, rows))
             if search == "every":
                 skill = judge_skill(curves_of(rows))
-    finally:
-        truncation.close()
     return [found[search] for search in searches], skill
 
 

@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+from palign_hf.errors import UserError
+
+
+# A head of 32 is the smallest that vLLM's attention takes on every device.
+HEAD = 32
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -10,9 +16,9 @@ class Plan:
     seed: int = 0
     steps: int = 1200
     judging: int = 1
-    finishing: int = 2
-    solving: int = 6
-    sums: int = 30
+    finishing: int = 5
+    solving: int = 4
+    sums: int = 20
     rate: float = 2e-3
     matrix_rate: float = 4e-3
     warm_up: int = 50
@@ -21,3 +27,13 @@ class Plan:
     inner: int = 512
     vocabulary: int = 1280
     texts: int = 2000
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "layers", "inner", "texts", "warm_up"):
+            if getattr(self, name) < 1:
+                raise UserError(f"`{name}={getattr(self, name)}` makes no student. Give 1 or more.")
+        if self.width < HEAD or self.width % HEAD:
+            raise UserError(f"`width={self.width}` can't be parted into heads of {HEAD}. Give a multiple of {HEAD}.")
+        counts = {name: getattr(self, name) for name in ("judging", "finishing", "solving", "sums")}
+        if min(counts.values()) < 0 or not any(counts.values()):
+            raise UserError(f"A step of {counts} teaches nothing. Give counts of 0 or more, and not only zeros.")

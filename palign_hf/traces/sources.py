@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
+from palign_hf.schema import TRACES
 from palign_hf.toy.student import NAME as TOY
 from palign_hf.traces.layouts import listed
 
@@ -79,7 +80,7 @@ def _open_toy(split: str | None) -> Any:
     if split not in ROWS:
         given = f"`split={split!r}` is not one of them" if split else "one must be chosen"
         raise UserError(f"`{TOY}` has the splits {listed(ROWS)}: {given}. Pass `split='test'`.")
-    return toy_traces(split, ROWS[split])
+    return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))
 
 
 def _open_file(path: Path, split: str | None, streaming: bool) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from datasets import load_dataset
+from launching import launch
 
 from palign_hf.schema import PREFIXES, check
 from palign_hf.truncation.transform import PrefixTruncation
@@ -169,22 +170,14 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
     raise AssertionError("no probes in time")
 
 
-def launch(processes: int) -> list[str]:
-    """`accelerate launch` of the recipe; several processes on one machine start only by its launcher for GPUs, which
-    serves for CPUs as well."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--num_processes", str(processes)]
-    return [*command, "--multi_gpu" if processes > 1 else "--cpu", str(ROOT / "recipes" / "truncate.py")]
-
-
 def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smollm2, traces, tmp_path):
     source = tmp_path / "traces.jsonl"
     traces.to_json(source)
     results, reports = [], []
     starts = {
         "command": [sys.executable, "-m", "palign_hf.cli", "truncate"],
-        "one": launch(1),
-        "two": launch(2),
+        "one": launch(1, "truncate.py"),
+        "two": launch(2, "truncate.py"),
     }
     for name, start in starts.items():
         folder = tmp_path / name
@@ -202,5 +195,5 @@ def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smol
 
 def test_wrong_settings_end_every_process_with_a_message(smollm2, tmp_path):
     config = recipe(tmp_path, smollm2, tmp_path / "absent.jsonl", engine="transformers")
-    done = subprocess.run([*launch(2), "--config", str(config)], capture_output=True, text=True)
+    done = subprocess.run([*launch(2, "truncate.py"), "--config", str(config)], capture_output=True, text=True)
     assert done.returncode != 0 and "absent.jsonl" in done.stderr

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from palign_hf.truncation.cost import BlockCache
 from palign_hf.truncation.schedule import Prior
-from palign_hf.truncation.search import Ascend, Binary, Fixed, Found, Linear, Search, make_search
+from palign_hf.truncation.search import Ascend, Binary, Every, Fixed, Found, Linear, Search, make_search
 
 
 JUDGED = ["ascend", "ascend(confirm=1, caution=0)", "ascend(confirm=4, caution=3, probe_cost=5)", "binary", "linear"]
+JUDGED += ["every"]
 HEAD, SUFFIX = 220, 11
 
 
@@ -136,6 +137,15 @@ def test_the_shortest_traces_have_an_answer(spec):
 
 def test_linear_asks_every_cut_up_to_the_first_that_suffices():
     assert explore(Linear(), evenly(9), lambda cut: cut - 2.5) == ([0, 1, 2, 3], Found(3, True))
+
+
+def test_every_asks_all_and_ends_where_the_fit_of_all_margins_crosses():
+    assert explore(Every(), evenly(5), lambda cut: cut - 2.5) == (list(range(6)), Found(3, True))
+    assert explore(Every(), evenly(5), lambda cut: cut - 2.5, limit=4)[0] == list(range(5))
+    spiky = [-1.0, 2.0, -3.0, -1.0, 1.0, 2.0]
+    assert explore(Every(), evenly(5), spiky.__getitem__) == (list(range(6)), Found(4, True))
+    assert explore(Linear(), evenly(5), spiky.__getitem__)[1] == Found(1, True)
+    assert explore(Every(), evenly(5), lambda cut: -math.inf)[1] == Found(5, False)
 
 
 def test_ascend_asks_cut_zero_first_and_shows_little_more_than_the_answer():

@@ -726,6 +726,43 @@ def test_a_pilot_is_refused_where_it_means_nothing(make, fake, enough_after):
         make().with_pilot(rows.remove_columns("trace"))
 
 
+def test_another_search_takes_over_engine_and_ledger(make, fake, enough_after):
+    rows = traces(ROWS)
+    first = make()
+    rows.map(first, batched=True)
+    asked = list(fake.asked)
+    second = first.with_search("binary")
+    found = rows.map(second, batched=True)
+    assert fake.starts == 1 and second.ledger_path == first.ledger_path
+    assert len(set(fake.asked)) == len(fake.asked) and fake.asked[: len(asked)] == asked
+    assert found["probes"] == rows.map(make(search="binary"), batched=True)["probes"]
+    assert second.describe()["search"]["name"] == "binary" and first.describe()["search"]["name"] == "ascend"
+    assert second.usage.probes > 0 and second.usage.asked < second.usage.probes
+    second.close()
+    assert fake.closes == 1
+    first.close()
+    assert fake.closes == 1
+
+
+def test_a_search_that_asks_nobody_leaves_the_engine_where_it_is(make, fake, enough_after):
+    rows = traces(ROWS)
+    judged = make()
+    rows.map(judged, batched=True)
+    ruled = judged.with_search("full")
+    assert set(rows.map(ruled, batched=True)["status"]) == {"full_trace"}
+    ruled.close()
+    assert fake.closes == 0
+    assert judged.with_search("linear")._session is not None
+    with pytest.raises(UserError, match="`ascent` is no search. Did you mean `ascend`|`ascent` is no search"):
+        judged.with_search("ascent")
+
+
+def test_its_judge_can_be_had_without_an_engine(make, fake, judge):
+    case, same = (one.open("x", QUESTION, steps(5), [0, 10, 40]) for one in (make().judge(), judge))
+    assert case.tokens == same.tokens and case.prompt.ids(40) == same.prompt.ids(40)
+    assert fake.starts == 0
+
+
 # What it says of itself
 
 
@@ -743,10 +780,11 @@ def test_usage_and_report_tell_what_the_run_did(make, fake, enough_after):
 
 
 def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, monkeypatch):
-    counted = []
+    counted, named = [], []
 
     class Watched:
         def __init__(self, total, what, shown, details):
+            named.append(what)
             counted.append([total, 0])
 
         def advance(self, rows=1):
@@ -763,6 +801,9 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
     assert counted == [[5, 5, "closed"]]
     rows.map(make(), batched=True, batch_size=2)
     assert counted[1:] == [[2, 2, "closed"], [2, 2, "closed"]]
+    with make() as transform:
+        transform.expect(len(rows), "search ascend")
+    assert named == ["truncating"] * 3 + ["search ascend"]
 
 
 def test_its_folder_of_ledgers_may_come_from_the_environment(make, monkeypatch, tmp_path):

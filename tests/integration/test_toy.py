@@ -1,0 +1,164 @@
+"""The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from launching import launch
+
+from palign_hf.toy.truth import cut_skill
+
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+# A margin this near to 0 may change its sign with the batch it was read in (bfloat16).
+NOISE = 0.5
+
+
+def start(command: list[str], folder: Path) -> subprocess.Popen:
+    """A command as a person at a terminal starts it: in a process group of its own, SIGINT heard."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def probes(folder: Path) -> int:
+    """How many answers the ledger holds."""
+    import sqlite3
+
+    total = 0
+    for path in folder.glob("*.sqlite"):
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            total += db.execute("SELECT COUNT(*) FROM probes").fetchone()[0]
+        except sqlite3.OperationalError as error:  # a moment after the file appears its tables do
+            assert "no such table" in str(error)
+        finally:
+            db.close()
+    return total
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demo with a real vLLM: Ctrl-C in the middle of the questions, then the same command again."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "palign_hf.cli", "demo", "--rows", "60"]
+    first = start(command, folder)
+    deadline = time.monotonic() + 240
+    while probes(folder / "runs" / "demo" / "ledger") < 150:
+        assert first.poll() is None, first.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGINT)
+    interrupted = first.communicate(timeout=90)
+    held = probes(folder / "runs" / "demo" / "ledger")
+    second = start(command, folder)
+    done = second.communicate(timeout=400)
+    assert second.returncode == 0, done[1][-3000:]
+    return folder, command, (first.returncode, *interrupted), held, done
+
+
+def test_an_interrupted_demo_says_how_to_go_on(demo):
+    _, _, (code, _, errors), held, _ = demo
+    assert code == 130 and held >= 150
+    assert "run the same command again to go on" in errors and "Traceback" not in errors
+
+
+def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
+    folder, _, _, held, (told, errors) = demo
+    for words in (
+        "[1/4]",
+        "[2/4]",
+        "[3/4]",
+        "[4/4]",
+        "cut here, after",
+        "What happened:",
+        "Three commands to try next",
+    ):
+        assert words in told
+    out = folder / "runs" / "demo"
+    for name in ("report.md", "cuts.svg", "figures.json", "prefixes/report.json"):
+        assert f"runs/demo/{name.split('/')[0]}" in told and (out / name).is_file()
+    assert "Traceback" not in errors and "WARNING" not in errors
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["judge_auroc"] >= 0.85 and figures["median_distance"] <= 2
+    assert {one["search"] for one in figures["searches"]} >= {"ascend", "binary", "linear", "every", "full"}
+    assert all(one["failed"] == 0 for one in figures["searches"])
+    assert json.loads((out / "prefixes" / "report.json").read_text())["asked"] < held + 60 * 10
+    assert "![how far" in (out / "report.md").read_text()
+
+
+def test_its_figures_are_those_of_its_dataset(demo):
+    folder, *_ = demo
+    out = folder / "runs" / "demo"
+    prefixes = load_dataset(str(out / "prefixes"), split="train")
+    skill = cut_skill(prefixes)
+    figures = json.loads((out / "figures.json").read_text())
+    assert skill.rows == 60 and skill.median_distance == figures["median_distance"]
+    assert (skill.too_short, skill.too_long) == (figures["too_short"], figures["too_long"])
+
+
+def test_a_finished_demo_asks_nothing_and_says_the_same(demo):
+    folder, command, _, _, (told, _) = demo
+    before = (folder / "runs" / "demo" / "figures.json").read_bytes()
+    held = probes(folder / "runs" / "demo" / "ledger")
+    began = time.monotonic()
+    again = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout == told
+    assert probes(folder / "runs" / "demo" / "ledger") == held
+    assert (folder / "runs" / "demo" / "figures.json").read_bytes() == before
+    assert time.monotonic() - began < 40
+
+
+def test_smollm2_plays_too_and_its_report_is_honest(smollm2, tmp_path):
+    (tmp_path / ".palign").mkdir()
+    (tmp_path / ".palign" / "smollm2-135m").symlink_to(smollm2)
+    command = [sys.executable, "-m", "palign_hf.cli", "demo", "--student", "smollm2", "--rows", "10"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "far too small to judge" in done.stdout and "palign demo --student toy" in done.stdout
+    figures = json.loads((tmp_path / "runs" / "demo" / "figures.json").read_text())
+    assert figures["rows"] == 10 and figures["too_short"] + figures["too_long"] > 0.5
+    assert "warning:" in done.stdout
+
+
+def test_the_recipe_under_accelerate_with_one_process_and_with_two(tmp_path):
+    """One process with vLLM, as the recipe has it; two with an engine that leaves room for both on two cores."""
+    results = []
+    for processes, engine in ((1, "auto"), (2, "transformers")):
+        out = tmp_path / str(processes)
+        settings = [f"output={out}", f"ledger={out}-ledger", "traces.limit=20", f"engine={engine}"]
+        command = [*launch(processes, "truncate.py"), "--config", str(ROOT / "recipes" / "toy" / "truncate.yaml")]
+        command += [word for setting in settings for word in ("--set", setting)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("report:") == 1
+        assert len(list((out / "data").iterdir())) == processes
+        results.append(load_dataset(str(out), split="train"))
+    for one, two in zip(*results, strict=True):
+        assert one["id"] == two["id"]
+        if all(abs(probe["margin"]) > NOISE for probe in (*one["probes"], *two["probes"])):
+            assert one["prefix_end"] == two["prefix_end"]
+    assert all(cut_skill(rows).failed == 0 for rows in results)
+
+
+def test_the_benchmark_ends_with_its_line(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "toy_truncation.py"), "--rows", "12"]
+    done = subprocess.run([*command, "--engine", "transformers"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert set(figures) == {"median_distance", "too_short", "too_long", "judge_auroc", "judge_accuracy"}
+    assert figures["judge_auroc"] > 0.8 and "generate" in done.stdout and "machine:" in done.stdout

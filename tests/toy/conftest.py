@@ -1,0 +1,20 @@
+"""A tokenizer like the shipped one, learnt from fewer problems."""
+
+import pytest
+
+from palign_hf.toy.build import tokenizer_texts
+from palign_hf.toy.lessons import Teacher
+from palign_hf.toy.plan import Plan
+from palign_hf.toy.tokenizer import make_tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Learnt in two seconds."""
+    return make_tokenizer(tokenizer_texts(Plan(texts=300)), 1000)
+
+
+@pytest.fixture(scope="session")
+def teacher(tokenizer):
+    """Lessons in its tokens."""
+    return Teacher(tokenizer)

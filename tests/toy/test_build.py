@@ -1,0 +1,81 @@
+"""The build of a toy student: the same bytes through an interrupt, refusals, and a small one that really learns."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from palign_hf.errors import UserError
+from palign_hf.toy.build import main, train
+from palign_hf.toy.plan import Plan
+
+
+TINY = Plan(
+    steps=6, judging=1, finishing=1, solving=2, sums=3, layers=1, width=32, inner=48, texts=300, vocabulary=1000
+)
+
+
+def digest(model) -> str:
+    total = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        total.update(name.encode() + weight.detach().numpy().tobytes())
+    return total.hexdigest()
+
+
+def test_an_interrupted_build_ends_with_the_same_weights(tokenizer, tmp_path):
+    whole = train(TINY, tokenizer, tmp_path / "whole.pt", shown=False)
+    train(TINY, tokenizer, tmp_path / "parts.pt", shown=False, keep_every=2, stop_after=5)
+    resumed = train(TINY, tokenizer, tmp_path / "parts.pt", shown=False)
+    assert digest(resumed) == digest(whole)
+    assert digest(train(replace(TINY, seed=1), tokenizer, tmp_path / "other.pt", shown=False)) != digest(whole)
+
+
+def test_the_state_of_another_plan_is_refused(tokenizer, tmp_path):
+    train(TINY, tokenizer, tmp_path / "state.pt", shown=False, keep_every=2, stop_after=2)
+    with pytest.raises(UserError, match="another plan.*delete that file to start over"):
+        train(replace(TINY, rate=1e-3), tokenizer, tmp_path / "state.pt", shown=False)
+
+
+def test_plans_that_make_no_student_are_refused_in_one_line(tmp_path, capsys):
+    assert main(["--output", str(tmp_path), "--width", "100"]) == 2
+    assert "`width=100`" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path), "--steps", "0"]) == 2
+    assert "`steps=0`" in capsys.readouterr().err
+    nothing = [word for name in ("judging", "finishing", "solving", "sums") for word in (f"--{name}", "0")]
+    assert main(["--output", str(tmp_path), *nothing]) == 2
+    assert "teaches nothing" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path):
+    """The command itself, a minute instead of many: better than prefix length alone where that says little."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    plan = {"steps": 150, "judging": 2, "finishing": 1, "solving": 2, "sums": 5, "layers": 3, "width": 96}
+    plan |= {"inner": 256, "texts": 500}
+    given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "palign_hf.toy.build", "--output", str(tmp_path), "--exam-rows", "40", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not list(tmp_path.glob(".unfinished*")) and f"wrote {tmp_path}" in done.stderr
+
+    card = (tmp_path / "README.md").read_text()
+    figures = figures_of(tmp_path)
+    print(f"small student: {figures}")
+    assert figures["AUROC of the judge, every cut"] > 0.85
+    assert figures["AUROC of the judge, near the true cut"] > 0.6
+    assert "--steps 150" in card and "--width 96" in card
+    assert len(AutoTokenizer.from_pretrained(tmp_path)) == AutoModelForCausalLM.from_pretrained(tmp_path).vocab_size
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def figures_of(folder: Path) -> dict[str, float]:
+    """The figures in a card's metadata, as the Hub reads them."""
+    from huggingface_hub import ModelCard
+
+    results = ModelCard.load(folder / "README.md").data.eval_results
+    return {result.metric_name: result.metric_value for result in results}

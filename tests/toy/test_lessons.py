@@ -1,0 +1,111 @@
+"""What is taught is true, is said in the product's own prompts, and gives nothing away that is to be learnt later."""
+
+import re
+from random import Random
+
+import pytest
+
+from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
+from palign_hf.segmentation import cuts
+from palign_hf.toy.build import Curriculum
+from palign_hf.toy.plan import Plan
+from palign_hf.toy.problems import continuation, problems
+from palign_hf.traces import last_boxed
+
+
+PROBLEMS = list(problems("train", 40))
+
+
+def asked_and_said(tokenizer, text) -> tuple[str, str]:
+    """The user's words and the reply, learnt or not."""
+    asked, _, said = tokenizer.decode(text.ids).partition("<|end|>\n<|begin|>assistant\n")
+    return asked.removeprefix("<|begin|>user\n"), said
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[:20], ids=lambda problem: problem.id)
+def test_judging_tells_the_truth_at_each_cut_that_is_shown(teacher, tokenizer, problem):
+    ends = [0, *cuts(problem.trace)]
+    prompts = {JUDGE.render(question=problem.question, prefix=problem.trace[:end].rstrip() or NO_PREFIX): end
+               for end in ends}  # fmt: skip
+    telling = {LABELS[0][:7]: True, LABELS[1][:4]: False}
+    whole = 0
+    texts = teacher.judging(problem, Random(1))
+    for text in texts:
+        asked, said = asked_and_said(tokenizer, text)
+        end = prompts[asked]
+        (enough,) = {true for begin, true in telling.items() if said.startswith(begin)}
+        assert enough == (end >= problem.sufficient_end)
+        whole += said == LABELS[0 if enough else 1] + "<|end|>"
+    assert whole == 1
+    shown = {prompts[asked_and_said(tokenizer, text)[0]] for text in texts}
+    near = ends[max(0, problem.sufficient_segments - 1) : problem.sufficient_segments + 2]
+    assert shown >= set(near) and len(shown) == len(texts)
+
+
+def test_only_the_verdict_and_the_problem_are_learnt_in_judging(teacher, tokenizer):
+    texts = teacher.judging(PROBLEMS[3], Random(1))
+    trunk = max(texts, key=lambda text: len(text.ids))
+    read = tokenizer.decode([id for id, weight in zip(trunk.ids, trunk.weights, strict=True) if weight == 0])
+    assert JUDGE.text.split("\n")[0] in read
+    for text in texts:
+        if text is not trunk:
+            assert sum(weight > 0 for weight in text.weights) <= 5
+
+
+@pytest.mark.parametrize("problem", PROBLEMS[:20], ids=lambda problem: problem.id)
+def test_finishing_goes_on_from_sufficient_cuts_only(teacher, tokenizer, problem):
+    ends = [0, *cuts(problem.trace)]
+    possible = {
+        ALIGN.render(question=problem.question, prefix=problem.trace[:end].rstrip() or NO_PREFIX): end
+        for end in ends
+        if end >= problem.sufficient_end
+    }
+    texts = teacher.finishing(problem, Random(2))
+    found = []
+    for text in texts:
+        asked, said = asked_and_said(tokenizer, text)
+        found.append(possible[asked])
+        assert said == continuation(problem, possible[asked]) + "<|end|>"
+        learnt = tokenizer.decode([id for id, weight in zip(text.ids, text.weights, strict=True) if weight])
+        assert learnt == said
+    assert problem.sufficient_end in found and len(set(found)) == len(found)
+
+
+def test_solving_is_the_clean_solution_and_its_end(teacher, tokenizer):
+    for problem in PROBLEMS[:5]:
+        (text,) = teacher.solving(problem)
+        asked, said = asked_and_said(tokenizer, text)
+        assert asked == SOLVE.render(question=problem.question)
+        assert said == problem.solution + "<|end|>" and last_boxed(said) == problem.answer
+
+
+def test_sums_are_right_and_only_their_results_are_learnt(teacher, tokenizer):
+    (text,) = teacher.sums(PROBLEMS)
+    sums = re.findall(r" (\d+) ([-+*/]) (\d+) = (\d+)\.", tokenizer.decode(text.ids))
+    for left, sign, right, result in sums:
+        assert eval(f"{left} {sign} {right}") == int(result)
+    assert len(sums) > 60 and sum(weight > 0 for weight in text.weights) == len(sums)
+
+
+def test_hard_problems_are_never_solved_from_the_bare_question(teacher, tokenizer):
+    """What is left to learn from prefixes: the solve prompt is practised on problems that need none."""
+    course = Curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), teacher, 0)
+    easy = iter(problems("train", 80, seed=7, difficulties=(1,)))
+    for _ in range(10):
+        ((tree,),) = course.next()
+        practised = [next(easy) for _ in range(8)]
+        text = tokenizer.decode(tree.ids)
+        assert text.count("<|end|>\n<|begin|>assistant\n") == 8
+        assert all(problem.sufficient_end == 0 and problem.solution in text for problem in practised)
+
+
+def test_a_course_taken_up_later_is_the_same_course(teacher):
+    plan = Plan(judging=2, finishing=1, solving=3, sums=4)
+    whole = Curriculum(plan, teacher, 0)
+    steps = [whole.next() for _ in range(4)]
+    later = Curriculum(plan, teacher, 2)
+    assert [later.next(), later.next()] == steps[2:]
+
+
+def test_groups_that_are_not_wanted_are_left_out(teacher):
+    assert len(Curriculum(Plan(judging=1, finishing=0, solving=0, sums=0), teacher, 0).next()) == 1

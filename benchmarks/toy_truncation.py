@@ -15,6 +15,16 @@ import tempfile
 from pathlib import Path
 
 
+def shown(value: float | None, width: int, digits: int) -> str:
+    """A figure, or a dash where nothing could be measured."""
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+
+def rounded(value: float | None) -> float | None:
+    """Four digits say all that a few hundred traces can."""
+    return None if value is None else round(value, 4)
+
+
 def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(
@@ -24,9 +34,11 @@ def main() -> None:
     parser.add_argument("--student", default="palign-toy", help="folder or name (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="auto, vllm or transformers (default: %(default)s)")
     options = parser.parse_args()
+    if options.rows < 10:
+        parser.error(f"--rows {options.rows} says too little: give 10 or more")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
-    from palign_hf.toy.measure import SEARCHES, measure_searches
+    from palign_hf.toy.measure import BLOCK, SEARCHES, measure_searches
     from palign_hf.toy.problems import toy_traces
     from palign_hf.truncation.transform import PrefixTruncation
 
@@ -53,29 +65,29 @@ def main() -> None:
         ("AUROC", skill.auroc, skill.near_auroc),
         ("AUROC of length alone", skill.auroc_of_length, skill.near_auroc_of_length),
     ):
-        print(f"{name:27}{every:11.3f}{near:20.3f}")
+        print(f"{name:27}{shown(every, 11, 3)}{shown(near, 20, 3)}")
     head = f"{'search':20}{'criterion':10}{'median':>7}{'mean':>7}{'exact':>7}{'<=2':>6}{'short':>7}{'long':>7}"
     print(f"\n{head}{'ratio':>7}{'probes':>8}{'tokens':>8}{'failed':>8}")
     for verdict, one in measured:
         cut = one.skill
-        judged = cut.probes > 0
+        judged = bool(cut.probes)
         print(
-            f"{one.search:20}{verdict if judged else '-':10}{cut.median_distance:7.1f}{cut.mean_distance:7.2f}"
-            f"{cut.exact:7.2f}{cut.within_two:6.2f}{cut.too_short:7.2f}{cut.too_long:7.2f}{cut.found_ratio:7.3f}"
-            f"{cut.probes:8.1f}{one.tokens:8.0f}{cut.failed:8}"
+            f"{one.search:20}{verdict if judged else '-':10}{shown(cut.median_distance, 7, 1)}"
+            f"{shown(cut.mean_distance, 7, 2)}{shown(cut.exact, 7, 2)}{shown(cut.within_two, 6, 2)}"
+            f"{shown(cut.too_short, 7, 2)}{shown(cut.too_long, 7, 2)}{shown(cut.found_ratio, 7, 3)}"
+            f"{cut.probes or 0:8.1f}{one.tokens:8.0f}{cut.failed:8}"
         )
     default = measured[0][1].skill
-    print(
-        f"\ntrue ratio {default.true_ratio:.3f} of the characters; distances in segments; tokens a trace, cold cache"
-    )
+    print(f"\ntrue ratio{shown(default.true_ratio, 6, 3)} of the characters; distances in segments")
+    print(f"tokens a trace: computed from a cold cache with blocks of {BLOCK}")
     print(
         json.dumps(
             {
                 "median_distance": default.median_distance,
-                "too_short": round(default.too_short, 4),
-                "too_long": round(default.too_long, 4),
-                "judge_auroc": round(skill.auroc, 4),
-                "judge_accuracy": round(skill.accuracy, 4),
+                "too_short": rounded(default.too_short),
+                "too_long": rounded(default.too_long),
+                "judge_auroc": rounded(skill.auroc),
+                "judge_accuracy": rounded(skill.accuracy),
             }
         )
     )

@@ -29,7 +29,7 @@ class Progress:
         self._unit, self._before = unit, before
         self._total, self._what, self._details = total, what, details
         self._done = before
-        self._started = False
+        self._started = self._closed = False
         self._began = self._said = time.monotonic()
         self._bar: Any = None
         self._lines = shown is not False and not sys.stderr.isatty()
@@ -44,13 +44,16 @@ class Progress:
         if not self._started and rows:
             self._start(now, rows)
         self._done += rows
+        finished = bool(self._total) and self._done >= self._total  # type: ignore[operator]
         if self._bar is not None:
             self._bar.set_postfix(self._details(now - self._began), refresh=False)
             self._bar.update(rows)
-        elif self._lines and now - self._said >= _LINE_EVERY_S:
+        elif self._lines and not finished and now - self._said >= _LINE_EVERY_S:
             self._said = now
             sys.stderr.write(self._line(now - self._began) + "\n")
             sys.stderr.flush()
+        if finished:
+            self.close()
 
     def _start(self, now: float, rows: int) -> None:
         """What came before the first row, such as loading a student, says nothing about the time that is left."""
@@ -61,11 +64,16 @@ class Progress:
             self._bar.unpause()
 
     def close(self) -> None:
-        """End the bar; a log gets its last line only if the run was long enough for an earlier one."""
+        """End the bar, as the last row does; a log gets a last line only if the run was long enough for others."""
+        if self._closed:
+            return
+        self._closed = True
         if self._bar is not None:
             self._bar.close()
-        elif self._lines and self._said > self._began:
-            sys.stderr.write(self._line(time.monotonic() - self._began) + "\n")
+            return
+        seconds = time.monotonic() - self._began
+        if self._lines and (self._said > self._began or seconds >= _LINE_EVERY_S):
+            sys.stderr.write(self._line(seconds) + "\n")
 
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._before) / seconds if seconds else 0.0

@@ -20,7 +20,7 @@ LAYERS = [
     {"traces", "students", "toy"},
     {"engines"},
     {"truncation"},
-    {"toy.lessons", "toy.examine", "toy.card", "toy.build", "toy.measure", "toy.demo"},
+    {"toy.lessons", "toy.examine", "toy.card", "toy.build", "toy.measure", "toy.telling", "toy.demo"},
     {"commands"},
     {"cli"},
 ]

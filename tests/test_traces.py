@@ -481,7 +481,7 @@ class TestPlaces:
 
     def test_the_toy_world_needs_no_file(self):
         found = load_traces("palign-toy", split="test", limit=5)
-        assert found["id"][:] == [f"toy1-0-test-{at}" for at in range(5)]
+        assert found["id"][:] == [f"toy1-1000-test-{at}" for at in range(5)]
         assert set(found["source"]) == {"palign-toy-1"} and all(found["answer"])
         assert len(load_traces("palign-toy", split="validation")) == 500
         assert read_error("palign-toy").startswith("`palign-toy` has the splits `train`, `validation`, `test`")

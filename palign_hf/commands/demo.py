@@ -9,8 +9,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--student", choices=list(CASTS), default="toy", help="who judges (default: %(default)s)")
     parser.add_argument("--rows", type=int, help="how many traces; by default as many as take a few minutes")
-    parser.add_argument("--output", default="runs/demo", help="folder for all that is written (default: %(default)s)")
-    parser.add_argument("--engine", default="auto", help="auto, vllm or transformers (default: %(default)s)")
+    parser.add_argument("--output", help="folder for all that is written (default: runs/demo, or runs/demo-STUDENT)")
+    parser.add_argument(
+        "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="(default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # The first difficulty needs no prefix: it is all that the student is taught to solve alone.
 _EASY = 1
+_STREAMS = 4
+EXAM_ROWS = 200
+_FEWEST = 20
 
 
 class Curriculum:
@@ -42,7 +45,7 @@ class Curriculum:
 
         def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
             # Streams of their own seeds, so that a change of one count leaves the others as they are.
-            return islice(problems("train", sys.maxsize, plan.seed + number, **kinds), first * count, None)
+            return islice(problems("train", sys.maxsize, _seed(plan, number), **kinds), first * count, None)
 
         self._judging = stream(0, plan.judging)
         self._finishing = stream(1, plan.finishing)
@@ -64,17 +67,35 @@ class Curriculum:
         return [[grow(texts) for texts in group] for group in groups if group]
 
 
-def build(plan: Plan, folder: Path, exam_rows: int = 200, shown: bool | None = None) -> Exam:
-    """Train, save, examine on the test split, and write the card; goes on where an interrupted build stopped."""
+def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
+    """Train, save, examine, and write the card; goes on where an interrupted build stopped."""
+    state_file = folder / ".unfinished.pt"
+    if (folder / "model.safetensors").exists() and not state_file.exists():
+        raise UserError(
+            f"`{folder}` holds a student already. Delete it to build anew, or give `--exam-only` to examine it again."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
-    model = train(plan, tokenizer, folder / ".unfinished.pt", shown)
+    model = train(plan, tokenizer, state_file, shown)
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    say = _say if shown is not False else (lambda line: None)
-    exam = examine(model, tokenizer, rows=exam_rows, say=say)
-    (folder / "README.md").write_text(student_card(asdict(plan), exam, model.num_parameters()), encoding="utf-8")
-    (folder / ".unfinished.pt").unlink(missing_ok=True)
+    exam = examine_folder(folder, exam_rows, shown)
+    state_file.unlink(missing_ok=True)
+    return exam
+
+
+def examine_folder(folder: Path, rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
+    """Examine a built student as it lies there on the test split, and write its card."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    plan = getattr(model.config, "toy_plan", None)
+    if plan is None:
+        raise UserError(
+            f"`{folder}` says nothing of how it was built, so it has no card. Give a folder of this command."
+        )
+    exam = examine(model, tokenizer, rows=rows, say=_say if shown is not False else lambda line: None)
+    (folder / "README.md").write_text(student_card(plan, exam, model.num_parameters()), encoding="utf-8")
     return exam
 
 
@@ -149,6 +170,7 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    config.toy_plan = asdict(plan)
     return LlamaForCausalLM(config)
 
 
@@ -166,13 +188,18 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
     return [muon, adam]
 
 
+def _seed(plan: Plan, stream: int) -> int:
+    """Four streams a student, all below the seeds that users' rows have."""
+    return _STREAMS * plan.seed + stream
+
+
 def _loss(losses: list[float]) -> dict[str, str]:
     return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
 
 
 def tokenizer_texts(plan: Plan) -> Iterator[str]:
     """What the tokenizer is learnt from, beside prompts and numbers."""
-    for problem in problems("train", plan.texts, plan.seed):
+    for problem in problems("train", plan.texts, _seed(plan, 0)):
         yield from (problem.question, problem.trace, problem.solution)
 
 
@@ -223,13 +250,16 @@ def main(argv: list[str] | None = None, say: Callable[[str], None] = _say) -> in
     """Build from the command line."""
     parser = argparse.ArgumentParser(prog="python -m palign_hf.toy.build", description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
-    parser.add_argument("--exam-rows", type=int, default=200, help="held-out problems of each kind in the exam")
+    parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
+    parser.add_argument("--exam-rows", type=int, default=EXAM_ROWS, help="held-out problems of each kind in the exam")
     for name, default in asdict(Plan()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     options = vars(parser.parse_args(argv))
-    folder, rows = options.pop("output"), options.pop("exam_rows")
+    folder, rows, exam_only = options.pop("output"), options.pop("exam_rows"), options.pop("exam_only")
     try:
-        exam = build(Plan(**options), folder, rows)
+        if rows < _FEWEST:
+            raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
+        exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
     except UserError as error:
         say(f"build: {error}")
         return 2

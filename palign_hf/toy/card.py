@@ -33,15 +33,16 @@ if __name__ == "__main__":
 ## What it was taught
 
 Llama architecture, weights in bfloat16, trained from nothing on generated problems of the training split (version
-{world} of the toy world). It solves the easiest problems from the bare question, finishes harder ones from a
-sufficient prefix, and says in the judge prompt whether a prefix is sufficient. Harder problems were never solved in
-front of it from the bare question.
+{world} of the toy world). It was taught to solve the easiest problems from the bare question, to finish harder ones
+from a sufficient prefix, and to say in the judge prompt whether a prefix is sufficient. Harder problems were never
+solved in front of it from the bare question. Its lessons are drawn apart from the rows that `load_traces` gives.
 
 ## What it can do
 
-{rows} problems of each kind from the test split, greedy decoding.
+Problems of the test split: the judge on every cut of {rows} traces, solving on {rows} problems of each difficulty,
+finishing on those {unfinished} of the traces that need a prefix. Greedy decoding.
 
-| as a judge | every cut of a trace | at most {near} cuts from the true one |
+| as a judge | every cut of a trace | the {near} cuts before the true one and the {near} from it on |
 |---|---|---|
 | cuts | {judge[cuts]:,} | {judge[near_cuts]:,} |
 | accuracy | {judge[accuracy]:.3f} | {judge[near_accuracy]:.3f} |
@@ -107,6 +108,7 @@ def student_card(plan: dict[str, Any], exam: Exam, parameters: int) -> str:
         millions=parameters / 1e6,
         world=VERSION,
         rows=exam.problems,
+        unfinished=exam.unfinished,
         near=NEAR,
         judge=judge.as_dict(),
         solved="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.solved.items()),

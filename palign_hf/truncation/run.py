@@ -54,7 +54,7 @@ class TruncateConfig:
     output: str = _setting("folder for the prefixes and the report")
     revision: str | None = _setting("branch, tag or commit of the student", default=None)
     search: str | dict[str, Any] = _setting(
-        "ascend, binary, linear, fixed(ratio=0.25), full or none", default="ascend"
+        "ascend, binary, linear, every, fixed(ratio=0.25), full or none", default="ascend"
     )
     verdict: str = _setting("margin (label log-probabilities) or generate (free text)", default="margin")
     judge_template: str | None = _setting("text file with another judge prompt", default=None)
@@ -142,7 +142,7 @@ def truncate_shard(config: TruncateConfig, shard: Shard, traces: "Dataset", trun
         "usage": truncation.usage.as_dict(),
         "settings": truncation.describe() | {"fingerprint": truncation.fingerprint},
     }
-    _write(_part(config, shard), json.dumps(part, sort_keys=True))
+    write_whole(_part(config, shard), json.dumps(part, sort_keys=True))
 
 
 def finish(config: TruncateConfig, count: int) -> "Report":
@@ -165,15 +165,15 @@ def finish(config: TruncateConfig, count: int) -> "Report":
     files = [str(data / shard.file_name) for shard in shards]
     prefixes: Any = load_dataset("parquet", data_files={"train": files}, split="train")
     report = Report.of(prefixes, usage, settings | {"versions": versions()})
-    folder = Path(config.output)
-    _write(folder / "report.json", report.json() + "\n")
-    _write(folder / "report.md", report.markdown())
+    folder = _folder(config)
+    write_whole(folder / "report.json", report.json() + "\n")
+    write_whole(folder / "report.md", report.markdown())
     return report
 
 
 def closing_words(config: TruncateConfig, report: "Report") -> str:
     """What a run prints at its end: the table, where things are, what to do next."""
-    folder = Path(config.output)
+    folder = _folder(config)
     lines = [
         report.text(),
         f"prefixes: {folder}  (load_dataset({str(folder)!r}, split='train'))",
@@ -206,15 +206,19 @@ def recipe_traces(config: TruncateConfig) -> "Dataset":
     return dataset
 
 
+def _folder(config: TruncateConfig) -> Path:
+    return Path(config.output).expanduser()
+
+
 def _data_folder(config: TruncateConfig) -> Path:
-    return Path(config.output) / "data"
+    return _folder(config) / "data"
 
 
 def _part(config: TruncateConfig, shard: Shard) -> Path:
-    return Path(config.output) / f".part-{shard.index:05d}-of-{shard.count:05d}.json"
+    return _folder(config) / f".part-{shard.index:05d}-of-{shard.count:05d}.json"
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """All of it or nothing: a reader never sees half a file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="utf-8")

@@ -155,6 +155,7 @@ class PrefixTruncation:
 
     def expect(self, rows: int, what: str = "truncating") -> None:
         """Show one bar over so many rows, however they are batched; without this each batch has a bar of its own."""
+        self._at_start = self._usage + Usage()
         self._bar = Progress(rows, what, self._runtime.progress, self._details)
 
     def judge(self) -> Judge:
@@ -195,7 +196,8 @@ class PrefixTruncation:
         """
         twin: PrefixTruncation = self.__class__.__new__(self.__class__)
         twin.__setstate__((replace(self._recipe, search=make_search(search)), self._runtime))
-        if self._session is not None and twin._recipe.search.judged:
+        # A session without a judge has nothing to hand over, and a search without one needs nothing.
+        if self._session is not None and self._recipe.search.judged and twin._recipe.search.judged:
             session, self._session = self._session, None
             session.recipe = twin._recipe
             twin._session = session

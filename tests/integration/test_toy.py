@@ -1,5 +1,6 @@
 """The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark."""
 
+import contextlib
 import json
 import os
 import signal
@@ -41,7 +42,7 @@ def probes(folder: Path) -> int:
 
     total = 0
     for path in folder.glob("*.sqlite"):
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)
         try:
             total += db.execute("SELECT COUNT(*) FROM probes").fetchone()[0]
         except sqlite3.OperationalError as error:  # a moment after the file appears its tables do
@@ -57,18 +58,21 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "palign_hf.cli", "demo", "--rows", "60"]
     first = start(command, folder)
-    deadline = time.monotonic() + 240
-    while probes(folder / "runs" / "demo" / "ledger") < 150:
-        assert first.poll() is None, first.communicate()[1][-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(first.pid, signal.SIGINT)
-    interrupted = first.communicate(timeout=90)
+    try:
+        deadline = time.monotonic() + 240
+        while probes(folder / "runs" / "demo" / "ledger") < 150:
+            assert first.poll() is None, first.communicate()[1][-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(first.pid, signal.SIGINT)
+        interrupted = first.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
     held = probes(folder / "runs" / "demo" / "ledger")
-    second = start(command, folder)
-    done = second.communicate(timeout=400)
-    assert second.returncode == 0, done[1][-3000:]
-    return folder, command, (first.returncode, *interrupted), held, done
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, command, (first.returncode, *interrupted), held, (done.stdout, done.stderr)
 
 
 def test_an_interrupted_demo_says_how_to_go_on(demo):
@@ -97,7 +101,9 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     assert figures["judge_auroc"] >= 0.85 and figures["median_distance"] <= 2
     assert {one["search"] for one in figures["searches"]} >= {"ascend", "binary", "linear", "every", "full"}
     assert all(one["failed"] == 0 for one in figures["searches"])
-    assert json.loads((out / "prefixes" / "report.json").read_text())["asked"] < held + 60 * 10
+    prefixes = load_dataset(str(out / "prefixes"), split="train")
+    again = json.loads((out / "prefixes" / "report.json").read_text())["asked"]
+    assert sum(map(len, prefixes["probes"])) - again >= 150  # what the interrupted run was told is not asked again
     assert "![how far" in (out / "report.md").read_text()
 
 
@@ -115,23 +121,22 @@ def test_a_finished_demo_asks_nothing_and_says_the_same(demo):
     folder, command, _, _, (told, _) = demo
     before = (folder / "runs" / "demo" / "figures.json").read_bytes()
     held = probes(folder / "runs" / "demo" / "ledger")
-    began = time.monotonic()
     again = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert again.returncode == 0 and again.stdout == told
     assert probes(folder / "runs" / "demo" / "ledger") == held
     assert (folder / "runs" / "demo" / "figures.json").read_bytes() == before
-    assert time.monotonic() - began < 40
+    assert json.loads((folder / "runs" / "demo" / "prefixes" / "report.json").read_text())["asked"] == 0
 
 
 def test_smollm2_plays_too_and_its_report_is_honest(smollm2, tmp_path):
     (tmp_path / ".palign").mkdir()
     (tmp_path / ".palign" / "smollm2-135m").symlink_to(smollm2)
-    command = [sys.executable, "-m", "palign_hf.cli", "demo", "--student", "smollm2", "--rows", "10"]
+    command = [sys.executable, "-m", "palign_hf.cli", "demo", "--student", "smollm2", "--rows", "12"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "far too small to judge" in done.stdout and "palign demo --student toy" in done.stdout
-    figures = json.loads((tmp_path / "runs" / "demo" / "figures.json").read_text())
-    assert figures["rows"] == 10 and figures["too_short"] + figures["too_long"] > 0.5
+    figures = json.loads((tmp_path / "runs" / "demo-smollm2" / "figures.json").read_text())
+    assert figures["rows"] == 12 and figures["too_short"] + figures["too_long"] > 0.5
     assert "warning:" in done.stdout
 
 
@@ -140,7 +145,7 @@ def test_the_recipe_under_accelerate_with_one_process_and_with_two(tmp_path):
     results = []
     for processes, engine in ((1, "auto"), (2, "transformers")):
         out = tmp_path / str(processes)
-        settings = [f"output={out}", f"ledger={out}-ledger", "traces.limit=20", f"engine={engine}"]
+        settings = [f"output={out}", f"ledger={out}-ledger", "traces.limit=20", f"engine={engine}", "search=binary"]
         command = [*launch(processes, "truncate.py"), "--config", str(ROOT / "recipes" / "toy" / "truncate.yaml")]
         command += [word for setting in settings for word in ("--set", setting)]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -148,10 +153,13 @@ def test_the_recipe_under_accelerate_with_one_process_and_with_two(tmp_path):
         assert done.stdout.count("report:") == 1
         assert len(list((out / "data").iterdir())) == processes
         results.append(load_dataset(str(out), split="train"))
+    compared = 0
     for one, two in zip(*results, strict=True):
         assert one["id"] == two["id"]
         if all(abs(probe["margin"]) > NOISE for probe in (*one["probes"], *two["probes"])):
             assert one["prefix_end"] == two["prefix_end"]
+            compared += 1
+    assert compared >= 8
     assert all(cut_skill(rows).failed == 0 for rows in results)
 
 

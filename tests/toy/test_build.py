@@ -11,7 +11,10 @@ import pytest
 
 from palign_hf.errors import UserError
 from palign_hf.toy.build import main, train
+from palign_hf.toy.examine import judge_curves
 from palign_hf.toy.plan import Plan
+from palign_hf.toy.problems import problems
+from palign_hf.toy.truth import judge_skill
 
 
 TINY = Plan(
@@ -45,6 +48,10 @@ def test_plans_that_make_no_student_are_refused_in_one_line(tmp_path, capsys):
     assert "`width=100`" in capsys.readouterr().err
     assert main(["--output", str(tmp_path), "--steps", "0"]) == 2
     assert "`steps=0`" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path), "--seed", "250"]) == 2
+    assert "`seed=250`" in capsys.readouterr().err
+    assert main(["--output", str(tmp_path), "--exam-rows", "5"]) == 2
+    assert "`--exam-rows 5`" in capsys.readouterr().err
     nothing = [word for name in ("judging", "finishing", "solving", "sums") for word in (f"--{name}", "0")]
     assert main(["--output", str(tmp_path), *nothing]) == 2
     assert "teaches nothing" in capsys.readouterr().err
@@ -58,18 +65,22 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path):
     plan = {"steps": 150, "judging": 2, "finishing": 1, "solving": 2, "sums": 5, "layers": 3, "width": 96}
     plan |= {"inner": 256, "texts": 500}
     given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "palign_hf.toy.build", "--output", str(tmp_path), "--exam-rows", "40", *given]
+    command = [sys.executable, "-m", "palign_hf.toy.build", "--output", str(tmp_path), "--exam-rows", "30", *given]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not list(tmp_path.glob(".unfinished*")) and f"wrote {tmp_path}" in done.stderr
 
     card = (tmp_path / "README.md").read_text()
     figures = figures_of(tmp_path)
-    print(f"small student: {figures}")
-    assert figures["AUROC of the judge, every cut"] > 0.85
-    assert figures["AUROC of the judge, near the true cut"] > 0.6
+    model, words = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    skill = judge_skill(judge_curves(model, words, problems("test", 30)))
+    print(f"small student: {skill}")
+    assert skill.auroc == pytest.approx(figures["AUROC of the judge, every cut"], abs=1e-3)
+    assert skill.near_auroc > skill.near_auroc_of_length + 0.05
     assert "--steps 150" in card and "--width 96" in card
-    assert len(AutoTokenizer.from_pretrained(tmp_path)) == AutoModelForCausalLM.from_pretrained(tmp_path).vocab_size
+    assert len(words) == model.vocab_size
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2 and "holds a student already" in again.stderr
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
 
 

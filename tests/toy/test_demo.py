@@ -1,16 +1,21 @@
 """The demo before anything is loaded: what it refuses, what it says, how it picks what it shows."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 from datasets import Dataset
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.segmentation import cuts
-from palign_hf.toy import demo as module
-from palign_hf.toy.demo import CASTS, DemoConfig, Told, demo
+from palign_hf.toy import telling
+from palign_hf.toy.demo import CASTS, DemoConfig, demo
 from palign_hf.toy.measure import Measured
 from palign_hf.toy.problems import problems
-from palign_hf.toy.truth import CutSkill, JudgeSkill
+from palign_hf.toy.telling import Told
+from palign_hf.toy.truth import CutSkill, JudgeSkill, toy_problem
 from palign_hf.truncation.report import Report
 
 
@@ -27,6 +32,8 @@ def rows(count: int, **changes) -> Dataset:
                 "trace": problem.trace,
                 "n_segments": len(ends) - 1,
                 "prefix_segments": found,
+                "prefix_end": ends[found],
+                "prefix": problem.trace[: ends[found]],
                 "prefix_ratio": ends[found] / len(problem.trace),
                 "status": "sufficient",
                 "reason": None,
@@ -40,9 +47,21 @@ def rows(count: int, **changes) -> Dataset:
 def test_an_unknown_student_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UserError, match="`gpt2` plays in no demo.*`toy`, `smollm2`"):
         demo(DemoConfig(student="gpt2", output=str(tmp_path / "out")))
-    with pytest.raises(UserError, match="`--rows 0` leaves nothing to show"):
-        demo(DemoConfig(rows=0, output=str(tmp_path / "out")))
+    for count in (0, 501):
+        with pytest.raises(UserError, match=f"`--rows {count}` can't be shown. Give 1 to 500"):
+            demo(DemoConfig(rows=count, output=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="can't be written to.*Give another folder by `--output`"):
+        demo(DemoConfig(output=str(tmp_path / "out")))
+
+
+def test_each_student_has_a_folder_of_its_own():
+    assert str(DemoConfig().folder) == "runs/demo" and str(DemoConfig("smollm2").folder) == "runs/demo-smollm2"
+    assert str(DemoConfig("smollm2", output="mine").folder) == "mine"
 
 
 def test_the_command_has_its_students_and_help(capsys):
@@ -59,22 +78,40 @@ def test_what_it_says_of_students_is_honest():
     assert "ENOUGH to nearly everything" in CASTS["smollm2"].words
 
 
-def test_the_trace_that_is_shown_has_a_detour_before_its_cut():
-    shown = module._example(rows(40))
-    assert "cut here, after" in shown and "Problem: " in shown
-    kept, _, left = shown.partition("cut here")
-    assert any(word in kept for word in ("wait", "Wait", "not it", "No,", "Hmm", "Stop")), kept
-    assert len(left) < 900
+def test_the_trace_that_is_shown_is_cut_after_a_detour():
+    table = rows(40)
+    shown = telling.example(table)
+    (row,) = [row for row in table if " ".join(row["question"].split()) in joined(shown)]
+    detours = toy_problem(row["id"]).detours
+    assert detours and detours[0][1] <= row["prefix_end"] and row["prefix_ratio"] <= 0.5
+    kept, _, left = shown.partition("---- cut here, after")
+    assert joined(row["prefix"])[-40:] in joined(kept) and len(left) < 900
+
+
+def joined(text: str) -> str:
+    """Without line ends and quoting."""
+    return " ".join(text.replace("|", " ").split())
 
 
 def test_a_run_without_any_cut_is_told_as_such():
-    shown = module._example(rows(3, prefix_segments=None, prefix_ratio=None, status="error", reason="no answer"))
+    shown = telling.example(rows(3, prefix_segments=None, prefix_ratio=None, status="error", reason="no answer"))
     assert "no cut: error (no answer)" in shown
     none = CutSkill(3, 3, *[None] * 9)
     judge = JudgeSkill(0, None, None, None, 0, None, None, None)
-    told = Told(3, Report.of(empty()), [Measured("ascend", none, 0.0)], judge)
-    assert "nothing to compare" in " ".join(module._words(told))
+    told = Told("toy", "small", 3, Report.of(empty()), [Measured("ascend", none, 0.0)], judge)
+    assert "nothing to compare" in telling.summary(told)
     assert told.figures()["median_distance"] is None
+
+
+def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
+    beside = Path(sys.executable).parent / "palign"
+    monkeypatch.setenv("PATH", str(beside.parent))
+    assert telling._found("palign") == "palign"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(beside.parents[2])
+    assert telling._found("palign") == os.path.relpath(beside)
+    monkeypatch.chdir(tmp_path)
+    assert telling._found("palign") == str(beside)
 
 
 def empty() -> Dataset:
@@ -86,9 +123,11 @@ def empty() -> Dataset:
 def test_the_table_names_every_search():
     skill = CutSkill(10, 0, 1.0, 1.4, 0.5, 0.9, 0.2, 0.3, 0.4, 0.38, 5.0)
     judge = JudgeSkill(300, 0.9, 0.97, 0.92, 80, 0.8, 0.9, 0.5)
-    told = Told(10, Report.of(empty()), [Measured("ascend", skill, 812.4), Measured("full", skill, 0.0)], judge)
-    lines = module._table(told)
+    told = Told(
+        "toy", "small", 10, Report.of(empty()), [Measured("ascend", skill, 812.4), Measured("full", skill, 0.0)], judge
+    )
+    lines = telling.table(told)
     assert len({len(line) for line in lines[:3]}) == 1
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
-    words = " ".join(" ".join(module._words(told)).split())
-    assert "90% of them at most two away" in words and "AUROC 0.970" in words and "length alone gives 0.500" in words
+    words = telling.summary(told)
+    assert "90% at most two" in words and "97.0% of cases (AUROC)" in words and "length alone gives 50.0%" in words

@@ -90,7 +90,7 @@ def test_sums_are_right_and_only_their_results_are_learnt(teacher, tokenizer):
 def test_hard_problems_are_never_solved_from_the_bare_question(teacher, tokenizer):
     """What is left to learn from prefixes: the solve prompt is practised on problems that need none."""
     course = Curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), teacher, 0)
-    easy = iter(problems("train", 80, seed=7, difficulties=(1,)))
+    easy = iter(problems("train", 80, seed=4 * 5 + 2, difficulties=(1,)))
     for _ in range(10):
         ((tree,),) = course.next()
         practised = [next(easy) for _ in range(8)]

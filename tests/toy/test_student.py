@@ -1,10 +1,15 @@
 """The student that ships: whole, as its card says, and good enough to make searching mean something."""
 
+import json
+import re
+from dataclasses import asdict
+
 import pytest
 from huggingface_hub import ModelCard
 
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.toy.examine import judge_curves
+from palign_hf.toy.plan import Plan
 from palign_hf.toy.problems import problems
 from palign_hf.toy.student import toy_student
 from palign_hf.toy.truth import judge_skill
@@ -50,6 +55,14 @@ def test_its_card_states_a_judge_that_is_useful_but_not_perfect(figures):
     assert 0.8 < figures["accuracy of the judge, every cut"] < 0.995
 
 
+def test_its_card_says_that_sufficient_is_true_of_it():
+    """It finishes from the true cut far more often than from less: else the word would mean nothing of the student."""
+    card = (toy_student() / "README.md").read_text()
+    share = dict(re.findall(r"^\| ([\w ]+) \| ([\d.]+)% \|$", card, re.MULTILINE))
+    assert float(share["the true cut"]) > 3 * float(share["2 segments too few"])
+    assert float(share["the true cut"]) > 40 and float(share["1"]) > 60 > 10 > float(share["4"])
+
+
 def test_the_card_is_true_of_the_weights(loaded, figures):
     """Read again on fewer of the same problems: within what so many cuts can tell."""
     model, tokenizer = loaded
@@ -65,6 +78,7 @@ def test_the_card_comes_from_the_plan_of_this_release():
     """The command in the card makes this student: no option of the plan differs from the defaults."""
     card = (toy_student() / "README.md").read_text()
     assert "python -m palign_hf.toy.build --output runs/toy/student\n" in card
+    assert json.loads((toy_student() / "config.json").read_text())["toy_plan"] == asdict(Plan())
 
 
 def test_the_judge_prompt_is_exact_in_its_tokens(loaded):

@@ -753,6 +753,8 @@ def test_a_search_that_asks_nobody_leaves_the_engine_where_it_is(make, fake, eno
     ruled.close()
     assert fake.closes == 0
     assert judged.with_search("linear")._session is not None
+    with ruled.with_search("ascend") as judged_again:
+        assert one_row(judged_again, QUESTION, steps(20))["prefix_segments"] == 6
     with pytest.raises(UserError, match="`ascent` is no search. Did you mean `ascend`|`ascent` is no search"):
         judged.with_search("ascent")
 

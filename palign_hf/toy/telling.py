@@ -89,7 +89,7 @@ def closing(
     lines += ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written)]
     lines += ["", "Three commands to try next:"]
     for program, arguments, what in commands:
-        lines += [f"  {shlex.join([_found(program), *arguments])}", f"      {what}"]
+        lines += [f"  {' '.join(map(_typed, [_found(program), *arguments]))}", f"      {what}"]
     return lines
 
 
@@ -122,8 +122,8 @@ def summary(told: Told) -> str:
     if skill.median_distance is None or judge.accuracy is None:
         return "No row has a cut, so there is nothing to compare: see the reasons in the report."
     return (
-        f"The student keeps {skill.found_ratio:.0%} of a trace, {skill.true_ratio:.0%} would be enough. Half of its "
-        f"cuts lie at most {skill.median_distance:g} sentences from the true one, {skill.within_two:.0%} at most two; "
+        f"The student keeps {skill.found_ratio:.0%} of a trace, {skill.true_ratio:.0%} would be enough. "
+        f"{skill.exact:.0%} of its cuts are exact, {skill.within_two:.0%} at most two sentences off; "
         f"{skill.too_short:.0%} are too short, {skill.too_long:.0%} too long. Asked about all beginnings of all "
         f"traces, it is right about {judge.accuracy:.0%}. Shown one that suffices and one that doesn't, it prefers "
         f"the right one in {_share(judge.auroc)} of cases (AUROC); among beginnings near the true cut in "
@@ -240,6 +240,12 @@ def _quoted(text: str, width: int | None = None) -> str:
 
 def _share(value: float | None) -> str:
     return "no" if value is None else f"{value:.1%}"
+
+
+def _typed(word: str) -> str:
+    """A word of a command as one would type it; double quotes where they are enough, since code has single ones."""
+    plain = "'" in word and not any(char in word for char in '"$`\\!')
+    return f'"{word}"' if plain else shlex.quote(word)
 
 
 def _found(program: str) -> str:

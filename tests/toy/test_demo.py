@@ -1,6 +1,7 @@
 """The demo before anything is loaded: what it refuses, what it says, how it picks what it shows."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -114,6 +115,11 @@ def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
     assert telling._found("palign") == str(beside)
 
 
+@pytest.mark.parametrize("word", ["plain", "two words", "it's", "print('a b')", 'say "x"', "cost $5", "it's $5"])
+def test_words_of_commands_survive_the_shell(word):
+    assert shlex.split(telling._typed(word)) == [word]
+
+
 def empty() -> Dataset:
     from palign_hf.schema import PREFIXES
 
@@ -130,4 +136,8 @@ def test_the_table_names_every_search():
     assert len({len(line) for line in lines[:3]}) == 1
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
     words = telling.summary(told)
-    assert "90% at most two" in words and "97.0% of cases (AUROC)" in words and "length alone gives 50.0%" in words
+    assert (
+        "50% of its cuts are exact, 90% at most two sentences off" in words
+        and "97.0% of cases (AUROC)" in words
+        and "length alone gives 50.0%" in words
+    )

@@ -72,7 +72,7 @@ class Progress:
             self._bar.close()
             return
         seconds = time.monotonic() - self._began
-        if self._lines and (self._said > self._began or seconds >= _LINE_EVERY_S):
+        if self._lines and self._started and (self._said > self._began or seconds >= _LINE_EVERY_S):
             sys.stderr.write(self._line(seconds) + "\n")
 
     def _line(self, seconds: float) -> str:

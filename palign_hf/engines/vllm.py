@@ -8,9 +8,11 @@ This module is the only place that imports vllm.
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import count
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
@@ -30,13 +32,21 @@ _SHUTDOWN_S = 30.0
 
 @contextlib.contextmanager
 def _quiet_children() -> Iterator[None]:
-    """Processes started within say only what is an error; the warnings of their imports help nobody."""
+    """Processes started within say only what is an error, and leave Ctrl-C to this one, which ends them in order.
+
+    A terminal sends it to all of them: each would die by itself, in the middle of its work and with a traceback.
+    """
     quiet = {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR", "TORCH_LOGS": "-all"}
     before = {name: os.environ.get(name) for name in quiet}
     os.environ.update({name: value for name, value in quiet.items() if before[name] is None})
+    # Starting the tracker would end the block below; once it runs it stays.
+    resource_tracker.ensure_running()
+    # Of this thread only, and inherited by what it starts.
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         for name in (name for name, value in before.items() if value is None):
             os.environ.pop(name, None)
 

@@ -347,7 +347,7 @@ def test_the_same_in_every_process():
             check=True,
         )
         assert run.stdout.split() == PINNED
-    here = hashlib.sha256(repr(problem("train", 0)).encode()).hexdigest()[:16]
+    here = hashlib.sha256(repr(problem("train", 0, 0)).encode()).hexdigest()[:16]
     assert here == PINNED[0]
 
 

@@ -253,7 +253,9 @@ def main(argv: list[str] | None = None, say: Callable[[str], None] = _say) -> in
     parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
     parser.add_argument("--exam-rows", type=int, default=EXAM_ROWS, help="held-out problems of each kind in the exam")
     for name, default in asdict(Plan()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"default: {default}"
+        )
     options = vars(parser.parse_args(argv))
     folder, rows, exam_only = options.pop("output"), options.pop("exam_rows"), options.pop("exam_only")
     try:

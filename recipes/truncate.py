@@ -24,6 +24,8 @@ def pin_gpu() -> None:
 
 def main() -> int:
     """This process's shard; the first process then joins the report and says how it went."""
+    # Reading and writing tables is quick here; the one bar is that of the work itself.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     from accelerate import PartialState
 
     from palign_hf.commands.truncate import add_recipe_arguments

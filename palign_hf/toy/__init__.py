@@ -1,1 +1,1 @@
-"""A small world that runs on two CPU cores: students small enough for tests, demos and benchmarks."""
+"""A small world whose truth is known, for two CPU cores: problems and traces, a tiny student, measures, the demo."""

@@ -8,7 +8,7 @@ the state is kept now and then, so an interrupted build goes on and ends with th
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,10 +20,10 @@ from palign_hf.progress import Progress
 from palign_hf.toy.card import student_card
 from palign_hf.toy.examine import Exam, examine
 from palign_hf.toy.lessons import Teacher
-from palign_hf.toy.plan import HEAD, Plan
+from palign_hf.toy.plan import HEAD, STREAMS, Plan
 from palign_hf.toy.problems import ToyProblem, problems
 from palign_hf.toy.tokenizer import CONTEXT, make_tokenizer
-from palign_hf.toy.tree import Text, Tree, collate, grow
+from palign_hf.toy.tree import Text, Tree, collate, grow, read
 
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # The first difficulty needs no prefix: it is all that the student is taught to solve alone.
 _EASY = 1
-_STREAMS = 4
 EXAM_ROWS = 200
 _FEWEST = 20
 
@@ -129,13 +128,7 @@ def train(
             for tree in trees:
                 batch = collate([tree], tokenizer.pad_token_id)
                 with torch.autocast("cpu", torch.bfloat16):
-                    hidden = model.model(
-                        input_ids=batch.input_ids,
-                        attention_mask=batch.attention_mask,
-                        position_ids=batch.position_ids,
-                        use_cache=False,
-                    )[0]
-                    logits = model.lm_head(hidden.flatten(0, 1)[batch.places])
+                    logits = model.lm_head(read(model, batch).flatten(0, 1)[batch.places])
                 surprise = cross_entropy(logits.float(), batch.targets, reduction="none")
                 loss = (surprise * batch.weights).sum() / weight
                 loss.backward()
@@ -190,7 +183,7 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
 
 def _seed(plan: Plan, stream: int) -> int:
     """Four streams a student, all below the seeds that users' rows have."""
-    return _STREAMS * plan.seed + stream
+    return STREAMS * plan.seed + stream
 
 
 def _loss(losses: list[float]) -> dict[str, str]:
@@ -246,7 +239,7 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def main(argv: list[str] | None = None, say: Callable[[str], None] = _say) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Build from the command line."""
     parser = argparse.ArgumentParser(prog="python -m palign_hf.toy.build", description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
@@ -263,12 +256,12 @@ def main(argv: list[str] | None = None, say: Callable[[str], None] = _say) -> in
             raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
         exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
     except UserError as error:
-        say(f"build: {error}")
+        _say(f"build: {error}")
         return 2
     except KeyboardInterrupt:
-        say("build: interrupted. Run the same command again to go on from the last kept state.")
+        _say("build: interrupted. Run the same command again to go on from the last kept state.")
         return 130
-    say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.3f}, accuracy {exam.judge.accuracy:.3f}; see its README.md")
+    _say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.3f}, accuracy {exam.judge.accuracy:.3f}; see its README.md")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy.problems import DIFFICULTIES, ToyProblem, problems
-from palign_hf.toy.tree import Text, collate, grow
+from palign_hf.toy.tree import Text, collate, grow, read
 from palign_hf.toy.truth import JudgeSkill, judge_skill
 from palign_hf.traces import last_boxed
 from palign_hf.truncation.rendering import JudgePrompt
@@ -90,13 +90,7 @@ def judge_curves(
         tree = grow([Text(ids, [0.0] * len(ids)) for ids in (prompt.ids(end) for end in ends)])
         batch = collate([tree], tokenizer.pad_token_id)
         with torch.inference_mode():
-            hidden = model.model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-            )[0]
-            logits = model.get_output_embeddings()(hidden[0, tree.ends]).float()
+            logits = model.get_output_embeddings()(read(model, batch)[0, tree.ends]).float()
         margins = (logits[:, enough] - logits[:, not_enough]).tolist()
         curves.append((dict(enumerate(margins)), problem.sufficient_segments, len(ends) - 1))
     return curves

@@ -8,6 +8,8 @@ from palign_hf.toy.problems import SEED
 
 # A head of 32 is the smallest that vLLM's attention takes on every device.
 HEAD = 32
+# So many streams of problems a student's lessons are drawn from, each with a seed of its own.
+STREAMS = 4
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ class Plan:
     texts: int = 2000
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < SEED // 4:
-            raise UserError(f"`seed={self.seed}` is none that lessons are drawn from. Give 0 to {SEED // 4 - 1}.")
+        if not 0 <= self.seed < SEED // STREAMS:
+            raise UserError(
+                f"`seed={self.seed}` is none that lessons are drawn from. Give 0 to {SEED // STREAMS - 1}."
+            )
         for name in ("steps", "layers", "inner", "texts", "warm_up"):
             if getattr(self, name) < 1:
                 raise UserError(f"`{name}={getattr(self, name)}` makes no student. Give 1 or more.")

@@ -7,7 +7,7 @@ of forty times. Nothing leaks: a branch's logits are those of its text alone (a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 if TYPE_CHECKING:
@@ -90,6 +90,17 @@ class Batch(NamedTuple):
     places: "torch.Tensor"
     targets: "torch.Tensor"
     weights: "torch.Tensor"
+
+
+def read(model: Any, batch: Batch) -> "torch.Tensor":
+    """The last hidden states of a batch, in rows as `input_ids`: each token has seen its own text and no other."""
+    states: torch.Tensor = model.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+    )[0]
+    return states
 
 
 def collate(trees: Sequence[Tree], pad: int) -> Batch:

@@ -106,6 +106,7 @@ class Session:
             if self._engine is not None:
                 self._wait(self._engine.close())
         finally:
+            asyncio.run_coroutine_threadsafe(_let_go(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -181,6 +182,15 @@ class Session:
                 # The cancelled work still cleans up; an exit must not hang on it.
                 over.wait(_CLEANUP_S)
             raise
+
+
+async def _let_go() -> None:
+    """End what an interrupt could not wait for, so that no work is pending when the loop is closed."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_CLEANUP_S)
 
 
 def plain_case(texts: TextTokenizer, name: str, trace: str, ends: Sequence[int]) -> Case:

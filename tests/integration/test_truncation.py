@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 from launching import launch
+from worked_sums import worked_sums
 
 from palign_hf.schema import PREFIXES, check
 from palign_hf.truncation.transform import PrefixTruncation
@@ -108,13 +109,20 @@ def probes_of(row: dict) -> dict[int, float]:
     return {probe["segments"]: probe["margin"] for probe in row["probes"]}
 
 
-def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
+def test_kill_9_and_the_same_command_again(smollm2, tmp_path):
     """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows."""
     source = tmp_path / "traces.jsonl"
-    traces.to_json(source)
+    # Enough rows that a test that is held up for seconds still finds the run in its middle.
+    worked_sums(24).to_json(source)
     config = recipe(tmp_path, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
     command = [sys.executable, "-m", "palign_hf.cli", "truncate", "--config", str(config)]
-    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    first = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.nice(5),  # who waits for it must not starve beside it
+    )
     held = wait_for_probes(tmp_path / "ledger", first, at_least=20)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

@@ -630,11 +630,16 @@ def test_an_interrupt_does_not_wait_for_ever_for_what_will_not_let_go(make, fake
     fake.score = stubborn
     began = time.monotonic()
     timer = interrupt_soon(0.4)
+    transform = make()
     with pytest.raises(KeyboardInterrupt):
-        one_row(make(), QUESTION, steps(20))
+        one_row(transform, QUESTION, steps(20))
     timer.join()
-    release.set()
     assert time.monotonic() - began < 4
+    left = asyncio.all_tasks(transform._session._loop)
+    assert left
+    release.set()
+    transform.close()
+    assert all(task.done() for task in left)
 
 
 def test_it_runs_inside_a_running_loop(make, enough_after):

@@ -3,8 +3,8 @@
     python benchmarks/toy_truncation.py [--rows 200] [--student palign-toy]
 
 The margin criterion is asked at every cut of every trace, by a real engine; the searches then run on those answers,
-and their tokens are counted as from a cold prefix cache. Free-text verdicts (`generate`) are asked by the default
-search. The last line has the default search with the margin criterion.
+and their tokens are counted with a prefix cache for each trace. Free-text verdicts (`generate`) are asked by the
+default search. The last line has the default search with the margin criterion.
 """
 
 import argparse

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so `palign --help` answers at once. Exit status:
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,10 @@ COMMANDS = {
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "ledger": ("ledger", "look at the probes that earlier runs have answered"),
 }
+
+
+# What the machine refuses rather than this program: said in one line, too.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return options.run(options)
     except UserError as error:
         print(f"palign: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        print(
+            f"palign: {error}. What was answered is kept: make room or give the right to write there, and run the "
+            f"same command again to go on.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("palign: interrupted. What was answered is kept: run the same command again to go on.", file=sys.stderr)

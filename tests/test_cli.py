@@ -1,5 +1,6 @@
 """The command as a user meets it: help, figures, errors in one line, exit status."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -33,6 +34,26 @@ def test_version_and_help():
     assert palign("--version").stdout.startswith("palign-hf 0.1.0")
     told = palign("--help").stdout
     assert all(name in told for name in COMMANDS)
+
+
+def test_what_the_machine_refuses_is_said_in_one_line(monkeypatch, capsys):
+    def full(*given, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/demo/figures.json")
+
+    monkeypatch.setattr("palign_hf.commands.demo.demo", full)
+    assert main(["demo"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "No space left on device: 'runs/demo/figures.json'" in told
+    assert "run the same command again to go on" in told
+
+
+def test_other_failures_of_the_system_keep_their_traceback(monkeypatch):
+    def gone(*given, **settings):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "whatever")
+
+    monkeypatch.setattr("palign_hf.commands.demo.demo", gone)
+    with pytest.raises(FileNotFoundError):
+        main(["demo"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

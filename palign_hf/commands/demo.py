@@ -9,7 +9,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--student", choices=list(CASTS), default="toy", help="who judges (default: %(default)s)")
     parser.add_argument("--rows", type=int, help="how many traces; by default as many as take a few minutes")
-    parser.add_argument("--output", help="folder for all that is written (default: runs/demo, or runs/demo-STUDENT)")
+    parser.add_argument("--output", help="folder for answers and results (default: runs/demo, or runs/demo-STUDENT)")
     parser.add_argument(
         "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="(default: %(default)s)"
     )
@@ -17,6 +17,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; 1 if rows failed."""
+    """Run the demo; 1 if rows failed under any search."""
     told = demo(DemoConfig(options.student, options.rows, options.output, options.engine))
-    return 1 if told.report.failed else 0
+    return 1 if told.report.failed or any(one.skill.failed for one in told.measured) else 0

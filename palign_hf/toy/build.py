@@ -7,14 +7,17 @@ the state is kept now and then, so an interrupted build goes on and ends with th
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from palign_hf import __version__
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
 from palign_hf.toy.card import student_card
@@ -73,13 +76,18 @@ def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | No
         raise UserError(
             f"`{folder}` holds a student already. Delete it to build anew, or give `--exam-only` to examine it again."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output`.") from error
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
     model = train(plan, tokenizer, state_file, shown)
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     exam = examine_folder(folder, exam_rows, shown)
-    state_file.unlink(missing_ok=True)
+    # Beside the last state may lie one that a kill left half-written.
+    for left in folder.glob(f"{state_file.name}*"):
+        left.unlink()
     return exam
 
 
@@ -87,14 +95,16 @@ def examine_folder(folder: Path, rows: int = EXAM_ROWS, shown: bool | None = Non
     """Examine a built student as it lies there on the test split, and write its card."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if not (folder / "config.json").is_file():
+        raise UserError(f"`{folder}` holds no student. Give a folder that this command has written.")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    plan = getattr(model.config, "toy_plan", None)
-    if plan is None:
+    plan, made = (getattr(model.config, name, None) for name in ("toy_plan", "toy_made"))
+    if plan is None or made is None:
         raise UserError(
             f"`{folder}` says nothing of how it was built, so it has no card. Give a folder of this command."
         )
     exam = examine(model, tokenizer, rows=rows, say=_say if shown is not False else lambda line: None)
-    (folder / "README.md").write_text(student_card(plan, exam, model.num_parameters()), encoding="utf-8")
+    (folder / "README.md").write_text(student_card(plan, made, exam, model.num_parameters()), encoding="utf-8")
     return exam
 
 
@@ -126,9 +136,9 @@ def train(
         for trees in curriculum.next():
             weight = sum(lesson[2] for tree in trees for lesson in tree.lessons)
             for tree in trees:
-                batch = collate([tree], tokenizer.pad_token_id)
+                batch = collate(tree)
                 with torch.autocast("cpu", torch.bfloat16):
-                    logits = model.lm_head(read(model, batch).flatten(0, 1)[batch.places])
+                    logits = model.lm_head(read(model, batch)[batch.places])
                 surprise = cross_entropy(logits.float(), batch.targets, reduction="none")
                 loss = (surprise * batch.weights).sum() / weight
                 loss.backward()
@@ -164,6 +174,10 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
         pad_token_id=tokenizer.pad_token_id,
     )
     config.toy_plan = asdict(plan)
+    config.toy_made = (
+        f"palign-hf {__version__}, torch {version('torch')}, transformers {version('transformers')}, "
+        f"Python {platform.python_version()} on {os.cpu_count()} {platform.machine()} cores, {sys.platform}"
+    )
     return LlamaForCausalLM(config)
 
 

@@ -1,12 +1,7 @@
 """The model card of a toy student: how it was made and what the exam found, in words and as Hub metadata."""
 
-import os
-import platform
-import sys
-from importlib.metadata import version
 from typing import Any
 
-from palign_hf import __version__
 from palign_hf.toy.examine import Exam
 from palign_hf.toy.plan import Plan
 from palign_hf.toy.problems import VERSION
@@ -34,8 +29,10 @@ if __name__ == "__main__":
 
 Llama architecture, weights in bfloat16, trained from nothing on generated problems of the training split (version
 {world} of the toy world). It was taught to solve the easiest problems from the bare question, to finish harder ones
-from a sufficient prefix, and to say in the judge prompt whether a prefix is sufficient. Harder problems were never
-solved in front of it from the bare question. Its lessons are drawn apart from the rows that `load_traces` gives.
+from a sufficient prefix, and to say in the judge prompt whether a prefix is sufficient; the traces in the judge prompt
+it also read along, at a fifth of the weight of a reply. The solve prompt was practised on the easiest problems only.
+Its lessons are drawn apart from the rows that `load_traces` gives: no problem of the validation and test splits is
+among them; some easy questions of the training split recur.
 
 ## What it can do
 
@@ -65,12 +62,12 @@ Length alone already tells most cuts of a whole trace apart, so the right column
 python -m palign_hf.toy.build --output runs/toy/student{changes}
 ```
 
-Plan: {plan}. Made with {versions} on {machine}; the same plan gives the same bytes there, elsewhere rounding differs.
+Plan: {plan}. Made with {made}; the same plan gives the same bytes there, elsewhere rounding differs.
 """
 
 
-def student_card(plan: dict[str, Any], exam: Exam, parameters: int) -> str:
-    """Markdown with metadata; every figure comes from `exam`."""
+def student_card(plan: dict[str, Any], made: str, exam: Exam, parameters: int) -> str:
+    """Markdown with metadata; every figure comes from `exam`, `made` says with what and where it was built."""
     from huggingface_hub import EvalResult, ModelCardData
 
     def result(metric: str, name: str, value: float, dataset: str) -> EvalResult:
@@ -115,8 +112,6 @@ def student_card(plan: dict[str, Any], exam: Exam, parameters: int) -> str:
         finished="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.finished.items()),
         changes=changes,
         plan=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plan.items()),
-        versions=f"palign-hf {__version__}, torch {version('torch')}, transformers {version('transformers')}, "
-        f"Python {platform.python_version()}",
-        machine=f"{os.cpu_count()} {platform.machine()} cores, {sys.platform}",
+        made=made,
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"

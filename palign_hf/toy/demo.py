@@ -4,6 +4,8 @@ Every stage goes on where an interrupted one stopped, by what it left in the out
 the ledger, so the second run of a finished demo asks nothing and takes seconds. `telling.py` has the words.
 """
 
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +64,10 @@ CASTS = {
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What `palign demo` may be told; by default each student has a folder of its own."""
+    """What `palign demo` may be told; by default each student has a folder of its own.
+
+    The SmolLM2 student itself is unpacked beside all runs, into `.palign` of the current directory.
+    """
 
     student: str = "toy"
     rows: int | None = None
@@ -71,12 +76,18 @@ class DemoConfig:
 
     @property
     def folder(self) -> Path:
-        """Where everything is written."""
+        """Where answers and results are written."""
         usual = "runs/demo" if self.student == "toy" else f"runs/demo-{self.student}"
         return Path(self.output or usual).expanduser()
 
 
-def demo(config: DemoConfig, say: Callable[[str], None] = print) -> Told:
+def _aloud(line: str) -> None:
+    """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def demo(config: DemoConfig, say: Callable[[str], None] = _aloud) -> Told:
     """Run all stages, and say what happens in plain words."""
     cast, rows, folder = _check(config)
     for line in telling.opening(cast.words):
@@ -138,6 +149,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
         raise UserError(f"`--rows {rows}` can't be shown. Give 1 to {most}.")
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=config.folder).close()
     except OSError as error:
         raise UserError(
             f"`{config.folder}` can't be written to ({error}). Give another folder by `--output`."
@@ -156,7 +168,8 @@ def _prefixes(folder: Path) -> "Dataset":
 def _next(config: DemoConfig) -> list[tuple[str, list[str], str]]:
     """Program, arguments, and what they are good for."""
     other = "smollm2" if config.student == "toy" else "toy"
-    load = f"from datasets import load_dataset; print(load_dataset('{config.folder}/prefixes', split='train')[0])"
+    table = str(config.folder / "prefixes")
+    load = f"from datasets import load_dataset; print(load_dataset({table!r}, split='train')[0])"
     return [
         ("palign", ["traces", "inspect", NAME, "--split", "test"], "look at the traces themselves"),
         ("palign", ["demo", "--student", other], "the same with another student"),

@@ -6,7 +6,7 @@ the student.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
@@ -41,10 +41,6 @@ class Exam:
     judge: JudgeSkill
     solved: dict[str, float]
     finished: dict[str, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def examine(
@@ -88,9 +84,9 @@ def judge_curves(
         ends = [0, *cuts(problem.trace)]
         prompt = judge.problem(problem.question, problem.trace)
         tree = grow([Text(ids, [0.0] * len(ids)) for ids in (prompt.ids(end) for end in ends)])
-        batch = collate([tree], tokenizer.pad_token_id)
+        batch = collate(tree)
         with torch.inference_mode():
-            logits = model.get_output_embeddings()(read(model, batch)[0, tree.ends]).float()
+            logits = model.get_output_embeddings()(read(model, batch)[tree.ends]).float()
         margins = (logits[:, enough] - logits[:, not_enough]).tolist()
         curves.append((dict(enumerate(margins)), problem.sufficient_segments, len(ends) - 1))
     return curves

@@ -1,8 +1,8 @@
 """What the toy student is taught: solve easy problems, finish a started solution, and judge whether it could.
 
-A lesson is a prompt of `prompts.py` with the right reply, in tokens. The harder problems are never solved in front of
-it from the bare question: it only sees them finished from a sufficient prefix on. So "sufficient" is true of it, and
-there is something left to learn from prefixes.
+A lesson is a prompt of `prompts.py` with the right reply, in tokens. The harder problems are replied to from a
+sufficient prefix only, never from the bare question; their traces are read along in the judge prompt at a fifth of the
+weight. So a sufficient prefix makes a difference to it, and there is something left to learn from prefixes.
 """
 
 import re

@@ -1,7 +1,8 @@
-"""Searches side by side on toy traces: distance from the truth, and what each costs from a cold cache.
+"""Searches side by side on toy traces: distance from the truth, and what each costs.
 
-All searches share one judge, one ledger and one engine, so nothing is asked twice; the tokens of each are counted as
-if it had run alone, with the exact accounting of `truncation.cost`.
+All searches share one judge, one ledger and one engine, so nothing is asked twice. The tokens of each are counted as
+if it had run alone, by the rules of `truncation.cost`, each trace with a cache of its own; a real cache also shares
+the instruction before all problems, so an engine computes somewhat fewer.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,7 @@ def measure_searches(
 
 
 def computed_tokens(judge: Judge, rows: "Dataset | Iterable[dict[str, Any]]", block: int = BLOCK) -> float:
-    """Prompt tokens a row that an engine with a cold prefix cache computes for the probes of these rows."""
+    """Prompt tokens a row that an engine computes for its probes, with a prefix cache that holds nothing before."""
     total = count = 0
     for row in rows:
         count += 1

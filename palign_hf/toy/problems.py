@@ -2,13 +2,15 @@ r"""A world with known answers: small multi-step problems, teacher traces in the
 
 **What is true here.** The clean solution of a problem is a list of steps, one sentence each. A step is *hard* when it
 must be seen rather than computed: the order of a tangled story, a hidden rule, an equation, who is counted twice. The
-others are *routine*: one small computation. A prefix of the trace is *sufficient* when it has told every hard step and
-all but the last two routine ones: that much the student of this world can do alone.
+others are *routine*: one small computation. A prefix of the trace is *sufficient*, by definition, when it has told
+every hard step and all but the last two routine ones: from there a student of this world is taught to finish. How
+often it then does is measured, and stands in its card.
 
 `sufficient_end` is the smallest such prefix, as an offset that is always one of `segmentation.cuts(trace)`; it is 0
 for the easiest problems, which need none. Every longer prefix is sufficient too, and no shorter one is: wrong tries
 and their rejection (`detours`) all end before it, and what follows is right, however often it is checked. So a prefix
-that ends inside a detour is never sufficient.
+that ends inside a detour is never sufficient; a sum that a rejected try got right on its way (in one trace of forty
+that need a prefix) does not count as told.
 
 Problems are drawn, not stored: `problem(split, index, seed)` is the same on every machine. The numbers of a problem,
 without its names and wording, decide its split, so that no split holds a retold problem of another.
@@ -36,7 +38,7 @@ VERSION = 1  # raise it whenever a problem, its trace or its truth changes
 FAMILIES: tuple[str, ...] = tuple(BY_NAME)
 DIFFICULTIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
-# Seeds below this one are kept for the lessons of toy students: none was taught on a row that users get.
+# Seeds below this one are kept for the lessons of toy students, so that users' traces are none that one was taught on.
 SEED = 1000
 # What `load_traces("palign-toy", split=...)` gives of each.
 ROWS = {"train": 10_000, "validation": 500, "test": 500}

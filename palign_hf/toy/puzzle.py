@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 
-# Two routine steps at the end of a solution are what a student of this world can do alone.
+# A prefix suffices if all but so many routine steps at the end of the solution are told.
 ROUTINE_STEPS = 2
 
 LARGEST = 99

@@ -5,6 +5,7 @@ It proves plumbing, not reasoning: as a judge it says ENOUGH to nearly everythin
 """
 
 import os
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,14 +46,18 @@ def export(folder: str | Path) -> Path:
         source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    model.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
-    except OSError:
+    except OSError as error:
+        # Another process may have been faster.
         if not (folder / "model.safetensors").exists():
-            raise
+            raise UserError(
+                f"`{folder}` could not be written ({error}). It needs 269 MB, and must not exist or be empty."
+            ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

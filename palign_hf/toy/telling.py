@@ -68,8 +68,6 @@ def opening(student: str) -> list[str]:
 
 def stage(number: int, of: int, name: str, words: str) -> list[str]:
     """The heading of a stage."""
-    # What the stages themselves say goes to stderr: keep the order where both end up on one terminal.
-    sys.stdout.flush()
     return ["", f"[{number}/{of}] {name}", *([wrapped(words)] if words else [])]
 
 
@@ -84,7 +82,7 @@ def closing(
     lines = ["", example(prefixes), "", "What happened:", wrapped(summary(told)), "", *table(told), "", *_legend()]
     lines += ["", "  how far the cuts of the default search lie from the true ones, in sentences:", ""]
     lines += [as_text(distances(prefixes))]
-    for warning in told.report.warnings():
+    for warning in [*told.report.warnings(), *failures(told)]:
         lines += ["", wrapped(f"warning: {warning}")]
     lines += ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written)]
     lines += ["", "Three commands to try next:"]
@@ -121,17 +119,38 @@ def summary(told: Told) -> str:
     skill, judge = told.measured[0].skill, told.judge
     if skill.median_distance is None or judge.accuracy is None:
         return "No row has a cut, so there is nothing to compare: see the reasons in the report."
-    return (
+    words = (
         f"The student keeps {skill.found_ratio:.0%} of a trace, {skill.true_ratio:.0%} would be enough. "
         f"{skill.exact:.0%} of its cuts are exact, {skill.within_two:.0%} at most two sentences off; "
         f"{skill.too_short:.0%} are too short, {skill.too_long:.0%} too long. Asked about all beginnings of all "
-        f"traces, it is right about {judge.accuracy:.0%}. Shown one that suffices and one that doesn't, it prefers "
-        f"the right one in {_share(judge.auroc)} of cases (AUROC); among beginnings near the true cut in "
-        f"{_share(judge.near_auroc)}, where going by length alone gives {_share(judge.near_auroc_of_length)}."
+        f"traces, it is right about {judge.accuracy:.0%}."
     )
+    # Few rows may hold beginnings of one kind only, and then there is nothing to tell apart.
+    if judge.auroc is not None:
+        words += (
+            f" Shown one that suffices and one that doesn't, it prefers the right one in {judge.auroc:.1%} of cases "
+            f"(AUROC)"
+        )
+        if judge.near_auroc is not None:
+            words += (
+                f"; among beginnings near the true cut in {judge.near_auroc:.1%}, where going by length alone gives "
+                f"{judge.near_auroc_of_length:.1%}"
+            )
+        words += "."
+    return words
 
 
-_COLUMNS = ("search", "kept", "median off", "at most 2", "too short", "too long", "questions", "tokens")
+def failures(told: Told) -> list[str]:
+    """A line for each search that left rows without a cut."""
+    return [
+        f"{one.skill.failed} of {one.skill.rows} rows have no cut by `{one.search}`: run the same command again to "
+        f"try them once more; if it stays, the reasons are in the rows that `palign truncate` writes"
+        for one in told.measured
+        if one.skill.failed
+    ]
+
+
+_COLUMNS = ("search", "kept", "median", "within 2", "too short", "too long", "asked", "tokens")
 
 
 def _cells(told: Told) -> list[tuple[str, ...]]:
@@ -171,8 +190,9 @@ def _legend() -> list[str]:
     return [
         wrapped(
             "`ascend` is the default; `binary` is the paper's; `linear` asks each beginning until one suffices; "
-            "`every` asks all; `fixed`, `none` and `full` ask nobody. Distances in sentences, questions and prompt "
-            f"tokens a trace (computed from a cold prefix cache with blocks of {BLOCK})."
+            "`every` asks all; `fixed`, `none` and `full` ask nobody. kept: share of the trace; median, within 2: "
+            "sentences between found and true cut; asked: questions a trace; tokens: prompt tokens a trace that an "
+            f"engine computes which has a prefix cache (blocks of {BLOCK}), each trace counted by itself."
         )
     ]
 
@@ -210,6 +230,7 @@ def _page(told: Told, prefixes: "Dataset") -> str:
         *(f"| {' | '.join(row)} |" for row in rows),
         "",
         *(line.strip() for line in _legend()[0].splitlines()),
+        *(f"\nWarning: {line}." for line in failures(told)),
         "",
         "![how far found cuts lie from the true ones](cuts.svg)",
         "",
@@ -238,10 +259,6 @@ def _quoted(text: str, width: int | None = None) -> str:
     return "\n  |\n".join(wrapped(paragraph, "  | ", width) for paragraph in text.strip().split("\n\n"))
 
 
-def _share(value: float | None) -> str:
-    return "no" if value is None else f"{value:.1%}"
-
-
 def _typed(word: str) -> str:
     """A word of a command as one would type it; double quotes where they are enough, since code has single ones."""
     plain = "'" in word and not any(char in word for char in '"$`\\!')
@@ -251,7 +268,9 @@ def _typed(word: str) -> str:
 def _found(program: str) -> str:
     """A program of this environment as one can type it: by name if the shell finds it, else by its path."""
     beside = Path(sys.executable).parent / program
-    found = shutil.which(program)
-    if found and Path(found).parent.resolve() == beside.parent.resolve():
-        return program
+    if not beside.exists() and program == "python":
+        beside = Path(sys.executable)
+    found = shutil.which(beside.name)
+    if found and (not beside.exists() or Path(found).parent.resolve() == beside.parent.resolve()):
+        return beside.name
     return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -82,7 +82,7 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 class Batch(NamedTuple):
-    """Trees side by side, as the model takes them, and their lessons as places in the flattened batch."""
+    """One tree as the model takes it, in a batch of one, and its lessons as places in it."""
 
     input_ids: "torch.Tensor"
     attention_mask: "torch.Tensor"
@@ -93,36 +93,29 @@ class Batch(NamedTuple):
 
 
 def read(model: Any, batch: Batch) -> "torch.Tensor":
-    """The last hidden states of a batch, in rows as `input_ids`: each token has seen its own text and no other."""
+    """The last hidden state of every token of a tree: each has seen its own text and no other."""
     states: torch.Tensor = model.model(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=batch.position_ids,
         use_cache=False,
     )[0]
-    return states
+    return states[0]
 
 
-def collate(trees: Sequence[Tree], pad: int) -> Batch:
-    """Pad to the longest tree; who sees whom is worked out from branches and forks."""
+def collate(tree: Tree) -> Batch:
+    """Tensors of a tree; who sees whom is worked out from branches and forks."""
     import torch
 
-    width = max(map(len, trees))
-
-    def rows(values: Sequence[Sequence[int]], filler: int) -> "torch.Tensor":
-        return torch.tensor([[*row, *[filler] * (width - len(row))] for row in values])
-
-    branches, forks = rows([tree.branches for tree in trees], -1), rows([tree.forks for tree in trees], 0)
-    order = torch.arange(width)
+    branches, forks, order = torch.tensor(tree.branches), torch.tensor(tree.forks), torch.arange(len(tree))
     before = order[:, None] >= order[None, :]
-    same = branches[:, :, None] == branches[:, None, :]
-    trunk = (branches[:, None, :] == 0) & (order[None, None, :] < forks[:, :, None])
-    lessons = [(row * width + at, target, weight) for row, t in enumerate(trees) for at, target, weight in t.lessons]
+    same = branches[:, None] == branches[None, :]
+    trunk = (branches[None, :] == 0) & (order[None, :] < forks[:, None])
     return Batch(
-        input_ids=rows([tree.ids for tree in trees], pad),
-        attention_mask=(before & (same | trunk))[:, None],
-        position_ids=rows([tree.positions for tree in trees], 0),
-        places=torch.tensor([at for at, _, _ in lessons]),
-        targets=torch.tensor([target for _, target, _ in lessons]),
-        weights=torch.tensor([weight for _, _, weight in lessons]),
+        input_ids=torch.tensor([tree.ids]),
+        attention_mask=(before & (same | trunk))[None, None],
+        position_ids=torch.tensor([tree.positions]),
+        places=torch.tensor([at for at, _, _ in tree.lessons]),
+        targets=torch.tensor([target for _, target, _ in tree.lessons]),
+        weights=torch.tensor([weight for _, _, weight in tree.lessons]),
     )

@@ -4,17 +4,18 @@ import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from palign_hf.errors import UserError
 from palign_hf.toy.build import main, train
-from palign_hf.toy.examine import judge_curves
+from palign_hf.toy.card import student_card
+from palign_hf.toy.examine import Exam, judge_curves
 from palign_hf.toy.plan import Plan
 from palign_hf.toy.problems import problems
-from palign_hf.toy.truth import judge_skill
+from palign_hf.toy.truth import JudgeSkill, judge_skill
 
 
 TINY = Plan(
@@ -57,6 +58,20 @@ def test_plans_that_make_no_student_are_refused_in_one_line(tmp_path, capsys):
     assert "teaches nothing" in capsys.readouterr().err
 
 
+def test_folders_that_hold_no_student_or_can_not_be_made_are_refused_in_one_line(tmp_path, capsys):
+    assert main(["--output", str(tmp_path / "typo"), "--exam-only"]) == 2
+    assert "typo` holds no student" in capsys.readouterr().err
+    (tmp_path / "file").write_text("mine")
+    assert main(["--output", str(tmp_path / "file" / "student")]) == 2
+    assert "can't be written to" in capsys.readouterr().err
+
+
+def test_a_card_says_with_what_the_weights_were_made_whoever_examines_them():
+    exam = Exam("test", 20, 15, JudgeSkill(900, 0.9, 0.95, 0.9, 160, 0.8, 0.85, 0.6), {"1": 0.8}, {"nothing": 0.1})
+    card = student_card(asdict(Plan(steps=7)), "torch 1.0 on 64 cores", exam, 1_000_000)
+    assert "Made with torch 1.0 on 64 cores;" in card and "--steps 7" in card
+
+
 @pytest.mark.integration
 def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path):
     """The command itself, a minute instead of many: better than prefix length alone where that says little."""
@@ -78,6 +93,7 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path):
     assert skill.auroc == pytest.approx(figures["AUROC of the judge, every cut"], abs=1e-3)
     assert skill.near_auroc > skill.near_auroc_of_length + 0.05
     assert "--steps 150" in card and "--width 96" in card
+    assert json.loads((tmp_path / "config.json").read_text())["toy_made"] in card
     assert len(words) == model.vocab_size
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "holds a student already" in again.stderr

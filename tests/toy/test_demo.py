@@ -2,7 +2,10 @@
 
 import os
 import shlex
+import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,8 @@ from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.segmentation import cuts
 from palign_hf.toy import telling
-from palign_hf.toy.demo import CASTS, DemoConfig, demo
-from palign_hf.toy.measure import Measured
+from palign_hf.toy.demo import DemoConfig, demo
+from palign_hf.toy.measure import SEARCHES, Measured
 from palign_hf.toy.problems import problems
 from palign_hf.toy.telling import Told
 from palign_hf.toy.truth import CutSkill, JudgeSkill, toy_problem
@@ -74,9 +77,25 @@ def test_the_command_has_its_students_and_help(capsys):
     assert "runs/demo" in capsys.readouterr().out
 
 
-def test_what_it_says_of_students_is_honest():
-    assert "not perfectly" in CASTS["toy"].words
-    assert "ENOUGH to nearly everything" in CASTS["smollm2"].words
+def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
+    def refuses(**given):
+        raise PermissionError(13, "Permission denied", str(given["dir"]))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuses)
+    with pytest.raises(UserError, match="can't be written to.*Give another folder by `--output`"):
+        demo(DemoConfig(output=str(tmp_path / "out")))
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_headings_come_before_what_their_stages_say(merged, tmp_path):
+    """Even where stdout is no terminal, and so is kept back until much has gathered."""
+    code = "import sys; from palign_hf.toy.demo import _aloud; _aloud('[1/4] first'); sys.stderr.write('bar\\n')"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    errors = subprocess.STDOUT if merged else subprocess.PIPE
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=errors, text=True, check=True, env=environment
+    )
+    assert done.stdout == ("[1/4] first\nbar\n" if merged else "[1/4] first\n")
 
 
 def test_the_trace_that_is_shown_is_cut_after_a_detour():
@@ -102,6 +121,15 @@ def test_a_run_without_any_cut_is_told_as_such():
     told = Told("toy", "small", 3, Report.of(empty()), [Measured("ascend", none, 0.0)], judge)
     assert "nothing to compare" in telling.summary(told)
     assert told.figures()["median_distance"] is None
+    (line,) = telling.failures(told)
+    assert line.startswith("3 of 3 rows have no cut by `ascend`: run the same command again")
+
+
+def test_one_row_whose_beginnings_all_suffice_compares_nothing():
+    skill = CutSkill(1, 0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    judge = JudgeSkill(31, 1.0, None, None, 4, 1.0, None, None)
+    told = Told("toy", "small", 1, Report.of(empty()), [Measured("ascend", skill, 90.0)], judge)
+    assert telling.summary(told).endswith("it is right about 100%.") and telling.failures(told) == []
 
 
 def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
@@ -113,6 +141,18 @@ def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
     assert telling._found("palign") == os.path.relpath(beside)
     monkeypatch.chdir(tmp_path)
     assert telling._found("palign") == str(beside)
+
+
+def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
+    """A system's Python has no `python` beside it, and puts scripts elsewhere."""
+    system, scripts = tmp_path / "usr" / "python3", tmp_path / "local" / "palign"
+    for program in (system, scripts):
+        program.parent.mkdir()
+        program.write_text("")
+        program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(system))
+    monkeypatch.setenv("PATH", f"{system.parent}:{scripts.parent}")
+    assert telling._found("palign") == "palign" and telling._found("python") == "python3"
 
 
 @pytest.mark.parametrize("word", ["plain", "two words", "it's", "print('a b')", 'say "x"', "cost $5", "it's $5"])
@@ -134,6 +174,8 @@ def test_the_table_names_every_search():
     )
     lines = telling.table(told)
     assert len({len(line) for line in lines[:3]}) == 1
+    widest = [Measured(search, replace(skill, median_distance=10.5), 12345.6) for search in SEARCHES]
+    assert max(map(len, telling.table(replace(told, measured=widest)))) <= 80
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
     words = telling.summary(told)
     assert (

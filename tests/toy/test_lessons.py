@@ -8,6 +8,7 @@ import pytest
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy.build import Curriculum
+from palign_hf.toy.lessons import READ
 from palign_hf.toy.plan import Plan
 from palign_hf.toy.problems import continuation, problems
 from palign_hf.traces import last_boxed
@@ -42,11 +43,20 @@ def test_judging_tells_the_truth_at_each_cut_that_is_shown(teacher, tokenizer, p
     assert shown >= set(near) and len(shown) == len(texts)
 
 
-def test_only_the_verdict_and_the_problem_are_learnt_in_judging(teacher, tokenizer):
+def test_only_the_verdict_and_the_shown_trace_are_learnt_in_judging(teacher, tokenizer):
+    """The longest text is read along from the trace's first word to the end of the turn, at a tenth of a verdict."""
     texts = teacher.judging(PROBLEMS[3], Random(1))
     trunk = max(texts, key=lambda text: len(text.ids))
-    read = tokenizer.decode([id for id, weight in zip(trunk.ids, trunk.weights, strict=True) if weight == 0])
-    assert JUDGE.text.split("\n")[0] in read
+    asked, _ = asked_and_said(tokenizer, trunk)
+    draft = next(
+        PROBLEMS[3].trace[:end].rstrip()
+        for end in cuts(PROBLEMS[3].trace)
+        if JUDGE.render(question=PROBLEMS[3].question, prefix=PROBLEMS[3].trace[:end].rstrip()) == asked
+    )
+    read = [id for id, weight in zip(trunk.ids, trunk.weights, strict=True) if weight == READ]
+    assert tokenizer.decode(read).startswith(f"{draft}<|end|>")
+    ignored = tokenizer.decode([id for id, weight in zip(trunk.ids, trunk.weights, strict=True) if weight == 0])
+    assert JUDGE.text.split("\n")[0] in ignored and PROBLEMS[3].question in ignored
     for text in texts:
         if text is not trunk:
             assert sum(weight > 0 for weight in text.weights) <= 5
@@ -87,8 +97,8 @@ def test_sums_are_right_and_only_their_results_are_learnt(teacher, tokenizer):
     assert len(sums) > 60 and sum(weight > 0 for weight in text.weights) == len(sums)
 
 
-def test_hard_problems_are_never_solved_from_the_bare_question(teacher, tokenizer):
-    """What is left to learn from prefixes: the solve prompt is practised on problems that need none."""
+def test_the_solve_prompt_is_practised_on_easy_problems_only(teacher, tokenizer):
+    """What is left to learn from prefixes."""
     course = Curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), teacher, 0)
     easy = iter(problems("train", 80, seed=4 * 5 + 2, difficulties=(1,)))
     for _ in range(10):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.toy.tree import Text, Tree, collate, grow
+from palign_hf.toy.tree import Text, Tree, collate, grow, read
 
 
 def text(ids: list[int], learn: int = 0) -> Text:
@@ -26,7 +26,7 @@ def built(drawn) -> list[Text]:
 
 def seen_by(tree: Tree, at: int) -> list[int]:
     """The places that a token may look at, by the mask itself."""
-    (mask,) = collate([tree], pad=0).attention_mask[0]
+    (mask,) = collate(tree).attention_mask[0]
     return torch.nonzero(mask[at]).flatten().tolist()
 
 
@@ -78,24 +78,19 @@ def model():
 
 def test_logits_are_those_of_each_text_alone(model):
     texts = [text([*TRUNK[:6], 9, 8]), text([*TRUNK[:3], 9, 8, 7]), text(TRUNK), text(TRUNK[:4]), text([2, 2])]
-    trees = [grow(texts[:3]), grow(texts[2:])]
-    batch = collate(trees, pad=0)
-    with torch.inference_mode():
-        packed = model(
-            input_ids=batch.input_ids, attention_mask=batch.attention_mask, position_ids=batch.position_ids
-        ).logits
-        for row, (tree, members) in enumerate(zip(trees, (texts[:3], texts[2:]), strict=True)):
+    for members in (texts[:3], texts[2:]):
+        tree = grow(members)
+        with torch.inference_mode():
+            packed = model.lm_head(read(model, collate(tree)))
             for end, one in zip(tree.ends, members, strict=True):
                 alone = model(input_ids=torch.tensor([one.ids])).logits[0, -1]
-                torch.testing.assert_close(packed[row, end], alone, atol=1e-5, rtol=1e-4)
+                torch.testing.assert_close(packed[end], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_lessons_of_a_batch_point_into_the_flattened_batch():
-    trees = [grow([text([1, 2, 3], 1)]), grow([text([1, 2, 3, 4, 5], 2)])]
-    batch = collate(trees, pad=0)
-    flat = batch.input_ids.flatten().tolist()
-    assert [(flat[at], target) for at, target in zip(batch.places.tolist(), batch.targets.tolist(), strict=True)] == [
-        (2, 3),
+def test_lessons_are_places_that_predict_a_token():
+    batch = collate(grow([text([1, 2, 3, 4, 5], 2)]))
+    ids = batch.input_ids[0].tolist()
+    assert [(ids[at], target) for at, target in zip(batch.places.tolist(), batch.targets.tolist(), strict=True)] == [
         (3, 4),
         (4, 5),
     ]

@@ -88,6 +88,7 @@ def test_any_byte_of_a_small_file_counts(original, folder, name):
         path.write_bytes(before[:place] + bytes([before[place] ^ 1]) + before[place + 1 :])
         assert content(folder) != content(original)
     path.write_bytes(before)
+    students._hash_folder.cache_clear()  # two writes within a tick of the clock leave the same time
     assert content(folder) == content(original)
 
 

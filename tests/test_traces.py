@@ -688,10 +688,10 @@ class TestLastBoxed:
     )
     def test_a_megabyte_of_anything_is_linear(self, unit):
         text = unit * (1_000_000 // len(unit))
-        started = time.perf_counter()
+        started = time.process_time()
         last_boxed(text)
         last_boxed(text + "}" * (len(text) // len(unit)))
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 10  # quadratic work would take minutes
 
 
 class TestRealData:

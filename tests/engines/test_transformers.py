@@ -434,13 +434,13 @@ def test_a_cancelled_question_is_over_before_the_next_begins(llama, opened, monk
     """Two forwards at once would write into the same cache."""
     engine, model = opened(llama), reference(llama)
     layer, inside, most = engine._model.model.layers[1], [], []
-    begun, forward = threading.Event(), layer.forward
+    begun, cancelled, forward = threading.Event(), threading.Event(), layer.forward
 
     def slow(*args, **kwargs):
         inside.append(1)
         most.append(len(inside))
         begun.set()
-        time.sleep(0.1)
+        assert cancelled.wait(60)
         inside.pop()
         return forward(*args, **kwargs)
 
@@ -448,11 +448,15 @@ def test_a_cancelled_question_is_over_before_the_next_begins(llama, opened, monk
 
     async def run():
         first = asyncio.create_task(engine.score(TEXT[:20], LABELS, "p"))
-        await asyncio.to_thread(begun.wait, 5)
+        assert await asyncio.to_thread(begun.wait, 60)
         first.cancel()
+        second = asyncio.create_task(engine.score(TEXT[:30], LABELS, "p"))
+        for _ in range(100):  # time enough to begin beside the first, if it could
+            await asyncio.sleep(0.001)
+        cancelled.set()
         with pytest.raises(asyncio.CancelledError):
             await first
-        return await engine.score(TEXT[:30], LABELS, "p")
+        return await second
 
     truth = plain(model, TEXT[:30])
     assert asyncio.run(run()).logprobs == pytest.approx([float(truth[label]) for label in LABELS], abs=1e-4)
@@ -466,14 +470,15 @@ def test_closing_waits_for_what_is_being_computed(llama, opened, monkeypatch):
 
     def slow(*args, **kwargs):
         begun.set()
-        time.sleep(0.1)
+        while engine._model is not None:  # until it is being closed
+            time.sleep(0.001)
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(layer, "forward", slow)
 
     async def run():
         running, waiting = (asyncio.create_task(engine.score(TEXT, LABELS, "p")) for _ in range(2))
-        await asyncio.to_thread(begun.wait, 5)
+        assert await asyncio.to_thread(begun.wait, 60)
         await engine.close()
         assert (engine._cache, engine._cached_ids) == (None, [])
         assert (await running).prompt_tokens == len(TEXT)

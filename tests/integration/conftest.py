@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from worked_sums import worked_sums
 
 from palign_hf.toy.smollm2 import export
 
@@ -17,4 +16,20 @@ def smollm2() -> str:
 @pytest.fixture(scope="session")
 def traces():
     """Six problems with a worked trace each, long enough that prefixes span many blocks of the cache."""
-    return worked_sums(6)
+    from datasets import Dataset
+
+    from palign_hf.schema import TRACES
+
+    rows = []
+    for n in range(6):
+        steps = [
+            f"Add {k} to what we have so far, {n + sum(range(k))}, and get {n + sum(range(k + 1))}."
+            for k in range(1, 25)
+        ]
+        trace = (
+            f"Okay, let me see. We start from {n}.\n\n" + " ".join(steps) + "\n\nWait, let me check that again. Yes."
+        )
+        total = n + sum(range(25))
+        question = f"Start from {n} and add the numbers from 1 to 24. What do you get?"
+        rows.append({"id": f"sum-{n}", "question": question, "trace": trace, "answer": str(total), "source": "test"})
+    return Dataset.from_list(rows, features=TRACES.features)

@@ -12,4 +12,5 @@ def launch(processes: int, script: str) -> list[str]:
     serves for CPUs as well."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--num_processes", str(processes)]
-    return [*command, "--multi_gpu" if processes > 1 else "--cpu", str(RECIPES / script)]
+    command += ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else ["--cpu"]
+    return [*command, str(RECIPES / script)]

@@ -26,6 +26,7 @@ CONTEXT = 2048
 BLOCK = 32
 # bfloat16 keeps 8 bits: logits of this student are about 20, so a step is 1/8, and a margin is made of two of them.
 TOLERANCE = 0.5
+ENDLESS = Sampling(max_tokens=CONTEXT - 10, temperature=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,13 @@ def vllm_run(smollm2, prompts):
         with pytest.raises(EngineDied):
             while True:
                 await engine.score([2, 3, 4], label_ids, "b")
+        await engine.start()
+        waiting = [asyncio.create_task(engine.generate([2, 3, 4 + k], ENDLESS, "c")) for k in range(3)]
+        await engine.score([2, 3, 4], label_ids, "d")
+        # Whoever hears of a death first closes the engine, perhaps before vLLM has told the others.
+        engine._llm.output_handler.cancel()
         await engine.close()
+        seen["told"] = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 60)
         seen["left"] = [p for p in psutil.Process().children(recursive=True) if "VLLM" in p.name()]
         return seen
 
@@ -121,7 +128,7 @@ def server_scores(smollm2, prompts, tmp_path_factory):
     with open(log, "w") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while True:
             assert server.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
@@ -189,6 +196,10 @@ def test_a_warm_prompt_is_all_but_cached_and_reads_alike(prompts, vllm_run):
         for prompt, cold, warm in zip(ids, vllm_run["cold"][name], vllm_run["warm"][name], strict=True):
             assert warm.cached_tokens >= (len(prompt) - 1) // BLOCK * BLOCK
             assert warm.logprobs == pytest.approx(cold.logprobs, abs=TOLERANCE)
+
+
+def test_who_waits_for_an_engine_that_is_closed_is_told(vllm_run):
+    assert [type(answer) for answer in vllm_run["told"]] == [EngineDied] * 3
 
 
 def test_vllm_refuses_what_does_not_fit_and_leaves_no_process(vllm_run):

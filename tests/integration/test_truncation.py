@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 from launching import launch
-from worked_sums import worked_sums
 
 from palign_hf.schema import PREFIXES, check
 from palign_hf.truncation.transform import PrefixTruncation
@@ -20,7 +19,7 @@ from palign_hf.truncation.transform import PrefixTruncation
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
 CONTEXT = 2048
 # A margin this near to 0 may change its sign with the batch it was read in (bfloat16; see test_engines.py).
 NOISE = 0.5
@@ -33,28 +32,31 @@ def vllm_prefixes(smollm2, traces, tmp_path_factory):
 
     def kill_core():
         """Wait until probes are answered, then end the engine core."""
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline:
-            if truncation.ledger_path and Path(truncation.ledger_path).exists() and truncation._session is not None:
-                if truncation._session.ledger.count() >= 5:
-                    break
-            time.sleep(0.02)
+        while truncation._session is None or truncation._session.ledger.count() < 5:
+            if over.wait(0.02):
+                return
         for child in psutil.Process().children(recursive=True):
             if "EngineCore" in child.name():
                 child.kill()
                 killed.append(child.pid)
 
     killed: list[int] = []
+    over = threading.Event()
     ledger = str(tmp_path_factory.mktemp("ledger"))
     settings = {"search": "linear", "context": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
     truncation = PrefixTruncation(smollm2, engine="vllm", **settings)
     killer = threading.Thread(target=kill_core)
     killer.start()
     with truncation:
-        prefixes = traces.map(truncation, batched=True, batch_size=4)
+        try:
+            prefixes = traces.map(truncation, batched=True, batch_size=4)
+        finally:
+            over.set()
+            killer.join()
         report = truncation.report(prefixes)
-        killer.join()
-    left = [p.name() for p in psutil.Process().children(recursive=True) if "VLLM" in p.name()]
+    cores = [process for process in psutil.Process().children(recursive=True) if "VLLM" in process.name()]
+    # One that was killed at last is still listed until somebody has waited for it.
+    _, left = psutil.wait_procs(cores, timeout=10)
     return prefixes, report, killed, left, ledger
 
 
@@ -109,25 +111,19 @@ def probes_of(row: dict) -> dict[int, float]:
     return {probe["segments"]: probe["margin"] for probe in row["probes"]}
 
 
-def test_kill_9_and_the_same_command_again(smollm2, tmp_path):
+def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
     """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows."""
     source = tmp_path / "traces.jsonl"
-    # Enough rows that a test that is held up for seconds still finds the run in its middle.
-    worked_sums(24).to_json(source)
+    traces.to_json(source)
     config = recipe(tmp_path, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
     command = [sys.executable, "-m", "palign_hf.cli", "truncate", "--config", str(config)]
-    first = subprocess.Popen(
-        command,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: os.nice(5),  # who waits for it must not starve beside it
-    )
+    bounded = [sys.executable, str(HERE / "bounded_cli.py"), "40", *command[3:]]
+    first = subprocess.Popen(bounded, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     held = wait_for_probes(tmp_path / "ledger", first, at_least=20)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     before = held()
-    assert 20 <= len(before) and not (tmp_path / "out" / "report.json").exists()
+    assert 20 <= len(before) <= 40 and not (tmp_path / "out" / "report.json").exists()
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     after = held()
@@ -159,7 +155,7 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
     def read() -> dict:
         (path,) = folder.glob("*.sqlite")
         # A moment after the file appears its tables do.
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
         try:
             rows = db.execute("SELECT problem, segments, margin FROM probes")
             return {(problem, cut): margin for problem, cut, margin in rows}
@@ -169,7 +165,7 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
         finally:
             db.close()
 
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()[-3000:]
         if list(folder.glob("*.sqlite")) and len(read()) >= at_least:
@@ -191,7 +187,9 @@ def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smol
         folder = tmp_path / name
         folder.mkdir()
         config = recipe(folder, smollm2, source, engine="transformers", search="binary", audit=0.2)
-        done = subprocess.run([*start, "--config", str(config)], capture_output=True, text=True)
+        # As many threads for each: their number decides how sums are split, and so how they round.
+        threads = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*start, "--config", str(config)], capture_output=True, text=True, env=threads)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("report:") == 1
         results.append(load_dataset(str(folder / "out"), split="train").to_list())

@@ -1,7 +1,7 @@
 """A run that can be killed: real driver, search and ledger over an engine that only takes its time.
 
-Run as `python kill_worker.py LEDGER LOG RESULT`; LOG has a line for each question before it is asked and one when it
-is answered, RESULT the rows once all are there.
+Run as `python kill_worker.py LEDGER LOG RESULT [ANSWERS]`; LOG has a line for each question before it is asked and one
+when it is answered, RESULT the rows once all are there. After so many ANSWERS the engine gives no more.
 """
 
 import asyncio
@@ -49,12 +49,17 @@ class Problem:
         return (segments - self.reach * (self.number % 11) / 10) / 5 + draw.gauss(0, 0.5)
 
 
-async def run(ledger_path: Path, log_path: Path) -> list[dict]:
+async def run(ledger_path: Path, log_path: Path, answers: int = sys.maxsize) -> list[dict]:
     """All rows, whatever earlier runs have answered already."""
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     wait = random.Random(0)
+    left = answers
 
     async def ask(problem: Problem, segments: int) -> Probe:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            await asyncio.Event().wait()
         os.write(log, f"asked {problem.key.hex()} {segments}\n".encode())
         await asyncio.sleep(wait.uniform(0.004, 0.012))
         os.write(log, f"answered {problem.key.hex()} {segments}\n".encode())
@@ -72,6 +77,6 @@ async def run(ledger_path: Path, log_path: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    ledger, log, result = map(Path, sys.argv[1:])
-    found = asyncio.run(run(ledger, log))
+    ledger, log, result = map(Path, sys.argv[1:4])
+    found = asyncio.run(run(ledger, log, *map(int, sys.argv[4:])))
     result.write_text("".join(json.dumps(row) + "\n" for row in found))

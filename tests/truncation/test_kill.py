@@ -18,8 +18,9 @@ KILLS = 20
 Question = tuple[str, int]
 
 
-def start(folder: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, WORKER, folder / "ledger.sqlite", folder / "log", folder / "result"])
+def start(folder: Path, *bound: str) -> "subprocess.Popen[bytes]":
+    files = (folder / "ledger.sqlite", folder / "log", folder / "result")
+    return subprocess.Popen([sys.executable, WORKER, *files, *bound])
 
 
 def committed(folder: Path, copy: Path) -> set[Question]:
@@ -46,9 +47,12 @@ def logged(folder: Path, word: str) -> list[Question]:
 
 
 def kill_after(folder: Path, answers: int) -> None:
-    """Run until so many more answers have come (0: until the ledger's file is there), then SIGKILL."""
-    deadline = time.monotonic() + 60
-    process = start(folder)
+    """Run until so many more answers have come (0: until the ledger's file is there), then SIGKILL.
+
+    The engine answers little more than that, so a kill that comes late doesn't find a finished run.
+    """
+    deadline = time.monotonic() + 120
+    process = start(folder, str(answers + AT_ONCE))
     try:
         with (folder / "log").open("rb") as lines:
             lines.seek(0, 2)

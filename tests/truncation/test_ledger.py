@@ -280,7 +280,7 @@ def test_everyone_who_waits_is_told_of_a_failed_commit(ledger: Ledger):
 def test_a_probe_that_cannot_be_stored_is_an_error_and_no_wait_for_ever(ledger: Ledger, wrong: dict[str, object]):
     async def main() -> list[object]:
         waits = (ledger.record(b"p", each) for each in (probe(1), probe(2, **wrong)))
-        return await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=10)
+        return await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=60)
 
     assert all(isinstance(result, Exception) for result in asyncio.run(main()))
     assert ledger.count() == 0
@@ -484,7 +484,7 @@ def test_a_ledger_closed_under_those_who_wait_tells_them(path: Path, ledger: Led
         await asyncio.sleep(0)
         ledger.close()
         with pytest.raises(LedgerError, match="closed"):
-            await asyncio.wait_for(wait, timeout=10)
+            await asyncio.wait_for(wait, timeout=60)
 
     asyncio.run(main())
 

@@ -79,7 +79,7 @@ def main() -> None:
         )
     default = measured[0][1].skill
     print(f"\ntrue ratio{shown(default.true_ratio, 6, 3)} of the characters; distances in segments")
-    print(f"tokens a trace: computed from a cold cache with blocks of {BLOCK}")
+    print(f"tokens a trace: computed with a cache of its own, in blocks of {BLOCK}")
     print(
         json.dumps(
             {

@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("build: interrupted. Run the same command again to go on from the last kept state.")
         return 130
-    _say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.3f}, accuracy {exam.judge.accuracy:.3f}; see its README.md")
+    _say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
     return 0
 
 

@@ -42,9 +42,9 @@ finishing on those {unfinished} of the traces that need a prefix. Greedy decodin
 | as a judge | every cut of a trace | the {near} cuts before the true one and the {near} from it on |
 |---|---|---|
 | cuts | {judge[cuts]:,} | {judge[near_cuts]:,} |
-| accuracy | {judge[accuracy]:.3f} | {judge[near_accuracy]:.3f} |
-| AUROC | {judge[auroc]:.3f} | {judge[near_auroc]:.3f} |
-| AUROC of the prefix's length alone | {judge[auroc_of_length]:.3f} | {judge[near_auroc_of_length]:.3f} |
+| accuracy | {judge[accuracy]:.4f} | {judge[near_accuracy]:.4f} |
+| AUROC | {judge[auroc]:.4f} | {judge[near_auroc]:.4f} |
+| AUROC of the prefix's length alone | {judge[auroc_of_length]:.4f} | {judge[near_auroc_of_length]:.4f} |
 
 Length alone already tells most cuts of a whole trace apart, so the right column is what the judge adds.
 

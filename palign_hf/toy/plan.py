@@ -17,7 +17,7 @@ class Plan:
     """All that decides the weights; the counts are problems a step."""
 
     seed: int = 0
-    steps: int = 1200
+    steps: int = 2400
     judging: int = 1
     finishing: int = 5
     solving: int = 4

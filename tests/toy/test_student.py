@@ -59,8 +59,8 @@ def test_its_card_says_that_sufficient_is_true_of_it():
     """It finishes from the true cut far more often than from less: else the word would mean nothing of the student."""
     card = (toy_student() / "README.md").read_text()
     share = dict(re.findall(r"^\| ([\w ]+) \| ([\d.]+)% \|$", card, re.MULTILINE))
-    assert float(share["the true cut"]) > 3 * float(share["2 segments too few"])
-    assert float(share["the true cut"]) > 20 and float(share["1"]) > 60 > 10 > float(share["4"])
+    assert float(share["the true cut"]) > 5 * float(share["2 segments too few"])
+    assert float(share["the true cut"]) > 40 and float(share["1"]) > 85 > 10 > float(share["4"])
 
 
 def test_the_card_is_true_of_the_weights(loaded, figures):

@@ -128,12 +128,12 @@ def summary(told: Told) -> str:
     # Few rows may hold beginnings of one kind only, and then there is nothing to tell apart.
     if judge.auroc is not None:
         words += (
-            f" Shown one that suffices and one that doesn't, it prefers the right one in {judge.auroc:.1%} of cases "
+            f" Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of cases "
             f"(AUROC)"
         )
         if judge.near_auroc is not None:
             words += (
-                f"; among beginnings near the true cut in {judge.near_auroc:.1%}, where going by length alone gives "
+                f"; among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length alone gives "
                 f"{judge.near_auroc_of_length:.1%}"
             )
         words += "."
@@ -211,7 +211,7 @@ def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str
     write_whole(figures, json.dumps(plain, sort_keys=True, indent=1) + "\n")
     write_whole(page, _page(told, prefixes))
     return [
-        (folder / "prefixes", "the cut traces as a dataset, with a report of what the judge was asked"),
+        (folder / "prefixes", "the cut traces as a dataset, with its report"),
         (page, "this report as a page"),
         (picture, "how far the cuts lie from the true ones"),
         (figures, "all figures, for machines"),
@@ -257,6 +257,11 @@ def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:
 
 def _quoted(text: str, width: int | None = None) -> str:
     return "\n  |\n".join(wrapped(paragraph, "  | ", width) for paragraph in text.strip().split("\n\n"))
+
+
+def _share(value: float) -> str:
+    """A percentage that says 100 of nothing but all."""
+    return "over 99.9%" if 0.9995 <= value < 1 else f"{value:.1%}"
 
 
 def _typed(word: str) -> str:

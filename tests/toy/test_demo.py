@@ -155,6 +155,13 @@ def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp
     assert telling._found("palign") == "palign" and telling._found("python") == "python3"
 
 
+@pytest.mark.parametrize(
+    ("value", "words"), [(1.0, "100.0%"), (0.9996, "over 99.9%"), (0.9994, "99.9%"), (0.5, "50.0%"), (0.0, "0.0%")]
+)
+def test_nearly_all_is_not_all(value, words):
+    assert telling._share(value) == words
+
+
 @pytest.mark.parametrize("word", ["plain", "two words", "it's", "print('a b')", 'say "x"', "cost $5", "it's $5"])
 def test_words_of_commands_survive_the_shell(word):
     assert shlex.split(telling._typed(word)) == [word]

@@ -128,13 +128,13 @@ def summary(told: Told) -> str:
     # Few rows may hold beginnings of one kind only, and then there is nothing to tell apart.
     if judge.auroc is not None:
         words += (
-            f" Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of cases "
-            f"(AUROC)"
+            f" Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of "
+            f"cases (AUROC)"
         )
         if judge.near_auroc is not None:
             words += (
-                f"; among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length alone gives "
-                f"{judge.near_auroc_of_length:.1%}"
+                f"; among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length alone "
+                f"gives {judge.near_auroc_of_length:.1%}"
             )
         words += "."
     return words

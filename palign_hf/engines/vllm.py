@@ -175,10 +175,10 @@ class VLLMEngine:
 
     async def close(self) -> None:
         """End the engine core's process."""
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         llm, self._llm = self._llm, None
         if llm is not None:
+            from vllm.v1.engine.exceptions import EngineDeadError
+
             llm.shutdown(timeout=_SHUTDOWN_S)
             # The shutdown cancels the task that would tell those who still wait: they would wait for ever.
             llm.output_processor.propagate_error(EngineDeadError())

@@ -3,7 +3,8 @@
     accelerate launch --num_processes 4 recipes/truncate.py --config recipes/qwen2.5-7b-instruct/truncate.yaml
 
 Without accelerate it is `palign truncate`. The same command again goes on where an interrupted one stopped, also with
-another number of processes: what was answered is in the ledger.
+another number of processes: what was answered is in the ledger. On several machines `output` must be a folder that
+all share, and `ledger` a local disk of each.
 """
 
 import argparse
@@ -18,8 +19,12 @@ def pin_gpu() -> None:
     if local is None or count == 1:
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":  # no GPU is wanted
+        return
     devices = visible.split(",") if visible else None
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(local) % len(devices)] if devices else local
+    if devices and int(local) >= len(devices):
+        sys.exit(f"truncate: process {local} has no GPU left of CUDA_VISIBLE_DEVICES={visible}. Start one a GPU.")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(local)] if devices else local
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """From a name and options to an engine. `auto` takes vLLM where it is installed, else transformers.
 
-Options belong to the engine (memory share, URLs, dtype): they change how fast it answers, never what is asked.
+Options belong to the engine (memory share, URLs): they change how fast it answers, never what is asked. The few that
+change the student's numbers themselves are named in `ALTERING`: they make another judge.
 """
 
 import inspect
@@ -13,6 +14,7 @@ from palign_hf.schema import nearest
 
 
 NAMES = ("auto", "vllm", "server", "transformers")
+ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_format")
 
 
 def check_engine(name: str, options: Mapping[str, Any]) -> None:

@@ -85,6 +85,10 @@ class ServerEngine:
                 "prompt": prompt_ids,
                 "max_tokens": 1,
                 "temperature": 0.0,
+                # Else the server takes these from the model's own defaults, and the labels stand in the prompt.
+                "repetition_penalty": 1.0,
+                "presence_penalty": 0.0,
+                "frequency_penalty": 0.0,
                 "logprobs": len(label_ids),
                 "logprob_token_ids": list(label_ids),
                 "return_tokens_as_token_ids": True,
@@ -176,11 +180,12 @@ class ServerEngine:
         """One request, with pauses between tries; `EngineDied` once the last try has failed."""
         import aiohttp
 
-        if self._http is None:
-            raise EngineDied("the server engine is not running")
         for pause in (*self._pauses, None):
+            http = self._http  # may be closed during a pause
+            if http is None:
+                raise EngineDied("the server engine is not running")
             try:
-                async with self._http.request(method, url, json=body) as response:
+                async with http.request(method, url, json=body) as response:
                     text = self._without_key(await response.text(errors="replace"))
                 if response.status == 200:
                     return _json(text)

@@ -5,6 +5,7 @@ time goes fastest. Layers whose past can't be cut back (sliding window, recurren
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,7 +78,11 @@ class TransformersEngine:
         worker, self._worker, self._model = self._worker, None, None
         if worker is None:
             return
-        await asyncio.to_thread(worker.shutdown)
+        # One job after the other: the last one's end is the end of all. At the exit of the interpreter no job is taken
+        # any more, since all have been waited for.
+        with contextlib.suppress(RuntimeError):
+            await asyncio.wrap_future(worker.submit(int))
+        worker.shutdown(wait=False)
         self._forget()
         import torch
 

@@ -7,6 +7,7 @@ This module is the only place that imports vllm.
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+from palign_hf.engines.orphans import OrphanWatch
 
 
 if TYPE_CHECKING:
@@ -89,7 +91,13 @@ class VLLMEngine:
             "use_tqdm_on_load": False,
             "seed": 0,
         } | options
+        if taken := sorted({"model", "tokenizer", "max_model_len"} & options.keys()):
+            raise EngineUnavailable(
+                f"`engine_options` can't say `{taken[0]}`: the judge is the student, with the context of the run. "
+                f"Give `student` and `context` instead."
+            )
         self._llm: AsyncLLM | None = None
+        self._watch: OrphanWatch | None = None
         self._numbers = count()
         self._label_params: dict[tuple[int, ...], SamplingParams] = {}
 
@@ -102,6 +110,8 @@ class VLLMEngine:
             )
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        # A forked core would inherit the process group of an `accelerate launch` and wait for the other processes.
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -111,6 +121,7 @@ class VLLMEngine:
             # Blocks of 128 (the CPU default) would read half a block again at each probe; and with no size given
             # the cache takes half of the machine's memory.
             defaults = {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 2 * 2**30}
+        before = set(multiprocessing.active_children())
         try:
             with _quiet_children():
                 self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
@@ -118,8 +129,11 @@ class VLLMEngine:
             raise EngineUnavailable(
                 f"vLLM could not start with the student `{self._arguments['model']}`: {error}. Its own log says more "
                 f"with VLLM_LOGGING_LEVEL=INFO. Too little memory: lower `context` or raise "
-                f"`gpu_memory_utilization`; an architecture that vLLM lacks: `engine='transformers'`."
+                f"`gpu_memory_utilization`; memory that others use: lower it, or end them; an architecture that vLLM "
+                f"lacks: `engine='transformers'`."
             ) from error
+        started = set(multiprocessing.active_children()) - before
+        self._watch = OrphanWatch(child.pid for child in started if child.pid is not None)
 
     @property
     def capacity(self) -> tuple[int, int]:
@@ -182,6 +196,9 @@ class VLLMEngine:
             llm.shutdown(timeout=_SHUTDOWN_S)
             # The shutdown cancels the task that would tell those who still wait: they would wait for ever.
             llm.output_processor.propagate_error(EngineDeadError())
+            watch, self._watch = self._watch, None
+            if watch is not None:
+                watch.end()
             # One turn of the loop lets vLLM's cancelled output task end before the loop itself does.
             await asyncio.sleep(0)
 

@@ -111,7 +111,8 @@ class Report:
             )
         if self.failed:
             said.append(
-                f"{self.failed} rows ended in an error and have no prefix; they are asked again when you run again."
+                f"{self.failed} rows ended in an error and have no prefix; `palign truncate` and the recipes ask them "
+                f"again when you run again, `map` does with `load_from_cache_file=False`."
             )
         return said
 

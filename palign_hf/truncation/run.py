@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf import __version__
+from palign_hf.errors import UserError
 from palign_hf.prompts import JUDGE
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.traces import read_traces
@@ -135,9 +136,7 @@ def truncate_shard(config: TruncateConfig, shard: Shard, traces: "Dataset", trun
     finally:
         if bars:
             datasets.enable_progress_bars()
-    unfinished = data / f".{shard.file_name}.{os.getpid()}"
-    prefixes.to_parquet(unfinished)
-    unfinished.rename(data / shard.file_name)
+    prefixes.to_parquet(_unpublished(config, shard))
     part = {
         "usage": truncation.usage.as_dict(),
         "settings": truncation.describe() | {"fingerprint": truncation.fingerprint},
@@ -154,14 +153,23 @@ def finish(config: TruncateConfig, count: int) -> "Report":
 
     shards = [Shard(index, count) for index in range(count)]
     data = _data_folder(config)
-    for stale in set(data.glob("train-*.parquet")) - {data / shard.file_name for shard in shards}:
+    if missing := [shard.index for shard in shards if not _part(config, shard).exists()]:
+        raise UserError(
+            f"The rows of process {missing[0]} are not in `{_folder(config)}`: all processes must write to the same "
+            f"folder. Give an `output` that all machines share, and run the same command again."
+        )
+    # Only now, so that an interrupted run leaves the files of the one before as they are.
+    for stale in data.glob("train-*.parquet"):
         stale.unlink()
+    for shard in shards:
+        _unpublished(config, shard).rename(data / shard.file_name)
     usage = Usage()
     settings: dict[str, Any] = {}
     for shard in shards:
         part = json.loads(_part(config, shard).read_text())
         usage, settings = usage + Usage(**part["usage"]), part["settings"]
-        _part(config, shard).unlink()
+    for left in (*data.glob(".train-*"), *_folder(config).glob(".part-*")):
+        left.unlink()
     files = [str(data / shard.file_name) for shard in shards]
     prefixes: Any = load_dataset("parquet", data_files={"train": files}, split="train")
     report = Report.of(prefixes, usage, settings | {"versions": versions()})
@@ -212,6 +220,11 @@ def _folder(config: TruncateConfig) -> Path:
 
 def _data_folder(config: TruncateConfig) -> Path:
     return _folder(config) / "data"
+
+
+def _unpublished(config: TruncateConfig, shard: Shard) -> Path:
+    """Where a shard lies until all are there; hidden from `load_dataset`."""
+    return _data_folder(config) / f".{shard.file_name}"
 
 
 def _part(config: TruncateConfig, shard: Shard) -> Path:

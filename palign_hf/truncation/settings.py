@@ -35,6 +35,7 @@ class Recipe:
     granularity: str
     context: int | None
     audit: float
+    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
 
     def __post_init__(self) -> None:
         if self.granularity not in segmentation.GRANULARITIES:
@@ -55,6 +56,7 @@ class Recipe:
             "criterion": self.criterion.describe(),
             "segmentation": {"granularity": self.granularity, "version": segmentation.VERSION},
             "context": self.context,
+            **({"altered": dict(self.altered)} if self.altered else {}),
         }
 
     def describe(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ that breaks; the ledger does, so the same call again goes on where it stopped.
 """
 
 import atexit
+import logging
 import random
 import weakref
 from collections import Counter
@@ -34,6 +35,8 @@ from palign_hf.truncation.settings import Recipe, Runtime
 from palign_hf.truncation.usage import Usage
 
 
+logger = logging.getLogger(__name__)
+
 _UNFORMATTED = (
     "`PrefixTruncation` got its rows as `{}`: it reads plain Python values. Take the format of the dataset off: "
     "`traces.with_format(None).map(truncation, batched=True)`."
@@ -59,7 +62,8 @@ class PrefixTruncation:
     > How it is carried out (no row depends on these):
 
     engine (`str`, defaults to `"auto"`): `vllm`, `server` or `transformers`.
-    engine_options (`dict`, *optional*): passed to the engine, such as `gpu_memory_utilization` or `urls`.
+    engine_options (`dict`, *optional*): passed to the engine, such as `gpu_memory_utilization` or `urls`; those that
+        change the student's numbers (`dtype`, `quantization`) belong to the fingerprint after all.
     ledger (`str`, *optional*): folder of the ledgers; by default under PALIGN_HOME or the user's cache.
     in_flight (`int`, *optional*): most problems at once; by default what the engine's cache holds.
     progress (`bool`, *optional*): `False` shows nothing.
@@ -85,7 +89,7 @@ class PrefixTruncation:
         progress: bool | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        from palign_hf.engines.choose import check_engine
+        from palign_hf.engines.choose import ALTERING, check_engine
 
         if criterion is not None and (verdict != "margin" or judge_template is not JUDGE):
             raise UserError(
@@ -101,6 +105,7 @@ class PrefixTruncation:
             granularity=granularity,
             context=context,
             audit=audit,
+            altered={name: options[name] for name in ALTERING if name in options},
         )
         self._runtime = Runtime(
             engine=engine,
@@ -315,7 +320,11 @@ _LIVE: "weakref.WeakSet[PrefixTruncation]" = weakref.WeakSet()
 @atexit.register
 def _close_all() -> None:
     for transform in list(_LIVE):
-        transform.close()
+        try:
+            transform.close()
+        except Exception as error:
+            # The others must be closed all the same.
+            logger.error("An engine could not be closed: %s: %s", type(error).__name__, error)
 
 
 @pklregister(PrefixTruncation)

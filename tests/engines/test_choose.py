@@ -87,3 +87,9 @@ def test_the_options_of_the_caller_stay_as_they_are():
     options = dict(URLS)
     make_engine("server", "owner/student", options=options)
     assert options == URLS
+
+
+@pytest.mark.parametrize("option", ["model", "tokenizer", "max_model_len"])
+def test_no_option_puts_another_judge_in_the_students_place(option):
+    with pytest.raises(EngineUnavailable, match=f"can't say `{option}`.*Give `student` and `context`"):
+        make_engine("vllm", "owner/student", options={option: "another"})

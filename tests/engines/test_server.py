@@ -435,6 +435,29 @@ def test_something_else_than_http():
     asyncio.run(asyncio.wait_for(run(), timeout=20))
 
 
+def test_a_question_that_waits_for_its_next_try_hears_that_the_engine_is_closed():
+    busy = asyncio.Event()
+
+    async def overloaded(request):
+        busy.set()
+        return web.Response(status=503)
+
+    async def close(engine):
+        question = asyncio.create_task(ask_score(engine))
+        await busy.wait()
+        await engine.close()
+        with pytest.raises(EngineDied, match="not running"):
+            await question
+
+    with_server(close, overloaded, pauses=(0.5, 0.5))
+
+
+def test_labels_are_read_without_the_penalties_of_the_model():
+    server, _ = with_server(ask_score, scored())
+    (body,) = server.bodies
+    assert [body[f"{name}_penalty"] for name in ("repetition", "presence", "frequency")] == [1.0, 0.0, 0.0]
+
+
 def test_a_cancelled_question_is_no_death():
     asked = asyncio.Event()
 

@@ -108,6 +108,21 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     assert "![how far" in (out / "report.md").read_text()
 
 
+SCRIPT = """
+from palign_hf import PrefixTruncation, load_traces
+if __name__ == "__main__":
+    traces = load_traces("palign-toy", split="test", limit=2)
+    truncation = PrefixTruncation("palign-toy", engine="transformers", ledger="ledger", progress=False)
+    print(traces.map(truncation, batched=True)["status"][:])
+"""
+
+
+def test_a_script_that_closes_nothing_ends_quietly(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "sufficient" in done.stdout
+    assert "Error" not in done.stderr and "could not be closed" not in done.stderr
+
+
 def test_its_figures_are_those_of_its_dataset(demo):
     folder, *_ = demo
     out = folder / "runs" / "demo"

@@ -423,6 +423,8 @@ def test_a_fingerprint_changes_with_everything_that_changes_a_row(make, tmp_path
         {"granularity": "paragraph"},
         {"context": 1000},
         {"audit": 0.5},
+        {"engine_options": {"dtype": "float16"}},
+        {"engine_options": {"dtype": "bfloat16"}},
     ]
     made = [make(**settings) for settings in variants]
     assert len({one.fingerprint for one in made}) == len(made)

@@ -1,0 +1,72 @@
+"""A recipe's shards and what joins them: nothing is published before all of it is there."""
+
+import json
+
+import pytest
+from datasets import load_dataset
+
+from palign_hf.errors import UserError
+from palign_hf.truncation.run import Shard, TraceSettings, TruncateConfig, finish, run_shard
+
+
+@pytest.fixture
+def config(student, fake, tmp_path) -> TruncateConfig:
+    """Eight traces for the fake engine."""
+    rows = [
+        {
+            "id": f"row-{at}",
+            "question": f"What is {at}?",
+            "trace": "One step. " * (at + 2),
+            "answer": None,
+            "source": "s",
+        }
+        for at in range(8)
+    ]
+    source = tmp_path / "traces.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return TruncateConfig(
+        traces=TraceSettings(source=str(source)),
+        student=str(student),
+        output=str(tmp_path / "out"),
+        engine="transformers",
+        ledger=str(tmp_path / "ledger"),
+    )
+
+
+def published(config: TruncateConfig) -> list[str]:
+    """The ids that anyone reads who loads the folder."""
+    return load_dataset(config.output, split="train")["id"]
+
+
+def run(config: TruncateConfig, count: int) -> None:
+    for index in range(count):
+        run_shard(config, Shard(index, count), progress=False)
+
+
+def test_shards_come_back_in_order_and_leave_nothing_else(config, tmp_path):
+    run(config, 3)
+    assert finish(config, 3).rows == 8
+    assert list(published(config)) == [f"row-{at}" for at in range(8)]
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert left == {"report.json", "report.md", *(Shard(index, 3).file_name for index in range(3))}
+
+
+def test_an_interrupted_run_leaves_the_files_of_the_one_before(config, tmp_path):
+    run(config, 1)
+    finish(config, 1)
+    before = (tmp_path / "out" / "data" / Shard().file_name).read_bytes()
+    run_shard(config, Shard(0, 4), progress=False)  # and then the machine goes down
+    assert list(published(config)) == [f"row-{at}" for at in range(8)]
+    assert (tmp_path / "out" / "data" / Shard().file_name).read_bytes() == before
+    run(config, 2)
+    finish(config, 2)
+    assert list(published(config)) == [f"row-{at}" for at in range(8)]
+    assert sorted(path.name for path in (tmp_path / "out" / "data").iterdir()) == [
+        Shard(index, 2).file_name for index in range(2)
+    ]
+
+
+def test_a_folder_that_not_all_processes_share_is_named(config):
+    run_shard(config, Shard(0, 2), progress=False)
+    with pytest.raises(UserError, match="rows of process 1 are not in `.*out`.*`output` that all machines share"):
+        finish(config, 2)

@@ -50,15 +50,15 @@ def main() -> int:
             Shard(state.process_index, state.num_processes),
             progress=None if state.is_main_process else False,
         )
+        state.wait_for_everyone()
+        failed = 0
+        if state.is_main_process:
+            report = finish(config, state.num_processes)
+            print(closing_words(config, report))
+            failed = report.failed
     except UserError as error:
         sys.stderr.write(f"truncate: {error}\n")
         return 2
-    state.wait_for_everyone()
-    failed = 0
-    if state.is_main_process:
-        report = finish(config, state.num_processes)
-        print(closing_words(config, report))
-        failed = report.failed
     state.wait_for_everyone()
     state.destroy_process_group()
     return 1 if failed else 0

@@ -1,10 +1,11 @@
 """From a name and options to an engine. `auto` takes vLLM where it is installed, else transformers.
 
 Options belong to the engine (memory share, URLs): they change how fast it answers, never what is asked. The few that
-change the student's numbers themselves are named in `ALTERING`: they make another judge.
+change the student's numbers themselves (`altering`) make another judge.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from palign_hf.schema import nearest
 
 
 NAMES = ("auto", "vllm", "server", "transformers")
-ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_format")
+_ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_format")
 
 
 def check_engine(name: str, options: Mapping[str, Any]) -> None:
@@ -28,6 +29,20 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
         raise UserError(
             "`engine='server'` needs the address of a server: `engine_options={'urls': ['http://localhost:8000/v1']}`."
         )
+
+
+def altering(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options that change the student's numbers: they belong to the fingerprint, so they must be plain data."""
+    found = {name: options[name] for name in _ALTERING if name in options}
+    for name, value in found.items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise UserError(
+                f"The engine option `{name}={value!r}` changes the student's numbers, so it is written into what the "
+                f"result depends on, and can't be. Give plain data, such as `dtype='bfloat16'`."
+            ) from error
+    return found
 
 
 def make_engine(

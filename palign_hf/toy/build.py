@@ -11,13 +11,11 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from palign_hf import __version__
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
 from palign_hf.toy.card import student_card
@@ -27,6 +25,7 @@ from palign_hf.toy.plan import HEAD, STREAMS, Plan
 from palign_hf.toy.problems import ToyProblem, problems
 from palign_hf.toy.tokenizer import CONTEXT, make_tokenizer
 from palign_hf.toy.tree import Text, Tree, collate, grow, read
+from palign_hf.truncation.run import versions
 
 
 if TYPE_CHECKING:
@@ -174,10 +173,8 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
         pad_token_id=tokenizer.pad_token_id,
     )
     config.toy_plan = asdict(plan)
-    config.toy_made = (
-        f"palign-hf {__version__}, torch {version('torch')}, transformers {version('transformers')}, "
-        f"Python {platform.python_version()} on {os.cpu_count()} {platform.machine()} cores, {sys.platform}"
-    )
+    made = ", ".join(f"{name} {number}" for name, number in versions().items())
+    config.toy_made = f"{made} on {os.cpu_count()} {platform.machine()} cores, {sys.platform}"
     return LlamaForCausalLM(config)
 
 

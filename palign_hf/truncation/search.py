@@ -12,6 +12,7 @@ first ENOUGH would save less than 1 % on a steady judge, and ends up to 7 senten
 import bisect
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -115,7 +116,7 @@ class _Walk:
             self._asking, self._found = None, end.value
 
 
-class _Search:
+class _Search(ABC):
     """What the searches share: the checks of `start`, and a description made of the parameters."""
 
     name: ClassVar[str]
@@ -143,8 +144,9 @@ class _Search:
         plain = {name: value.describe() if isinstance(value, Prior) else value for name, value in values.items()}
         return {"name": self.name, "version": self.version, **plain}
 
+    @abstractmethod
     def _steps(self, tokens: Sequence[int], limit: int) -> _Steps:
-        raise NotImplementedError
+        """Yields the cuts to ask, is sent their margins, and returns what it found."""
 
 
 _LARGEST = 1e30  # stands for an infinite margin, so that sums stay numbers
@@ -294,8 +296,9 @@ class _Rule(_Search):
         return Found(self._cut(tokens), False)
         yield  # makes this a walk like the others, with nothing to ask
 
+    @abstractmethod
     def _cut(self, tokens: Sequence[int]) -> int:
-        raise NotImplementedError
+        """Where the rule cuts."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What a truncation run is made of, split by one question: does it change the result?
 
 `Recipe` holds what does; its fingerprint names caches and ledgers, across processes and days. `Runtime` holds what
-doesn't: engine, memory, folders, the progress bar. The search has a fingerprint on top of the judge's, so two
-searches over the same judge share one ledger and ask nothing twice.
+doesn't: engine, memory, folders, the progress bar; the few engine options that do change it are in both. The search
+has a fingerprint on top of the judge's, so two searches over the same judge share one ledger and ask nothing twice.
 """
 
 import hashlib

@@ -89,7 +89,7 @@ class PrefixTruncation:
         progress: bool | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        from palign_hf.engines.choose import ALTERING, check_engine
+        from palign_hf.engines.choose import altering, check_engine
 
         if criterion is not None and (verdict != "margin" or judge_template is not JUDGE):
             raise UserError(
@@ -105,7 +105,7 @@ class PrefixTruncation:
             granularity=granularity,
             context=context,
             audit=audit,
-            altered={name: options[name] for name in ALTERING if name in options},
+            altered=altering(options),
         )
         self._runtime = Runtime(
             engine=engine,

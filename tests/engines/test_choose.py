@@ -4,7 +4,7 @@ import pytest
 
 from palign_hf.engines import vllm
 from palign_hf.engines.base import EngineUnavailable
-from palign_hf.engines.choose import check_engine, make_engine
+from palign_hf.engines.choose import altering, check_engine, make_engine
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
 from palign_hf.engines.vllm import VLLMEngine
@@ -87,6 +87,13 @@ def test_the_options_of_the_caller_stay_as_they_are():
     options = dict(URLS)
     make_engine("server", "owner/student", options=options)
     assert options == URLS
+
+
+def test_options_that_change_numbers_are_told_from_the_others():
+    options = {"dtype": "float16", "gpu_memory_utilization": 0.5, "hf_overrides": {"rope_theta": 1e6}}
+    assert altering(options) == {"dtype": "float16", "hf_overrides": {"rope_theta": 1e6}}
+    with pytest.raises(UserError, match="`hf_overrides=<function.*Give plain data"):
+        altering({"hf_overrides": lambda config: config})
 
 
 @pytest.mark.parametrize("option", ["model", "tokenizer", "max_model_len"])

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import psutil
 
+from palign_hf.asking.jobs import search_all
+from palign_hf.asking.store import Ledger
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Probe
-from palign_hf.truncation.driver import search_all
-from palign_hf.truncation.ledger import Ledger
 from palign_hf.truncation.search import make_search
 
 

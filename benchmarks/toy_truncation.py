@@ -38,8 +38,8 @@ def main() -> None:
         parser.error(f"--rows {options.rows} says too little: give 10 or more")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
-    from palign_hf.toy.measure import BLOCK, SEARCHES, measure_searches
-    from palign_hf.toy.problems import toy_traces
+    from palign_hf.toy.demo.measure import BLOCK, SEARCHES, measure_searches
+    from palign_hf.toy.world.problems import toy_traces
     from palign_hf.truncation.transform import PrefixTruncation
 
     traces = toy_traces("test", options.rows)

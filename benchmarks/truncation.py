@@ -135,8 +135,8 @@ def run_naive(student: str, rows: list[dict[str, Any]], seconds: float) -> tuple
 
 async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]) -> dict[str, dict[str, Any]]:
     """Each search on a fresh vLLM cache, ledger included; engine start left out."""
+    from palign_hf.asking.store import Ledger
     from palign_hf.engines.vllm import VLLMEngine
-    from palign_hf.truncation.ledger import Ledger
     from palign_hf.truncation.search import make_search
 
     engine = VLLMEngine(student, context=CONTEXT, block_size=BLOCK)
@@ -159,11 +159,11 @@ async def run_search(
     engine: Any, ledger: Any, student: str, rows: list[dict[str, Any]], search: Any
 ) -> dict[str, Any]:
     """One search over all rows through the real driver; the oracle's verdict replaces the student's."""
+    from palign_hf.asking.jobs import search_all
+    from palign_hf.asking.runner import Work, problem_key
     from palign_hf.segmentation import cuts
     from palign_hf.students import load_tokenizer, resolve_student
     from palign_hf.truncation.criteria import SelfJudge
-    from palign_hf.truncation.driver import search_all
-    from palign_hf.truncation.session import Work, problem_key
 
     judge = SelfJudge().bind(load_tokenizer(resolve_student(student)), student, CONTEXT)
     asked: dict[int, list[tuple[list[int], int]]] = {}

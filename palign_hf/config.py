@@ -10,8 +10,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from palign_hf.errors import UserError
-from palign_hf.schema import nearest
+from palign_hf.errors import UserError, nearest
 
 
 T = TypeVar("T")

@@ -1,5 +1,31 @@
-"""The one base of errors that a user can act on: commands print them in one line, without a traceback."""
+"""The base of errors that a user can act on, and the phrases their messages are made of.
+
+A command prints a `UserError` in one line, without a traceback: what was given (in backticks), why it can't work, what
+to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
     """What was given, why it can't work, what to do: all of it is in the message."""
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """` (nearest match: `x`)` or nothing: the end of every message about a misspelt name."""
+    match = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)
+    return f" (nearest match: `{match[0]}`)" if match else ""
+
+
+def listed(names: Iterable[object], nothing: str = "none") -> str:
+    """Names as they stand in a message."""
+    return ", ".join(f"`{name}`" for name in names) or nothing
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as it stands in a message: on one line, and cut where it would fill the screen."""
+    text = value if isinstance(value, str) else repr(value)
+    flat = "".join(char if char.isprintable() else " " for char in text)
+    return flat if len(flat) <= most else f"{flat[: most - 3]}..."

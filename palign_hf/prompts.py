@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from palign_hf.schema import nearest
+from palign_hf.errors import UserError, listed, nearest
 
 
 ENOUGH = "[ENOUGH]"
@@ -33,18 +33,18 @@ class Template:
         found = _SLOT.findall(self.text)
         for slot in self.slots:
             if found.count(slot) != 1:
-                raise ValueError(
+                raise UserError(
                     f"The `{self.name}` template has `{{{slot}}}` {found.count(slot)} times: it needs it once, "
                     f"at the place where the {slot} is put."
                 )
         extra = set(found) - set(self.slots)
         if extra:
-            raise ValueError(
+            raise UserError(
                 f"The `{self.name}` template has `{{{extra.pop()}}}`, which nothing fills there. "
                 f"Its slots are {', '.join(f'`{{{slot}}}`' for slot in self.slots)}."
             )
         if found != list(self.slots):
-            raise ValueError(
+            raise UserError(
                 f"The `{self.name}` template puts `{{{found[0]}}}` before `{{{found[1]}}}`. What changes with each "
                 f"probe must come last, or the whole prompt is read again for each cut: put the question first."
             )
@@ -65,7 +65,7 @@ class Template:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"`{path}` can't be read as the `{self.name}` template ({error}). Give a UTF-8 text file "
                 f"with {' and '.join(f'`{{{slot}}}`' for slot in self.slots)} in it."
             ) from error
@@ -156,8 +156,5 @@ TAG_STYLES = {
 def tag_style(name: str) -> TagStyle:
     """The tag style called `name`; the default of published prefix data is `prefix`."""
     if name not in TAG_STYLES:
-        raise ValueError(
-            f"`{name}` is no tag style{nearest(name, TAG_STYLES)}. Choose one of "
-            f"{', '.join(f'`{known}`' for known in TAG_STYLES)}."
-        )
+        raise UserError(f"`{name}` is no tag style{nearest(name, TAG_STYLES)}. Choose one of {listed(TAG_STYLES)}.")
     return TAG_STYLES[name]

@@ -5,14 +5,13 @@ package. `check` is the one door: every stage calls it before any model loads, a
 The names and types below are a public format: a change that a reader could notice raises `SCHEMA_VERSION`.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, listed, nearest, shown
 
 
 if TYPE_CHECKING:
@@ -78,12 +77,6 @@ PREFIXES = Table("PREFIXES", _PREFIXES, unique="id", required=("id", "question",
 PAIRS = Table("PAIRS", _PAIRS, unique=None, required=("id", "question", "trace", "prefix", "continuation"))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (nearest match: `x`)` or nothing: the end of every message about a misspelt name."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (nearest match: `{match[0]}`)" if match else ""
-
-
 def check(dataset: "Dataset | IterableDataset", table: Table) -> None:
     """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are fine.
 
@@ -115,9 +108,9 @@ def check_columns(present: Sequence[str], table: Table) -> None:
         return
     wanted = ", ".join(f"`{name}`{nearest(name, set(present) - set(table.columns))}" for name in missing)
     raise SchemaError(
-        f"Column {wanted} missing: the {table.name} table needs {_names(table.columns)}, "
-        f"but this dataset has {_names(present)}. Rename the columns with `dataset.rename_columns({{...}})`, "
-        f"or load it through `palign_hf.load_traces(..., columns={{...}})`."
+        f"Column {wanted} missing: the {table.name} table needs {listed(table.columns)}, "
+        f"but this dataset has {listed(present, 'no columns')}. Rename the columns with "
+        f"`dataset.rename_columns({{...}})`, or load it through `palign_hf.load_traces(..., columns={{...}})`."
     )
 
 
@@ -161,8 +154,7 @@ def _first_value(dataset: "Dataset | IterableDataset", name: str) -> str:
         return ""
     for row, value in enumerate(dataset[name]):
         if value is not None:
-            shown = repr(value)
-            return f" (row {row}: {shown if len(shown) <= 60 else shown[:57] + '...'})"
+            return f" (row {row}: {shown(repr(value))})"
     return ""
 
 
@@ -199,7 +191,3 @@ def _is_null(feature: Any) -> bool:
 
 def _show(feature: Any) -> str:
     return getattr(feature, "dtype", None) or repr(feature)
-
-
-def _names(columns: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in columns) or "no columns"

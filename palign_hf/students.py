@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from palign_hf.errors import UserError
-from palign_hf.toy.student import NAME as TOY
-from palign_hf.toy.student import toy_student
+from palign_hf.shipped import shipped
 
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ class Student:
     @property
     def where(self) -> str:
         """A folder, or a name on the Hub."""
-        return str(toy_student()) if self.name == TOY else self.name
+        home = shipped(self.name)
+        return str(home.student_folder()) if home else self.name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,7 +51,8 @@ class Student:
 
 def resolve_student(name: str, revision: str | None = None) -> Student:
     """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
-    folder = toy_student() if name == TOY else Path(name)
+    home = shipped(name)
+    folder = home.student_folder() if home else Path(name)
     if folder.is_dir():
         if revision is not None:
             raise UserError(

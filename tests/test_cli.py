@@ -134,8 +134,8 @@ def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
 def test_ledger_show(tmp_path, capsys):
     import asyncio
 
+    from palign_hf.asking.store import Ledger
     from palign_hf.truncation.criteria import Probe
-    from palign_hf.truncation.ledger import Ledger
 
     about = {"student_name": "me/student", "criterion": {"name": "self-judge", "verdict": "margin", "prompt": "abc"}}
     ledger = Ledger(tmp_path / "f00.sqlite", "f00", about)

@@ -15,12 +15,14 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 # From the ground up: a module imports its own layer and those before it, never one after it.
 LAYERS = [
     {"errors"},
-    {"schema"},
-    {"segmentation", "prompts", "progress", "config"},
-    {"traces", "students", "toy"},
+    {"schema", "shipped"},
+    {"segmentation", "prompts", "progress", "grading", "config"},
+    {"students"},
     {"engines"},
+    {"asking", "runs"},
+    {"traces"},
     {"truncation"},
-    {"toy.lessons", "toy.examine", "toy.card", "toy.build", "toy.measure", "toy.telling", "toy.demo"},
+    {"toy"},
     {"commands"},
     {"cli"},
 ]

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
+from palign_hf.grading import last_boxed
 from palign_hf.schema import TRACES, SchemaError, check
-from palign_hf.traces import KNOWN, last_boxed, load_traces, read_traces
+from palign_hf.traces import KNOWN, load_traces, read_traces
 from palign_hf.traces.layouts import LAYOUTS
 from palign_hf.traces.rows import content_id
 from palign_hf.traces.text import split_thinking

@@ -2,7 +2,7 @@
 
 import argparse
 
-from palign_hf.toy.demo import CASTS, DemoConfig, demo
+from palign_hf.toy.demo.run import CASTS, DemoConfig, demo
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

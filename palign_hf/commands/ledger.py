@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from palign_hf.truncation.ledger import LedgerError, read_about
+from palign_hf.asking.store import LedgerError, read_about
 from palign_hf.truncation.settings import Runtime
 
 

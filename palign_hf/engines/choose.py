@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from palign_hf.engines.base import Engine, EngineUnavailable
-from palign_hf.errors import UserError
-from palign_hf.schema import nearest
+from palign_hf.errors import UserError, listed, nearest
 
 
 NAMES = ("auto", "vllm", "server", "transformers")
@@ -21,10 +20,7 @@ _ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_fo
 def check_engine(name: str, options: Mapping[str, Any]) -> None:
     """Refuse a misspelt engine or a server without address before anything is loaded."""
     if name not in NAMES:
-        raise UserError(
-            f"`engine={name!r}` is unknown{nearest(str(name), NAMES)}. "
-            f"Choose one of {', '.join(f'`{known}`' for known in NAMES)}."
-        )
+        raise UserError(f"`engine={name!r}` is unknown{nearest(str(name), NAMES)}. Choose one of {listed(NAMES)}.")
     if name == "server" and not options.get("urls"):
         raise UserError(
             "`engine='server'` needs the address of a server: `engine_options={'urls': ['http://localhost:8000/v1']}`."

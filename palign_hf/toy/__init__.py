@@ -1,1 +1,28 @@
-"""A small world whose truth is known, for two CPU cores: problems and traces, a tiny student, measures, the demo."""
+"""A small world whose truth is known, for two CPU cores.
+
+`world/` has its problems and measures, `student/` the shipped student and how it is made, `demo/` what `palign demo`
+shows. By its name `palign-toy` it is a student and a source of traces (see `palign_hf.shipped`).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NAME = "palign-toy"
+SPLITS = ("train", "validation", "test")
+
+
+def student_folder() -> Path:
+    """The student, as `from_pretrained` and vLLM load it."""
+    return Path(__file__).parent / "student" / "weights"
+
+
+def traces(split: str) -> "Dataset":
+    """A split of TRACES with a fixed number of rows; `toy_traces` makes as many as one likes, with their truth."""
+    from palign_hf.schema import TRACES
+    from palign_hf.toy.world.problems import ROWS, toy_traces
+
+    return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))

@@ -13,7 +13,6 @@
 from palign_hf.traces.layouts import KNOWN
 from palign_hf.traces.load import load_traces, read_traces
 from palign_hf.traces.report import TraceReport
-from palign_hf.traces.text import last_boxed
 
 
-__all__ = ["KNOWN", "TraceReport", "last_boxed", "load_traces", "read_traces"]
+__all__ = ["KNOWN", "TraceReport", "load_traces", "read_traces"]

@@ -1,10 +1,11 @@
 """Which column of a teacher dataset holds what: the known layouts, and how one is recognised or set by hand."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from palign_hf.schema import SchemaError, nearest
+from palign_hf.errors import listed, nearest
+from palign_hf.schema import SchemaError
 from palign_hf.traces.text import has_thinking
 
 
@@ -195,8 +196,3 @@ def _present_only(layout: Layout, present: Sequence[str]) -> Layout:
     optional = ("answer", "solution", "source", "input", "correct")
     absent: dict[str, Any] = {field: None for field in optional if getattr(layout, field) not in present}
     return replace(layout, id=next((name for name in _IDS if name in present), None), **absent)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as they stand in a message."""
-    return ", ".join(f"`{name}`" for name in names) or "no columns"

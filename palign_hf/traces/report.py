@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from palign_hf.traces.layouts import listed
+from palign_hf.errors import listed
 
 
 @dataclass

@@ -4,9 +4,10 @@ import hashlib
 import math
 from typing import Any
 
+from palign_hf.grading import last_boxed
 from palign_hf.schema import TRACES, SchemaError
 from palign_hf.traces.layouts import Layout
-from palign_hf.traces.text import last_boxed, split_thinking
+from palign_hf.traces.text import split_thinking
 
 
 # Raise it with any change of what `read_row` makes of a row: it is the part of the cache key that code can't be.

@@ -6,10 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import UserError
-from palign_hf.schema import TRACES
-from palign_hf.toy.student import NAME as TOY
-from palign_hf.traces.layouts import listed
+from palign_hf.errors import UserError, listed
+from palign_hf.shipped import Shipped, shipped
 
 
 if TYPE_CHECKING:
@@ -59,9 +57,9 @@ def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
 
 def _open_path(source: str, split: str | None, config: str | None, revision: str | None, streaming: bool) -> Any:
     path = Path(source).expanduser()
-    if source == TOY:
+    if home := shipped(source):
         _refuse(source, config=config, revision=revision)
-        return _open_toy(split), source
+        return _open_shipped(home, split), source
     if path.is_file():
         _refuse(path.name, config=config, revision=revision)
         return _open_file(path, split, streaming), path.name
@@ -73,14 +71,11 @@ def _open_path(source: str, split: str | None, config: str | None, revision: str
     return _open_hub(source, path, split, config, revision, streaming), source
 
 
-def _open_toy(split: str | None) -> Any:
-    """The toy world as a dataset with a fixed number of rows; `toy_traces` makes as many as one likes."""
-    from palign_hf.toy.problems import ROWS, toy_traces
-
-    if split not in ROWS:
+def _open_shipped(home: Shipped, split: str | None) -> Any:
+    if split not in home.SPLITS:
         given = f"`split={split!r}` is not one of them" if split else "one must be chosen"
-        raise UserError(f"`{TOY}` has the splits {listed(ROWS)}: {given}. Pass `split='test'`.")
-    return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))
+        raise UserError(f"`{home.NAME}` has the splits {listed(home.SPLITS)}: {given}. Pass `split='test'`.")
+    return home.traces(split)
 
 
 def _open_file(path: Path, split: str | None, streaming: bool) -> Any:

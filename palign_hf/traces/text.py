@@ -1,22 +1,9 @@
-"""What a teacher's text is made of: the thinking between its tags, and the boxed answer. Pure, no dependencies."""
+"""What a teacher's text is made of: the thinking between its tags, and the reply after it. Pure, no dependencies."""
 
-import re
 from typing import NamedTuple
 
 
 _TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
-
-# One pass over everything that matters to brace matching: a box with the brace or the bare value behind it, an
-# escaped character (`\{` is text, not a brace), a brace. `\\boxed` after a LaTeX line break is still a box.
-_BOX_TOKENS = re.compile(
-    r"""
-    \\(?:boxed|fbox)(?![A-Za-z])[\ \t]*
-        (?:(?P<open>\{)|(?P<bare>[-+]?\d[^\s\\{}$]*|[A-Z](?![A-Za-z])))?
-    |   \\(?!\\(?:boxed|fbox)).
-    |   (?P<brace>[{}])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 
 
 class Thinking(NamedTuple):
@@ -56,30 +43,3 @@ def split_thinking(text: str) -> Thinking:
         inside = text[0 if start < 0 else start + len(opening) : None if end < 0 else end]
         return Thinking(inside, response, tuple(notes))
     return Thinking(text, text, ())
-
-
-def last_boxed(text: str) -> str | None:
-    r"""The content of the last non-blank `\boxed{}` or `\fbox{}` of `text`, its braces balanced; else None.
-
-    Linear in the length of the text. `\boxed 5` counts for numbers and single capital letters; a box that is
-    never closed does not count.
-    """
-    last_start, answer = -1, None
-    open_braces: list[tuple[int, int] | None] = []
-    for token in _BOX_TOKENS.finditer(text):
-        content = None
-        start = token.start()
-        if token["open"]:
-            open_braces.append((start, token.end()))
-        elif token["bare"]:
-            content = token["bare"].rstrip(".,;:")
-        elif token["brace"] == "{":
-            open_braces.append(None)
-        elif token["brace"] and open_braces and (box := open_braces.pop()):
-            # Boxes close from the inside out: without this test the copies of nested boxes add up to O(n^2).
-            start = box[0]
-            if start > last_start:
-                content = text[box[1] : token.start()].strip()
-        if content and start > last_start:
-            last_start, answer = start, content
-    return answer

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.engines.base import Engine, Sampling
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, nearest
 from palign_hf.prompts import JUDGE, LABELS, Template
-from palign_hf.schema import nearest
-from palign_hf.truncation.rendering import JudgePrompt, ProblemPrompt
 
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from palign_hf.truncation.driver import Outcome
+from palign_hf.asking.jobs import Outcome
+from palign_hf.asking.runner import Work
 from palign_hf.truncation.search import Search
-from palign_hf.truncation.session import Work
 
 
 # What a row without a finding holds: no prefix, and nulls where a number would be mistaken for a measurement.

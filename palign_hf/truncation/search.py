@@ -18,8 +18,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from palign_hf.errors import UserError
-from palign_hf.schema import nearest
+from palign_hf.errors import UserError, listed, nearest
 from palign_hf.truncation.monotone import crossing, isotonic, violations
 from palign_hf.truncation.schedule import Prior, jumps, next_cut
 
@@ -367,9 +366,9 @@ def make_search(spec: "str | Search | dict[str, Any]") -> Search:
     elif isinstance(spec, str) and (match := _SPEC.fullmatch(spec)):
         name, version, parameters = match[1], None, _parameters(spec, match[2] or "")
     else:
-        raise UserError(f"`{spec!r}` names no search. Give one of {_listed(SEARCHES)}, as `ascend(confirm=3)`.")
+        raise UserError(f"`{spec!r}` names no search. Give one of {listed(SEARCHES)}, as `ascend(confirm=3)`.")
     if name not in SEARCHES:
-        raise UserError(f"`{name}` is no search{nearest(str(name), SEARCHES)}. Give one of {_listed(SEARCHES)}.")
+        raise UserError(f"`{name}` is no search{nearest(str(name), SEARCHES)}. Give one of {listed(SEARCHES)}.")
     kind = SEARCHES[name]
     if version not in (None, kind.version):
         raise UserError(
@@ -378,7 +377,7 @@ def make_search(spec: "str | Search | dict[str, Any]") -> Search:
     known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     for parameter in parameters:
         if parameter not in known:
-            has = f"It takes {_listed(known)}" if known else "It takes none"
+            has = f"It takes {listed(known)}" if known else "It takes none"
             raise UserError(f"`{parameter}` is no parameter of `{name}`{nearest(parameter, known)}. {has}.")
     if isinstance(parameters.get("prior"), dict):
         parameters["prior"] = Prior(**parameters["prior"])
@@ -396,7 +395,3 @@ def _parameters(spec: str, text: str) -> dict[str, Any]:
                 f"`{part.strip()}` in `{spec}` is no number for a parameter. Write `name=number`."
             ) from None
     return found
-
-
-def _listed(names: Sequence[str] | dict[str, Any]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

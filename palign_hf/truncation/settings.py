@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf import segmentation
-from palign_hf.errors import UserError
-from palign_hf.schema import SCHEMA_VERSION, nearest
+from palign_hf.errors import UserError, listed, nearest
+from palign_hf.schema import SCHEMA_VERSION
 from palign_hf.students import Student
 from palign_hf.truncation.criteria import Criterion
 from palign_hf.truncation.search import Search
@@ -42,7 +42,7 @@ class Recipe:
             raise UserError(
                 f"`granularity={self.granularity!r}` is unknown"
                 f"{nearest(self.granularity, segmentation.GRANULARITIES)}. Choose one of "
-                f"{', '.join(f'`{name}`' for name in segmentation.GRANULARITIES)}."
+                f"{listed(segmentation.GRANULARITIES)}."
             )
         if not 0.0 <= self.audit <= 1.0:
             raise UserError(f"`audit={self.audit}` is no share. Give a number from 0 (none) to 1 (every problem).")

@@ -20,6 +20,7 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.utils._dill import pklregister
 
+from palign_hf.asking.runner import Session, TraceRow
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
 from palign_hf.prompts import JUDGE, Template
@@ -30,7 +31,6 @@ from palign_hf.truncation.criteria import Criterion, Judge, SelfJudge
 from palign_hf.truncation.report import Report
 from palign_hf.truncation.rows import prefix_row, skipped_row
 from palign_hf.truncation.search import Ascend, Prior, Search, make_search
-from palign_hf.truncation.session import Session, TraceRow
 from palign_hf.truncation.settings import Recipe, Runtime
 from palign_hf.truncation.usage import Usage
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.engines.base import EngineDied, RequestFailed, Sampling
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
@@ -17,7 +18,6 @@ from palign_hf.engines.vllm import VLLMEngine
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.segmentation import cuts
 from palign_hf.students import load_tokenizer, resolve_student
-from palign_hf.truncation.rendering import JudgePrompt
 
 
 pytestmark = pytest.mark.integration

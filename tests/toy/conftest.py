@@ -2,10 +2,10 @@
 
 import pytest
 
-from palign_hf.toy.build import tokenizer_texts
-from palign_hf.toy.lessons import Teacher
-from palign_hf.toy.plan import Plan
-from palign_hf.toy.tokenizer import make_tokenizer
+from palign_hf.toy.student.build import tokenizer_texts
+from palign_hf.toy.student.lessons import Teacher
+from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.student.tokenizer import make_tokenizer
 
 
 @pytest.fixture(scope="session")

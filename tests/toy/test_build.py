@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from palign_hf.errors import UserError
-from palign_hf.toy.build import main, train
-from palign_hf.toy.card import student_card
-from palign_hf.toy.examine import Exam, judge_curves
-from palign_hf.toy.plan import Plan
-from palign_hf.toy.problems import problems
-from palign_hf.toy.truth import JudgeSkill, judge_skill
+from palign_hf.toy.student.build import main, train
+from palign_hf.toy.student.card import student_card
+from palign_hf.toy.student.exam import Exam, judge_curves
+from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.world.problems import problems
+from palign_hf.toy.world.truth import JudgeSkill, judge_skill
 
 
 TINY = Plan(
@@ -80,7 +80,16 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path):
     plan = {"steps": 150, "judging": 2, "finishing": 1, "solving": 2, "sums": 5, "layers": 3, "width": 96}
     plan |= {"inner": 256, "texts": 500}
     given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "palign_hf.toy.build", "--output", str(tmp_path), "--exam-rows", "30", *given]
+    command = [
+        sys.executable,
+        "-m",
+        "palign_hf.toy.student.build",
+        "--output",
+        str(tmp_path),
+        "--exam-rows",
+        "30",
+        *given,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not list(tmp_path.glob(".unfinished*")) and f"wrote {tmp_path}" in done.stderr

@@ -14,12 +14,12 @@ from datasets import Dataset
 from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.segmentation import cuts
-from palign_hf.toy import telling
-from palign_hf.toy.demo import DemoConfig, demo
-from palign_hf.toy.measure import SEARCHES, Measured
-from palign_hf.toy.problems import problems
-from palign_hf.toy.telling import Told
-from palign_hf.toy.truth import CutSkill, JudgeSkill, toy_problem
+from palign_hf.toy.demo import telling
+from palign_hf.toy.demo.measure import SEARCHES, Measured
+from palign_hf.toy.demo.run import DemoConfig, demo
+from palign_hf.toy.demo.telling import Told
+from palign_hf.toy.world.problems import problems
+from palign_hf.toy.world.truth import CutSkill, JudgeSkill, toy_problem
 from palign_hf.truncation.report import Report
 
 
@@ -89,7 +89,7 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("merged", [True, False])
 def test_headings_come_before_what_their_stages_say(merged, tmp_path):
     """Even where stdout is no terminal, and so is kept back until much has gathered."""
-    code = "import sys; from palign_hf.toy.demo import _aloud; _aloud('[1/4] first'); sys.stderr.write('bar\\n')"
+    code = "import sys; from palign_hf.toy.demo.run import _aloud; _aloud('[1/4] first'); sys.stderr.write('bar\\n')"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     errors = subprocess.STDOUT if merged else subprocess.PIPE
     done = subprocess.run(

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.toy.histogram import as_svg, as_text, bars
+from palign_hf.toy.demo.histogram import as_svg, as_text, bars
 
 
 @given(st.lists(st.integers(-60, 60), max_size=50))

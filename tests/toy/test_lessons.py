@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
+from palign_hf.grading import last_boxed
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.build import Curriculum
-from palign_hf.toy.lessons import READ
-from palign_hf.toy.plan import Plan
-from palign_hf.toy.problems import continuation, problems
-from palign_hf.traces import last_boxed
+from palign_hf.toy.student.build import Curriculum
+from palign_hf.toy.student.lessons import READ
+from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.world.problems import continuation, problems
 
 
 PROBLEMS = list(problems("train", 40))

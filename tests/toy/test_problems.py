@@ -14,7 +14,7 @@ import pytest
 from palign_hf.errors import UserError
 from palign_hf.schema import TRACES, check
 from palign_hf.segmentation import cuts
-from palign_hf.toy.problems import (
+from palign_hf.toy.world.problems import (
     DIFFICULTIES,
     FAMILIES,
     SPLITS,
@@ -36,7 +36,7 @@ COUNTS = {"train": 16_000, "validation": 2_000, "test": 2_000}
 
 DIGEST = """
 import hashlib
-from palign_hf.toy.problems import problem
+from palign_hf.toy.world.problems import problem
 for split, index, seed in (("train", 0, 0), ("validation", 7, 0), ("test", 99_999, 3)):
     print(hashlib.sha256(repr(problem(split, index, seed)).encode()).hexdigest()[:16])
 """

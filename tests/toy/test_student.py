@@ -7,13 +7,13 @@ from dataclasses import asdict
 import pytest
 from huggingface_hub import ModelCard
 
+from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
-from palign_hf.toy.examine import judge_curves
-from palign_hf.toy.plan import Plan
-from palign_hf.toy.problems import problems
-from palign_hf.toy.student import toy_student
-from palign_hf.toy.truth import judge_skill
-from palign_hf.truncation.rendering import JudgePrompt
+from palign_hf.toy import student_folder
+from palign_hf.toy.student.exam import judge_curves
+from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.world.problems import problems
+from palign_hf.toy.world.truth import judge_skill
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +21,17 @@ def loaded():
     """Weights and tokenizer, as any user of transformers loads them."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoModelForCausalLM.from_pretrained(toy_student()), AutoTokenizer.from_pretrained(toy_student())
+    return AutoModelForCausalLM.from_pretrained(student_folder()), AutoTokenizer.from_pretrained(student_folder())
 
 
 @pytest.fixture(scope="module")
 def figures():
-    results = ModelCard.load(toy_student() / "README.md").data.eval_results
+    results = ModelCard.load(student_folder() / "README.md").data.eval_results
     return {result.metric_name: result.metric_value for result in results}
 
 
 def test_it_is_small_and_whole():
-    names = {path.name for path in toy_student().iterdir()}
+    names = {path.name for path in student_folder().iterdir()}
     assert names == {
         "README.md",
         "chat_template.jinja",
@@ -41,7 +41,7 @@ def test_it_is_small_and_whole():
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    assert sum(path.stat().st_size for path in toy_student().iterdir()) < 8 * 2**20
+    assert sum(path.stat().st_size for path in student_folder().iterdir()) < 8 * 2**20
 
 
 def test_it_has_between_one_and_five_million_parameters(loaded):
@@ -57,7 +57,7 @@ def test_its_card_states_a_judge_that_is_useful_but_not_perfect(figures):
 
 def test_its_card_says_that_sufficient_is_true_of_it():
     """It finishes from the true cut far more often than from less: else the word would mean nothing of the student."""
-    card = (toy_student() / "README.md").read_text()
+    card = (student_folder() / "README.md").read_text()
     share = dict(re.findall(r"^\| ([\w ]+) \| ([\d.]+)% \|$", card, re.MULTILINE))
     assert float(share["the true cut"]) > 5 * float(share["2 segments too few"])
     assert float(share["the true cut"]) > 40 and float(share["1"]) > 85 > 10 > float(share["4"])
@@ -76,9 +76,9 @@ def test_the_card_is_true_of_the_weights(loaded, figures):
 
 def test_the_card_comes_from_the_plan_of_this_release():
     """The command in the card makes this student: no option of the plan differs from the defaults."""
-    card = (toy_student() / "README.md").read_text()
-    assert "python -m palign_hf.toy.build --output runs/toy/student\n" in card
-    assert json.loads((toy_student() / "config.json").read_text())["toy_plan"] == asdict(Plan())
+    card = (student_folder() / "README.md").read_text()
+    assert "python -m palign_hf.toy.student.build --output runs/toy/student\n" in card
+    assert json.loads((student_folder() / "config.json").read_text())["toy_plan"] == asdict(Plan())
 
 
 def test_the_judge_prompt_is_exact_in_its_tokens(loaded):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
-from palign_hf.toy.problems import problems
-from palign_hf.truncation.rendering import JudgePrompt
+from palign_hf.toy.world.problems import problems
 
 
 MESSAGES = [

@@ -13,9 +13,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from palign_hf.asking.jobs import search_all
+from palign_hf.asking.store import Ledger
 from palign_hf.truncation.criteria import Probe
-from palign_hf.truncation.driver import search_all
-from palign_hf.truncation.ledger import Ledger
 from palign_hf.truncation.search import make_search
 
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palign_hf.asking import jobs as driver
+from palign_hf.asking.jobs import Outcome, search_all
+from palign_hf.asking.store import Ledger, LedgerError
 from palign_hf.engines.base import RequestFailed
 from palign_hf.engines.tended import EngineLost
-from palign_hf.truncation import driver
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
-from palign_hf.truncation.driver import Outcome, search_all
-from palign_hf.truncation.ledger import Ledger, LedgerError
 from palign_hf.truncation.search import Found, Search, make_search
 
 

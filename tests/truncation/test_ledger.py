@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palign_hf.asking.store import Ledger, LedgerError, read_about
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
-from palign_hf.truncation.ledger import Ledger, LedgerError, read_about
 
 
 ABOUT = {"criterion": {"name": "self-judge"}, "student_name": "tiny"}
@@ -131,7 +131,7 @@ def test_the_first_answer_stands(path: Path, ledger: Ledger):
 WRITER = """
 import asyncio, json, sys, time
 from palign_hf.truncation.criteria import Probe
-from palign_hf.truncation.ledger import Ledger
+from palign_hf.asking.store import Ledger
 
 path, margin, start = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 
@@ -165,7 +165,7 @@ def test_two_processes_write_the_same_probes_and_agree(path: Path):
 
 OPENER = """
 import sys, time
-from palign_hf.truncation.ledger import Ledger
+from palign_hf.asking.store import Ledger
 
 for number, path in enumerate(sys.argv[2:]):
     time.sleep(max(0.0, float(sys.argv[1]) + number * 0.01 - time.time()))
@@ -290,7 +290,7 @@ def test_a_probe_that_cannot_be_stored_is_an_error_and_no_wait_for_ever(ledger: 
 
 READER = """
 import os, sys
-from palign_hf.truncation.ledger import Ledger, LedgerError, read_about
+from palign_hf.asking.store import Ledger, LedgerError, read_about
 
 if os.getuid() == 0:
     os.setuid(65534)

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from palign_hf.asking.rendering import JudgePrompt, TextTokenizer
 from palign_hf.errors import UserError
 from palign_hf.prompts import JUDGE, LABELS, NO_PREFIX, Template
-from palign_hf.truncation.rendering import JudgePrompt, TextTokenizer
 
 
 QUESTION = "What is the sum of all odd numbers from 1 to 99?"

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
+from palign_hf.asking.jobs import Outcome
+from palign_hf.asking.runner import Work
 from palign_hf.schema import PREFIXES, STATUSES
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
-from palign_hf.truncation.driver import Outcome
 from palign_hf.truncation.rows import prefix_row, skipped_row
 from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing
-from palign_hf.truncation.session import Work
 
 
 TRACE = "One. Two. Three. Four. "

@@ -23,11 +23,11 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 
 from palign_hf import PrefixTruncation, cuts
+from palign_hf.asking import runner as sessions
 from palign_hf.engines.base import EngineUnavailable
 from palign_hf.errors import UserError
 from palign_hf.prompts import JUDGE, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
-from palign_hf.truncation import session as sessions
 from palign_hf.truncation.criteria import ENOUGH, SelfJudge
 from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_search
 from palign_hf.truncation.transform import _close_all
@@ -292,7 +292,7 @@ def test_a_rule_needs_no_engine_no_template_and_no_ledger(make, tmp_path, monkey
     def no_engine(*given, **options):
         raise AssertionError("an engine was made")
 
-    monkeypatch.setattr("palign_hf.truncation.session.make_engine", no_engine)
+    monkeypatch.setattr("palign_hf.asking.runner.make_engine", no_engine)
     base = tiny.save_student(tmp_path / "base", tiny.fast(tiny.byte_level(), template=None))
     transform = make(student=str(base), search=search)
     row = one_row(transform, QUESTION, steps(10))
@@ -684,7 +684,7 @@ import sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from fake import FakeEngine
 from palign_hf import PrefixTruncation
-from palign_hf.truncation import session
+from palign_hf.asking import runner as session
 class Engine(FakeEngine):
     async def close(self):
         print("engine closed")

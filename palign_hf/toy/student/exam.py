@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.asking.rendering import JudgePrompt
+from palign_hf.grading import last_boxed
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.problems import DIFFICULTIES, ToyProblem, problems
-from palign_hf.toy.tree import Text, collate, grow, read
-from palign_hf.toy.truth import JudgeSkill, judge_skill
-from palign_hf.traces import last_boxed
-from palign_hf.truncation.rendering import JudgePrompt
+from palign_hf.toy.student.tree import Text, collate, grow, read
+from palign_hf.toy.world.problems import DIFFICULTIES, ToyProblem, problems
+from palign_hf.toy.world.truth import JudgeSkill, judge_skill
 
 
 if TYPE_CHECKING:

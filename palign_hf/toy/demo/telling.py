@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.segmentation import cuts
-from palign_hf.toy.histogram import as_svg, as_text
-from palign_hf.toy.measure import BLOCK, Measured
-from palign_hf.toy.truth import JudgeSkill, distances, toy_problem
+from palign_hf.toy.demo.histogram import as_svg, as_text
+from palign_hf.toy.demo.measure import BLOCK, Measured
+from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem
 from palign_hf.truncation.run import versions, write_whole
 
 

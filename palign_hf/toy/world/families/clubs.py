@@ -5,7 +5,7 @@ The hard part is to see who is counted how often; then it is adding and taking a
 
 from random import Random
 
-from palign_hf.toy.puzzle import Op, Puzzle, Step, Sum, Try, between, listed, pick, shuffled, stated
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, listed, pick, shuffled, stated
 
 
 # Kids in each club, kids shared by each club and the next, all kids (0 where nobody asks), and what is asked.

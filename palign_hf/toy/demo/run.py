@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import UserError
-from palign_hf.toy import smollm2, telling
-from palign_hf.toy.measure import measure_searches
-from palign_hf.toy.problems import ROWS
-from palign_hf.toy.student import NAME
-from palign_hf.toy.telling import Told
+from palign_hf.errors import UserError, listed
+from palign_hf.toy import NAME, smollm2
+from palign_hf.toy.demo import telling
+from palign_hf.toy.demo.measure import measure_searches
+from palign_hf.toy.demo.telling import Told
+from palign_hf.toy.world.problems import ROWS
 from palign_hf.truncation.run import (
     Shard,
     TraceSettings,
@@ -140,7 +140,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     """Refuse what can't work before anything is loaded or written."""
     if config.student not in CASTS:
         raise UserError(
-            f"`{config.student}` plays in no demo. Choose one of {', '.join(f'`{name}`' for name in CASTS)}; your own "
+            f"`{config.student}` plays in no demo. Choose one of {listed(CASTS)}; your own "
             f"student and traces go to `palign truncate`."
         )
     cast, most = CASTS[config.student], ROWS["test"]

@@ -9,8 +9,8 @@ from itertools import accumulate, islice
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy import phrases
-from palign_hf.toy.puzzle import LARGEST, Puzzle, Step, Sum, Try, capital, pick, shuffled
+from palign_hf.toy.world import phrases
+from palign_hf.toy.world.puzzle import LARGEST, Puzzle, Step, Sum, Try, capital, pick, shuffled
 
 
 SHORTEST, LONGEST = 600, 2500

@@ -7,7 +7,7 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy.puzzle import Op, Puzzle, Step, Sum, Try, between, draw_ops, listed, people, pick, stated
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, draw_ops, listed, people, pick, stated
 
 
 # The number at the start, and what is done with it.

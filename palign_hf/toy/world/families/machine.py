@@ -7,7 +7,20 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy.puzzle import LARGEST, Op, Puzzle, Step, Sum, Try, between, capital, listed, people, pick, stated
+from palign_hf.toy.world.puzzle import (
+    LARGEST,
+    Op,
+    Puzzle,
+    Step,
+    Sum,
+    Try,
+    between,
+    capital,
+    listed,
+    people,
+    pick,
+    stated,
+)
 
 
 _MACHINES = (

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
-from palign_hf.toy.puzzle import LARGEST
+from palign_hf.toy.world.puzzle import LARGEST
 
 
 if TYPE_CHECKING:

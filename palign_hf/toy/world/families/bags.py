@@ -6,7 +6,7 @@ The hard part is the equation with bags on one side only; then it is one subtrac
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy.puzzle import LARGEST, Op, Puzzle, Step, Sum, Try, between, people, pick, stated
+from palign_hf.toy.world.puzzle import LARGEST, Op, Puzzle, Step, Sum, Try, between, people, pick, stated
 
 
 _THINGS = ("nuts", "sweets", "pebbles", "acorns", "seeds", "dice", "pins", "shells", "beans", "cookies")

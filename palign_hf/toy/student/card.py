@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from palign_hf.toy.examine import Exam
-from palign_hf.toy.plan import Plan
-from palign_hf.toy.problems import VERSION
-from palign_hf.toy.student import NAME
-from palign_hf.toy.truth import NEAR
+from palign_hf.toy import NAME
+from palign_hf.toy.student.exam import Exam
+from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.world.problems import VERSION
+from palign_hf.toy.world.truth import NEAR
 
 
 _BODY = """\
@@ -59,7 +59,7 @@ Length alone already tells most cuts of a whole trace apart, so the right column
 ## How to make it again
 
 ```bash
-python -m palign_hf.toy.build --output runs/toy/student{changes}
+python -m palign_hf.toy.student.build --output runs/toy/student{changes}
 ```
 
 Plan: {plan}. Made with {made}; the same plan gives the same bytes there, elsewhere rounding differs.

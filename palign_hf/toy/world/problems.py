@@ -23,12 +23,12 @@ from random import Random
 from re import findall
 from typing import TYPE_CHECKING
 
-from palign_hf.errors import UserError
-from palign_hf.schema import TRACES, nearest
-from palign_hf.toy.families import BY_NAME
-from palign_hf.toy.narration import narrate
-from palign_hf.toy.phrases import ANSWER, CORRECTION
-from palign_hf.toy.puzzle import pick
+from palign_hf.errors import UserError, nearest
+from palign_hf.schema import TRACES
+from palign_hf.toy.world.families import BY_NAME
+from palign_hf.toy.world.narration import narrate
+from palign_hf.toy.world.phrases import ANSWER, CORRECTION
+from palign_hf.toy.world.puzzle import pick
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.segmentation import cuts
-from palign_hf.toy.truth import CutSkill, JudgeSkill, curves_of, cut_skill, judge_skill
+from palign_hf.toy.world.truth import CutSkill, JudgeSkill, curves_of, cut_skill, judge_skill
 from palign_hf.truncation.cost import BlockCache
 from palign_hf.truncation.criteria import Judge
 from palign_hf.truncation.search import make_search

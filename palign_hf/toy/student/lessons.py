@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from random import Random
 from typing import TYPE_CHECKING
 
+from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.problems import ToyProblem, continuation
-from palign_hf.toy.tree import Text
-from palign_hf.truncation.rendering import JudgePrompt, ProblemPrompt
+from palign_hf.toy.student.tree import Text
+from palign_hf.toy.world.problems import ToyProblem, continuation
 
 
 if TYPE_CHECKING:

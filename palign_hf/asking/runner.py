@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from palign_hf import segmentation
+from palign_hf.asking.jobs import Outcome, search_all
+from palign_hf.asking.store import Ledger
+from palign_hf.asking.texts import TextTokenizer
 from palign_hf.engines.choose import make_engine
 from palign_hf.engines.tended import TendedEngine
 from palign_hf.students import load_tokenizer, student_context
 from palign_hf.truncation.criteria import Case, Judge, Probe
-from palign_hf.truncation.driver import Outcome, search_all
-from palign_hf.truncation.ledger import Ledger
 from palign_hf.truncation.settings import Recipe, Runtime
-from palign_hf.truncation.texts import TextTokenizer
 from palign_hf.truncation.usage import Usage
 
 

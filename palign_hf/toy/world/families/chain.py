@@ -6,7 +6,20 @@ The hard part is the order; then each step is one computation.
 from itertools import accumulate
 from random import Random
 
-from palign_hf.toy.puzzle import Op, Puzzle, Step, Sum, Try, between, draw_ops, listed, people, pick, shuffled, stated
+from palign_hf.toy.world.puzzle import (
+    Op,
+    Puzzle,
+    Step,
+    Sum,
+    Try,
+    between,
+    draw_ops,
+    listed,
+    people,
+    pick,
+    shuffled,
+    stated,
+)
 
 
 Core = tuple[int, tuple[Op, ...]]

@@ -1,4 +1,4 @@
-"""Make the toy student from nothing: `python -m palign_hf.toy.build --output runs/toy/student`.
+"""Make the toy student from nothing: `python -m palign_hf.toy.student.build --output runs/toy/student`.
 
 Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
 is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
-from palign_hf.toy.card import student_card
-from palign_hf.toy.examine import Exam, examine
-from palign_hf.toy.lessons import Teacher
-from palign_hf.toy.plan import HEAD, STREAMS, Plan
-from palign_hf.toy.problems import ToyProblem, problems
-from palign_hf.toy.tokenizer import CONTEXT, make_tokenizer
-from palign_hf.toy.tree import Text, Tree, collate, grow, read
+from palign_hf.toy.student.card import student_card
+from palign_hf.toy.student.exam import Exam, examine
+from palign_hf.toy.student.lessons import Teacher
+from palign_hf.toy.student.plan import HEAD, STREAMS, Plan
+from palign_hf.toy.student.tokenizer import CONTEXT, make_tokenizer
+from palign_hf.toy.student.tree import Text, Tree, collate, grow, read
+from palign_hf.toy.world.problems import ToyProblem, problems
 from palign_hf.truncation.run import versions
 
 
@@ -252,7 +252,9 @@ def _say(line: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Build from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m palign_hf.toy.build", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m palign_hf.toy.student.build", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
     parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
     parser.add_argument("--exam-rows", type=int, default=EXAM_ROWS, help="held-out problems of each kind in the exam")

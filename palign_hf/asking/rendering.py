@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palign_hf.asking.texts import TextTokenizer, begins_word
 from palign_hf.errors import UserError
 from palign_hf.prompts import NO_PREFIX, Template
-from palign_hf.truncation.texts import TextTokenizer, begins_word
 
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palign_hf.errors import UserError
-from palign_hf.toy.problems import VERSION, ToyProblem, problem
+from palign_hf.toy.world.problems import VERSION, ToyProblem, problem
 
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from palign_hf.errors import UserError
-from palign_hf.toy.problems import SEED
+from palign_hf.toy.world.problems import SEED
 
 
 # A head of 32 is the smallest that vLLM's attention takes on every device.

@@ -1,0 +1,1 @@
+"""`palign demo`: every stage on the toy world, told so that a newcomer can follow."""

@@ -1,0 +1,1 @@
+"""Problems, their teacher traces, and the truth about both."""

@@ -60,6 +60,19 @@ class Template:
             raise TypeError(f"`{self.name}` is filled with {sorted(self.slots)}, not with {sorted(fields)}.")
         return _SLOT.sub(lambda match: fields[match.group(1)], self.text)
 
+    def fields(self, question: str, prefix: str | None = None) -> dict[str, str]:
+        """What fills the slots for a problem: no white space at the end, which some chat templates trim and others
+        don't, and words where there is no prefix yet."""
+        if (prefix is not None) != ("prefix" in self.slots):
+            raise TypeError(f"`{self.name}` is filled with {sorted(self.slots)}.")
+        if prefix is None:
+            return {"question": question.rstrip()}
+        return {"question": question, "prefix": prefix.rstrip() or NO_PREFIX}
+
+    def message(self, question: str, prefix: str | None = None) -> str:
+        """The user message about a problem: the same bytes in alignment, training and evaluation."""
+        return self.render(**self.fields(question, prefix))
+
     def from_file(self, path: str | Path) -> "Template":
         """The same prompt with the text of a file (its final newline removed): how users bring their own wording."""
         try:

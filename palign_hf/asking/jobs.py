@@ -1,81 +1,44 @@
-"""Many searches at once over one engine: a coroutine a problem, no barrier between levels, results in order.
+"""Many rows at once over one engine: a coroutine a row, no barrier between their questions, results in order.
 
-Problems are drawn from the iterator only as the engine's cache has room for them, so memory stays flat however many
-there are. A probe is looked up in the ledger, else asked, then committed, and only then told to its search. What goes
-wrong with one row stays with that row; a lost engine or ledger ends the run, with everything before it kept.
+Jobs are drawn from the iterator only as the engine's cache has room for them, so memory stays flat however many there
+are. What a row asks, and when, is its own affair; what goes wrong with one row stays with that row, if its coroutine
+says so in its result. An exception ends the run, with everything before it delivered.
 """
 
 import asyncio
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
-
-from palign_hf.engines.base import RequestFailed
-from palign_hf.truncation.criteria import UNPARSABLE, Probe
-from palign_hf.truncation.search import Found, Search
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
 
 
-class Problem(Protocol):
-    """What the driver must know of a problem."""
+class Job(Protocol):
+    """What must be known of a row to let it in."""
 
     @property
     def key(self) -> bytes:
-        """Names the problem in the ledger: the same content, the same key."""
-
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Tokens of the first k segments."""
-
-    @property
-    def reach(self) -> int:
-        """The last cut that may be asked."""
+        """Names its content: of two with the same key, the second waits for the first one's answers."""
 
     @property
     def weight(self) -> int:
-        """Tokens of cache that its search is expected to hold."""
+        """Tokens of cache that it is expected to hold: its prompts, and what will be written to them."""
 
 
-# How many outcomes may wait for a slow one before them; then nothing more is started.
-_AHEAD = 1024
+J = TypeVar("J", bound=Job)
+R = TypeVar("R")
 
-P = TypeVar("P", bound=Problem)
-Ask = Callable[[P, int], Awaitable[Probe]]
-
-
-class Memory(Protocol):
-    """What the driver asks of a ledger."""
-
-    def recall(self, problem: bytes) -> dict[int, Probe]:
-        """What is known of a problem."""
-
-    async def record(self, problem: bytes, probe: Probe) -> Probe:
-        """Store a probe; what is stored comes back."""
-
-
-@dataclass(slots=True)
-class Outcome(Generic[P]):
-    """How one search ended, and every probe it saw, asked now or recalled.
-
-    Either `found`, or `error` in words, or neither where nothing fits the context.
-    """
-
-    problem: P
-    found: Found | None = None
-    error: str | None = None
-    probes: list[Probe] = field(default_factory=list)
-    asked: int = 0
+# How many results may wait for a slow one before them; then nothing more is started. Answers have heavy tails (one
+# row in a thousand takes a hundred times the mean), and an engine that stands idle costs more than this memory.
+_AHEAD = 4096
 
 
 class Admission:
-    """A door that lets problems in while their number and their tokens fit; one always fits alone.
+    """A door that lets jobs in while their number and their tokens fit; one always fits alone.
 
     The capacity is asked each time: an engine that starts with its first question tells it only then. Who has left
     still waits to be delivered, in order; the door stays shut while too many do.
     """
 
-    def __init__(self, capacity: Callable[[], tuple[int, int]]) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: Callable[[], tuple[int, int]], ahead: int = _AHEAD) -> None:
+        self._capacity, self._ahead = capacity, ahead
         self._inside = self._held = self._undelivered = 0
         self._changed = asyncio.Event()
 
@@ -88,12 +51,12 @@ class Admission:
         self._held += weight
 
     def _fits(self, weight: int) -> bool:
-        if self._undelivered >= _AHEAD:
+        if self._undelivered >= self._ahead:
             return False
         if not self._inside:
             return True
-        problems, tokens = self._capacity()
-        return self._inside < problems and self._held + weight <= tokens
+        jobs, tokens = self._capacity()
+        return self._inside < jobs and self._held + weight <= tokens
 
     def leave(self, weight: int) -> None:
         """Make room."""
@@ -108,100 +71,72 @@ class Admission:
         self._changed.set()
 
 
-async def search_all(
-    problems: Iterable[P],
-    search: Search,
-    ask: Ask[P],
-    ledger: Memory | None,
+async def in_order(
+    jobs: Iterable[J],
+    work: Callable[[J], Awaitable[R]],
     capacity: Callable[[], tuple[int, int]],
-    extra_cuts: Callable[[P], Iterable[int]] = lambda problem: (),
-) -> AsyncGenerator[Outcome[P], None]:
-    """Search every problem, outcomes in the order given; `extra_cuts` are asked after each search, as an audit."""
-    door = Admission(capacity)
-    started: asyncio.Queue[asyncio.Task[Outcome[P]] | None] = asyncio.Queue()
-    running: dict[bytes, asyncio.Task[Outcome[P]]] = {}
-    live: set[asyncio.Task[Outcome[P]]] = set()
+    ahead: int = _AHEAD,
+) -> AsyncGenerator[R, None]:
+    """Do every job, results in the order of the jobs; `capacity` is (jobs, tokens) that may be inside at once."""
+    door = Admission(capacity, ahead)
+    started: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
+    running: dict[bytes, asyncio.Task[R]] = {}
+    live: set[asyncio.Task[R]] = set()
 
-    async def one(problem: P, twin: "asyncio.Task[Outcome[P]] | None") -> Outcome[P]:
+    async def one(job: J, weight: int, twin: "asyncio.Task[R] | None") -> R:
         try:
             if twin is not None:
-                # The same content twice in a row of rows: the second finds the first one's answers in the ledger.
+                # The same content twice in a row of rows: the second finds the first one's answers in the store.
                 await asyncio.wait([twin])
-            return await _search_one(problem, search, ask, ledger, extra_cuts)
+            return await work(job)
         finally:
-            door.leave(problem.weight)
-            if running.get(problem.key) is asyncio.current_task():
-                del running[problem.key]
+            door.leave(weight)
+            if running.get(job.key) is asyncio.current_task():
+                del running[job.key]
 
     async def start() -> None:
-        for problem in problems:
-            await door.enter(problem.weight)
-            task = asyncio.create_task(one(problem, running.get(problem.key)))
-            running[problem.key] = task
+        for job in jobs:
+            weight = job.weight  # what it is expected to hold may be seen otherwise later
+            await door.enter(weight)
+            task = asyncio.create_task(one(job, weight, running.get(job.key)))
+            running[job.key] = task
             live.add(task)
             started.put_nowait(task)
-            # To draw a problem takes time (its tokens are counted): those that are in go on in between.
+            # To draw a job takes time (its tokens are counted): those that are in go on in between.
             await asyncio.sleep(0)
 
     starter = asyncio.create_task(start())
     starter.add_done_callback(lambda _: started.put_nowait(None))
     try:
         while (task := await started.get()) is not None:
-            outcome = await task
+            result = await task
             live.discard(task)
             door.deliver()
-            yield outcome
-        await starter  # raises what the iterator of problems raised
+            yield result
+        await starter  # raises what the iterator of jobs raised
     finally:
         for left in (starter, *live):
             left.cancel()
         await asyncio.gather(starter, *live, return_exceptions=True)
 
 
-async def _search_one(
-    problem: P, search: Search, ask: Ask[P], ledger: Memory | None, extra_cuts: Callable[[P], Iterable[int]]
-) -> Outcome[P]:
-    outcome = Outcome(problem)
-    if problem.reach < 0:
-        return outcome
-    known = ledger.recall(problem.key) if ledger is not None else {}
-    walk = search.start(problem.tokens, problem.reach)
-    while cuts := walk.next():
-        for cut in cuts:
-            margin = await _answer(outcome, cut, known, ask, ledger)
-            if margin is None:
-                return outcome
-            walk.tell(cut, margin)
-    outcome.found = walk.result()
-    if search.judged:
-        seen = {probe.segments for probe in outcome.probes}
-        for cut in dict.fromkeys(extra_cuts(problem)):
-            if cut not in seen and await _answer(outcome, cut, known, ask, ledger) is None:
-                # The search itself ended well: a failed audit is no error of the row.
-                outcome.error = None
-                break
-    return outcome
+class ExpectedOutput:
+    """How many tokens a completion will have, for the weight of a job: the mean of those seen so far.
 
+    Until the first ones are seen, a quarter of what they may have: most students stop long before their limit, and an
+    engine that admits too few at first only starts a little slower.
+    """
 
-async def _answer(
-    outcome: Outcome[P], cut: int, known: dict[int, Probe], ask: Ask[P], ledger: Memory | None
-) -> float | None:
-    """A margin from the ledger or the engine; None, with the reason in `outcome.error`, if there is no verdict."""
-    probe = known.get(cut)
-    if probe is None:
-        try:
-            fresh = await ask(outcome.problem, cut)
-        except RequestFailed as error:
-            outcome.error = f"no answer at {cut} segments: {error}"
-            return None
-        if fresh.margin is not None and math.isnan(fresh.margin):
-            # Not stored: SQLite knows no such number, and a NULL would be read back as another kind of answer.
-            outcome.error = f"the margin at {cut} segments is not a number (both labels impossible, or an overflow)"
-            return None
-        probe = await ledger.record(outcome.problem.key, fresh) if ledger is not None else fresh
-        outcome.asked += 1
-    outcome.probes.append(probe)
-    if probe.verdict == UNPARSABLE or probe.margin is None:
-        outcome.error = f"no verdict in the judge's text at {cut} segments"
-        return None
-    return probe.margin
+    def __init__(self, max_tokens: int) -> None:
+        self._first = max(1, max_tokens // 4)
+        self._seen = self._tokens = 0
+
+    def saw(self, tokens: int) -> None:
+        """One more completion, of so many tokens."""
+        self._seen += 1
+        self._tokens += tokens
+
+    @property
+    def tokens(self) -> int:
+        """The expectation, at least 1."""
+        return max(1, self._tokens // self._seen) if self._seen else self._first

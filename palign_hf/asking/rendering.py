@@ -1,8 +1,10 @@
-"""The judge's prompt as token ids, exact at every cut, with each problem tokenised once.
+"""Every prompt as token ids: one renderer for judging, solving and finishing, in alignment, training and evaluation.
 
 The chat template is rendered once with markers in the places of question and prefix, so its text splits into fixed
-parts; a probe then tokenises only the few characters around its cut. `exact` says whether that gives the tokens
-of the whole text for this tokenizer (it does for byte-level BPE); where it doesn't, every probe is tokenised whole.
+parts; what a problem says is put between them. A growing prefix tokenises only the few characters around each cut:
+`exact` says whether that gives the tokens of the whole text for this tokenizer (it does for byte-level BPE); where it
+doesn't, every prompt is tokenised whole. A reply that is begun (`begun=`) stands in the student's own turn, to be gone
+on with, and `reply_ids` are the tokens of what is said there.
 
 A problem's text is data: `<|im_end|>` in a trace is spelled out like any other text and ends nothing. Only the
 template's own parts before and after the user's text are read for special tokens.
@@ -10,7 +12,7 @@ template's own parts before and after the user's text are read for special token
 
 import datetime
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -40,22 +42,16 @@ _SAMPLE = (
 )
 
 
-class JudgePrompt:
-    """One student's rendering of the judge prompt: fixed text, labels to read, and prompts at any cut.
+class ChatPrompt:
+    """One student's rendering of a template: fixed text around what a problem says, up to where the reply begins.
 
     A prompt is `head_ids`, the tokens of one text, `tail_ids` and `forced_ids`. The text begins with `head` after the
     template's last special token before the user's words, and ends with `tail` at the first one after them.
     """
 
-    def __init__(
-        self,
-        tokenizer: "PreTrainedTokenizerBase",
-        template: Template,
-        labels: Sequence[str],
-        student: str,
-        forced: bool = True,
-    ) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template, student: str) -> None:
         self.texts = TextTokenizer(tokenizer, student)
+        self.template = template
         self._tokenizer = tokenizer
         self._student = student
         # The id of any unknown word: it is special, but no text can mean it.
@@ -68,9 +64,29 @@ class JudgePrompt:
         ids, offsets, special = self._read(tail)
         first = min(special, default=len(ids))
         self.tail_ids, self.tail = ids[first:], tail[: offsets[first][0]] if special else tail
-        # A free-text verdict is left to the student from its first token.
-        self.forced_ids, self.label_ids = self._find_labels(tail, labels) if forced else ([], ())
-        self.suffix_tokens = len(ids) + len(self.forced_ids)
+        # What the student is made to say first; judges have their labels' common beginning here.
+        self.forced_ids: list[int] = []
+        self._tail_tokens, self._whole_tail = len(ids), tail
+
+    @property
+    def suffix_tokens(self) -> int:
+        """Tokens behind the user's words."""
+        return self._tail_tokens + len(self.forced_ids)
+
+    def ids(self, question: str, prefix: str | None = None, begun: str = "") -> list[int]:
+        """The tokens of one prompt; `begun` is the beginning of the student's own turn."""
+        text = f"{self.head}{self.middle.join(self.template.fields(question, prefix).values())}{self.tail}"
+        ids = self.head_ids + self.texts.encode(text, bool(self.head_ids)) + self.tail_ids + self.forced_ids
+        return ids + self.reply_ids(begun) if begun else ids
+
+    def reply_ids(self, text: str) -> list[int]:
+        """What is said in the student's turn, as tokens: plain text behind the prompt, whatever it looks like."""
+        return self.texts.encode(text, inside=True)
+
+    def control(self, ids: Iterable[int]) -> list[str]:
+        """Special tokens among those of a plain text: some tokenizers keep them among their words."""
+        found = self.special.keys() & set(ids) - {self.unknown}
+        return [self.special[token] for token in sorted(found)]
 
     @cached_property
     def exact(self) -> bool:
@@ -82,7 +98,7 @@ class JudgePrompt:
         return all(sample._ids_nearby(end) == sample._ids_whole(end) for end in ends)
 
     def problem(self, question: str, trace: str) -> "ProblemPrompt":
-        """Tokenise one problem: everything that its probes share."""
+        """Tokenise one problem: everything that its prompts at growing prefixes share."""
         return ProblemPrompt(self, f"{self.head}{question}{self.middle}", trace)
 
     def _read(self, text: str) -> tuple[list[int], list[tuple[int, int]], list[int]]:
@@ -97,11 +113,12 @@ class JudgePrompt:
     def _fixed_text(self, template: Template) -> tuple[str, str, str]:
         if not self._tokenizer.chat_template:
             raise UserError(
-                f"The student `{self._student}` has no chat template, so it can't be asked to judge: it is a base "
+                f"The student `{self._student}` has no chat template, so it can't be asked anything: it is a base "
                 f"model, or its tokenizer was saved without one. Take the instruct version, or set "
                 f"`tokenizer.chat_template` and save it beside the weights."
             )
-        content = template.render(question=_QUESTION, prefix=_PREFIX)
+        marks = {"question": _QUESTION, "prefix": _PREFIX}
+        content = template.render(**{slot: marks[slot] for slot in template.slots})
         try:
             text = self._tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
@@ -115,17 +132,38 @@ class JudgePrompt:
                 f"The chat template of `{self._student}` fails on a single user message: {error}. Mend the template "
                 f"or take another student."
             ) from error
-        head, found_question, rest = str(text).partition(_QUESTION)
-        middle, found_prefix, tail = rest.partition(_PREFIX)
-        if not found_question or not found_prefix or _PREFIX in tail or _QUESTION in rest:
+        head, found, tail = str(text).partition(_QUESTION)
+        middle, whole = "", bool(found) and _QUESTION not in tail
+        if "prefix" in template.slots:
+            middle, found, tail = tail.partition(_PREFIX)
+            whole = whole and bool(found) and _PREFIX not in tail
+        if not whole:
             raise UserError(
-                f"The chat template of `{self._student}` drops or repeats the user's text, so the judge prompt can't "
-                f"be held in it. Mend the template, or take another student."
+                f"The chat template of `{self._student}` drops or repeats the user's text, so the {template.name} "
+                f"prompt can't be held in it. Mend the template, or take another student."
             )
         if "<think>" in tail and "</think>" not in tail:
-            # A student that always thinks is judged with its thought already closed: the next token is its verdict.
+            # A student that always thinks is asked with its thought already closed: the next token is its reply.
             tail += "\n</think>\n\n"
         return head, middle, tail
+
+
+class JudgePrompt(ChatPrompt):
+    """The judge prompt with its labels: what they share is forced, the first token in which they differ is read."""
+
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: Template,
+        labels: Sequence[str],
+        student: str,
+        forced: bool = True,
+    ) -> None:
+        super().__init__(tokenizer, template, student)
+        self.label_ids: tuple[int, ...] = ()
+        # A free-text verdict is left to the student from its first token.
+        if forced:
+            self.forced_ids, self.label_ids = self._find_labels(self._whole_tail, labels)
 
     def _find_labels(self, tail: str, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
         """What the labels share (forced) and the first token in which they differ (read)."""
@@ -177,7 +215,7 @@ class ProblemPrompt:
         "trace_tokens",
     )
 
-    def __init__(self, prompt: JudgePrompt, fixed: str, trace: str) -> None:
+    def __init__(self, prompt: ChatPrompt, fixed: str, trace: str) -> None:
         self._prompt = prompt
         self._fixed = len(fixed)
         self._text = fixed + trace
@@ -197,10 +235,8 @@ class ProblemPrompt:
 
     @property
     def control(self) -> list[str]:
-        """Special tokens that the tokenizer finds in the plain text all the same: some keep them among their words."""
-        special = self._prompt.special
-        found = special.keys() & set(self._ids) - {self._prompt.unknown}
-        return [special[token] for token in sorted(found)]
+        """Special tokens that the tokenizer finds in the plain text all the same."""
+        return self._prompt.control(self._ids)
 
     def ids(self, end: int) -> list[int]:
         """Token ids of the prompt that shows `trace[:end]`, up to the token that tells the labels apart."""

@@ -1,170 +1,68 @@
-"""One student at work: an engine, a ledger, and the thread whose event loop they live on.
+"""One student at work: its tokenizer, its engine, and the thread whose event loop they live on.
 
-vLLM wants one event loop for its whole life, and a notebook's own loop must not be blocked, so the loop has a thread
-of its own and batches are handed over to it. Engine and ledger open with the first problem that needs them.
+Every stage borrows a runner, so one engine serves truncation, alignment and evaluation in one process. vLLM wants one
+event loop for its whole life, and a notebook's own loop must not be blocked, so the loop has a thread of its own and
+work is handed over to it. The engine starts with the first question; a run whose answers are all known starts none.
 """
 
 import asyncio
-import contextlib
-import hashlib
+import atexit
+import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from palign_hf import segmentation
-from palign_hf.asking.jobs import Outcome, search_all
-from palign_hf.asking.store import Ledger
-from palign_hf.asking.texts import TextTokenizer
-from palign_hf.engines.choose import make_engine
+from palign_hf.asking.guard import unguarded_script
+from palign_hf.engines.choose import altering, check_engine, make_engine, spawns
 from palign_hf.engines.tended import TendedEngine
-from palign_hf.students import load_tokenizer, student_context
-from palign_hf.truncation.criteria import Case, Judge, Probe
-from palign_hf.truncation.settings import Recipe, Runtime
-from palign_hf.truncation.usage import Usage
+from palign_hf.errors import UserError
+from palign_hf.students import Student, load_tokenizer, resolve_student, student_context
 
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Share of a trace that a search is expected to show, for admission: what it really shows is rarely more.
-_EXPECTED_SHARE = 0.6
 # How long an interrupt waits for the work to let go.
 _CLEANUP_S = 5.0
-# An audit asks so many evenly spaced cuts of a chosen problem, both ends included.
-_AUDIT_CUTS = 16
+_END = object()
 
 
-@dataclass(slots=True)
-class Work:
-    """One row on its way through the driver; see `driver.Problem`."""
+class StudentRunner:
+    """A student and where it answers. Close it to give back memory and processes; what comes later opens it again.
 
-    row: int
-    key: bytes
-    case: Case
-    audited: bool
+    student (`str` or `Student`): name of a model on the Hub, or a folder.
+    revision (`str`, *optional*): branch, tag or commit of a Hub student; resolved to its commit.
+    engine (`str`, defaults to `"auto"`): `vllm`, `server` or `transformers`.
+    engine_options (`dict`, *optional*): passed to the engine, such as `gpu_memory_utilization` or `urls`.
+    context (`int`, *optional*): tokens a request may have; by default what the student can read.
+    trust_remote_code (`bool`, defaults to `False`): run code that comes with the student.
+    """
 
-    @property
-    def tokens(self) -> Sequence[int]:
-        """Tokens of the first k segments."""
-        return self.case.tokens
+    def __init__(
+        self,
+        student: str | Student,
+        *,
+        revision: str | None = None,
+        engine: str = "auto",
+        engine_options: Mapping[str, Any] | None = None,
+        context: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        options = dict(engine_options or {})
+        check_engine(engine, options)
+        self.student = student if isinstance(student, Student) else resolve_student(student, revision)
+        self.engine_name, self.engine_options = engine, options
+        self.given_context, self.trust_remote_code = context, trust_remote_code
+        self.altered = altering(options)
+        self._rest()
 
-    @property
-    def reach(self) -> int:
-        """The last cut that fits the context."""
-        return self.case.reach
-
-    @property
-    def weight(self) -> int:
-        """Tokens of cache that the search is expected to hold."""
-        return self.case.head_tokens + int(_EXPECTED_SHARE * self.case.tokens[-1]) + self.case.suffix_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class TraceRow:
-    """What a row brings: its number in the batch, and the texts."""
-
-    row: int
-    question: str
-    trace: str
-
-
-class Session:
-    """Runs batches of rows; close it to give back memory and processes."""
-
-    def __init__(self, recipe: Recipe, runtime: Runtime) -> None:
-        self.recipe, self.runtime = recipe, runtime
-        self.tokenizer = load_tokenizer(recipe.student, runtime.trust_remote_code)
-        self.context = recipe.context or student_context(recipe.student, runtime.trust_remote_code)
-        self.judge: Judge | None = None
-        self.ledger: Ledger | None = None
-        self._engine: TendedEngine | None = None
-        self._texts: TextTokenizer | None = None
-        if not recipe.search.judged:
-            self._texts = TextTokenizer(self.tokenizer, recipe.student.name)
-        else:
-            self.judge = recipe.criterion.bind(self.tokenizer, recipe.student.name, self.context)
-            self.ledger = Ledger(
-                runtime.ledger_folder / f"{recipe.judge_fingerprint}.sqlite",
-                recipe.judge_fingerprint,
-                recipe.describe_judge() | {"student_name": recipe.student.name},
-            )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="palign-truncation", daemon=True)
-        self._thread.start()
-
-    def run(
-        self, rows: Iterable[TraceRow], usage: Usage, seen: Callable[[], None] = lambda: None
-    ) -> list[Outcome[Work]]:
-        """Search all rows, outcomes in order; `usage` is added to and `seen` called as they come."""
-        return self._wait(self._run(rows, usage, seen))
-
-    def close(self) -> None:
-        """End the engine and its processes, the ledger and the loop; safe to call twice."""
-        if self._loop.is_closed():
-            return
-        try:
-            if self._engine is not None:
-                self._wait(self._engine.close())
-        finally:
-            asyncio.run_coroutine_threadsafe(_let_go(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            if self.ledger is not None:
-                self.ledger.close()
-
-    async def _run(self, rows: Iterable[TraceRow], usage: Usage, seen: Callable[[], None]) -> list[Outcome[Work]]:
-        done = []
-        searches = search_all(
-            self._open(rows), self.recipe.search, self._ask, self.ledger, self._capacity, _audit_cuts
-        )
-        async with contextlib.aclosing(searches):
-            async for outcome in searches:
-                usage.add(outcome.probes, outcome.asked, _floor(outcome))
-                # The tokens of a finished problem are of no more use; a batch of them is hundreds of megabytes.
-                outcome.problem.case.prompt = None
-                done.append(outcome)
-                seen()
-        return done
-
-    def _open(self, rows: Iterable[TraceRow]) -> Iterator[Work]:
-        for row in rows:
-            ends = [0, *segmentation.cuts(row.trace, self.recipe.granularity)]  # type: ignore[arg-type]
-            key = problem_key(row.question, row.trace)
-            name = key.hex()
-            if self.judge is not None:
-                case = self.judge.open(name, row.question, row.trace, ends)
-            else:
-                assert self._texts is not None
-                case = plain_case(self._texts, name, row.trace, ends)
-            yield Work(row.row, key, case, audited=_drawn(key, self.recipe.audit))
-
-    async def _ask(self, work: Work, segments: int) -> Probe:
-        assert self.judge is not None
-        return await self.judge.ask(self._tended, work.case, segments)
-
-    @property
-    def _tended(self) -> TendedEngine:
-        if self._engine is None:
-            engine = make_engine(
-                self.runtime.engine,
-                self.recipe.student.where,
-                revision=self.recipe.student.commit,
-                context=self.context,
-                trust_remote_code=self.runtime.trust_remote_code,
-                options=self.runtime.engine_options,
-            )
-            self._engine = TendedEngine(engine)
-        return self._engine
-
-    def _capacity(self) -> tuple[int, int]:
-        if not self.recipe.search.judged:
-            return 1, 2**62
-        problems, tokens = self._tended.capacity
-        return min(problems, self.runtime.in_flight or problems), tokens
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop's thread; an interrupt cancels the work there and waits until it has let go."""
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop's thread and wait; an interrupt cancels the work there and waits until it has let go."""
         over = threading.Event()
 
         async def whole() -> T:
@@ -173,7 +71,7 @@ class Session:
             finally:
                 over.set()
 
-        future = asyncio.run_coroutine_threadsafe(whole(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(whole(), self._open())
         try:
             return future.result()
         except BaseException:
@@ -182,6 +80,145 @@ class Session:
                 # The cancelled work still cleans up; an exit must not hang on it.
                 over.wait(_CLEANUP_S)
             raise
+
+    def iterate(self, results: AsyncGenerator[T, None]) -> Iterator[T]:
+        """The results one by one in the caller's thread, while the loop goes on with those after them."""
+
+        async def following() -> Any:
+            return await anext(results, _END)
+
+        try:
+            while (result := self.run(following())) is not _END:
+                yield result
+        finally:
+            if not self._closed:
+                self.run(results.aclose())
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The student's tokenizer, chat template included."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.student, self.trust_remote_code)
+        return self._tokenizer
+
+    @property
+    def context(self) -> int:
+        """Tokens that a request may have."""
+        if self._context is None:
+            self._context = self._find_context()
+        return self._context
+
+    @property
+    def engine(self) -> TendedEngine:
+        """Where the student answers; used on the loop, and started by the first question."""
+        if self._engine is None:
+            engine = make_engine(
+                self.engine_name,
+                self.student.where,
+                revision=self.student.commit,
+                context=self.context,
+                trust_remote_code=self.trust_remote_code,
+                options=self.engine_options,
+            )
+            self._engine = TendedEngine(engine, starting=self._say_starting)
+        return self._engine
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine runs now."""
+        return self._engine is not None and self._engine.started
+
+    def capacity(self, most: int | None = None) -> tuple[int, int]:
+        """Rows and tokens that may be under way at once; `most` limits the rows further."""
+        rows, tokens = self.engine.capacity
+        return min(rows, most or rows), tokens
+
+    def on_starting(self, say: Callable[[str], None] | None) -> None:
+        """Whom to tell, in words, that the engine starts: it takes long, and a bar that stands still says nothing."""
+        self._on_starting = say
+
+    def check(self) -> None:
+        """Refuse what no engine could start with, before anything is loaded."""
+        self.context  # noqa: B018
+        if spawns(self.engine_name) and (script := unguarded_script()):
+            raise UserError(
+                f"`{script}` uses an engine without a `__main__` guard: vLLM starts processes that read the script "
+                f"again, and each would start another engine. Put what the script does under "
+                f'`if __name__ == "__main__":`, or take `engine="transformers"`.'
+            )
+
+    def close(self) -> None:
+        """End the engine and its processes, and the loop; safe to call twice."""
+        if self._closed:
+            return
+        loop, thread = self._loop, self._thread
+        assert loop is not None and thread is not None
+        try:
+            if self._engine is not None:
+                self.run(self._engine.close())
+        finally:
+            asyncio.run_coroutine_threadsafe(_let_go(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            self._engine = self._loop = self._thread = None
+
+    def __enter__(self) -> "StudentRunner":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"StudentRunner({self.student.name!r}, engine={self.engine_name!r}, started={self.started})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings only: a copy in another process starts an engine of its own."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Nothing runs."""
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+        self._context: int | None = None
+        self._engine: TendedEngine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._on_starting: Callable[[str], None] | None = None
+
+    @property
+    def _closed(self) -> bool:
+        return self._loop is None
+
+    def _open(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="palign-student", daemon=True)
+            self._thread.start()
+            _LIVE.add(self)
+        return self._loop
+
+    def _find_context(self) -> int:
+        if self.engine_name == "server" and self.given_context:
+            return self.given_context
+        # Options that change the student's config may stretch what it reads.
+        stretched = {"hf_overrides", "rope_scaling", "rope_parameters"} & self.engine_options.keys()
+        if self.given_context and stretched:
+            return self.given_context
+        own = student_context(self.student, self.trust_remote_code)
+        if self.given_context and self.given_context > own:
+            raise UserError(
+                f"`context={self.given_context}` is more than the student `{self.student.name}` can read, which is "
+                f"{own} tokens by its config. Give at most that, or leave it out."
+            )
+        return self.given_context or own
+
+    def _say_starting(self) -> None:
+        if self._on_starting is not None:
+            self._on_starting(f"loading {self.student.name} into the {self.engine.name} engine")
 
 
 async def _let_go() -> None:
@@ -193,34 +230,16 @@ async def _let_go() -> None:
         await asyncio.wait(left, timeout=_CLEANUP_S)
 
 
-def plain_case(texts: TextTokenizer, name: str, trace: str, ends: Sequence[int]) -> Case:
-    """A problem for searches that ask no judge: only its tokens are counted."""
-    tokens = texts.count_before(trace, ends)
-    return Case(name, ends, tokens, len(ends) - 1, shortest=0, head_tokens=0, suffix_tokens=0, prompt=None)
+# Runners with a loop: closed before the interpreter goes, so that no process or GPU memory stays behind.
+_LIVE: "weakref.WeakSet[StudentRunner]" = weakref.WeakSet()
 
 
-def _floor(outcome: Outcome[Work]) -> int:
-    """The tokens that no search can save: head, shortest sufficient prefix (or all that fits), and one question."""
-    if outcome.found is None or not outcome.probes:
-        return 0
-    case = outcome.problem.case
-    shown = outcome.found.segments if outcome.found.sufficient else max(case.reach, 0)
-    return case.head_tokens + case.tokens[shown] + case.suffix_tokens
-
-
-def _audit_cuts(work: Work) -> list[int]:
-    if not work.audited:
-        return []
-    steps = min(_AUDIT_CUTS - 1, work.reach)
-    return sorted({round(step * work.reach / steps) for step in range(steps + 1)}) if steps > 0 else [0]
-
-
-def _drawn(key: bytes, share: float) -> bool:
-    """Whether a problem is audited: by its content, so that the choice depends on nothing else."""
-    return int.from_bytes(hashlib.sha256(b"audit" + key).digest()[:8], "big") < share * 2**64
-
-
-def problem_key(question: str, trace: str) -> bytes:
-    """The ledger's name for a problem: the same texts, the same answers."""
-    parts = (part.encode("utf-8", "surrogatepass") for part in (question, trace))
-    return hashlib.blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in parts), digest_size=16).digest()
+@atexit.register
+def close_all() -> None:
+    """Close every runner that is still open."""
+    for runner in list(_LIVE):
+        try:
+            runner.close()
+        except Exception as error:
+            # The others must be closed all the same.
+            logger.error("An engine could not be closed: %s: %s", type(error).__name__, error)

@@ -1,132 +1,197 @@
-"""Every probe ever answered, durable: one SQLite file (WAL) for each judge, and resume is a replay.
+"""Every answer ever given, durable: one SQLite file (WAL) for each question-asker, and resume is a replay.
 
-A probe is told to its search only after it is committed, so `kill -9` loses what was in flight and nothing else. The
+A stage says what an answer is (`AnswerTable`: a dataclass, and which of its fields name it within its problem); the
+rest is here. An answer is told only after it is committed, so `kill -9` loses what was in flight and nothing else. The
 first answer stored is the answer: a second process on the same file reads it back instead of its own. Answers that
-come in during one turn of the event loop share a commit, which keeps the cost per probe at microseconds.
+come in during one turn of the event loop share a commit, which keeps the cost of each at microseconds. With every
+answer stands the engine that gave it: its name, its release, and the number format of the weights.
 WAL needs a local disk: on network file systems point `ledger` at one.
 """
 
 import asyncio
+import hashlib
 import json
-import os
 import sqlite3
+import struct
 import time
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from palign_hf.errors import UserError
-from palign_hf.truncation.criteria import Probe
+from palign_hf.asking.ledgers import PATIENCE_S, StoreError, advice
+from palign_hf.engines.base import EngineIdentity
 
 
-_FORMAT = 1
+A = TypeVar("A")
+
+# Format 2 names the engine of each answer. A file of format 1 is brought up to it in one transaction when it is opened
+# for a run: nothing in it is rewritten, its answers have no engine.
+FORMAT = 2
 _APPLICATION = 0x70616C67  # "palg", in the header of the file: tells a ledger from other programs' databases
-# Problems are numbered as they come, so that probes of one time lie together: ordered by key they would be scattered
+# Problems are numbered as they come, so that answers of one time lie together: ordered by key they would be scattered
 # over the whole file, and every one of them would write a page of its own.
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS problems (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE)",
     """
-    CREATE TABLE IF NOT EXISTS probes (
-        problem INTEGER NOT NULL REFERENCES problems,
-        segments INTEGER NOT NULL,
-        verdict TEXT NOT NULL,
-        margin REAL,
-        label_mass REAL,
-        top_is_label INTEGER,
-        prompt_tokens INTEGER NOT NULL,
-        cached_tokens INTEGER NOT NULL,
-        PRIMARY KEY (problem, segments)
-    ) WITHOUT ROWID
+    CREATE TABLE IF NOT EXISTS engines (
+        number INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, dtype TEXT NOT NULL,
+        UNIQUE (name, version, dtype)
+    )
     """,
 )
 _NUMBER = "(SELECT number FROM problems WHERE key = ?)"
 _ADD_PROBLEM = "INSERT INTO problems (key) VALUES (?) ON CONFLICT DO NOTHING"
-_ADD_PROBE = f"INSERT INTO probes VALUES ({_NUMBER}, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_RECALL = f"""
-    SELECT segments, verdict, margin, label_mass, top_is_label, prompt_tokens, cached_tokens
-    FROM probes WHERE problem = {_NUMBER}
-"""
-# How long a process waits for another one's commit before it gives up.
-_PATIENCE_S = 60.0
 
 
-class LedgerError(UserError):
-    """The ledger can't be read or written; nothing that it held before is lost."""
+class AnswerTable(Generic[A]):
+    """What a stage stores: a dataclass of plain fields, one row each.
+
+    `key` names the fields that tell the answers of one problem apart. Answers that fit the SQL condition `provisional`
+    are kept for the record, but asked again: the next answer replaces them. `told_by` is the field by which
+    `palign ledger show` counts them.
+    """
+
+    def __init__(
+        self, kind: type[A], name: str, key: tuple[str, ...], provisional: str | None = None, told_by: str | None = None
+    ) -> None:
+        self.kind, self.name, self.key, self.told_by = kind, name, key, told_by
+        hints = get_type_hints(kind)
+        self.columns = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        self._codecs = {column: _codec(kind, column, hints[column]) for column in self.columns}
+        named = ", ".join(self.columns)
+        declared = ", ".join(f"{column} {codec.sql}" for column, codec in self._codecs.items())
+        self.create = (
+            f"CREATE TABLE IF NOT EXISTS {name} (problem INTEGER NOT NULL REFERENCES problems, {declared}, "
+            f"engine INTEGER REFERENCES engines, PRIMARY KEY (problem, {', '.join(key)})) WITHOUT ROWID"
+        )
+        marks = ", ".join("?" for _ in self.columns)
+        self.add = f"INSERT INTO {name} (problem, {named}, engine) VALUES ({_NUMBER}, {marks}, ?) ON CONFLICT DO "
+        if provisional:
+            changed = ", ".join(f"{column} = excluded.{column}" for column in [*self.columns, "engine"])
+            self.add += f"UPDATE SET {changed} WHERE {name}.{provisional}"
+        else:
+            self.add += "NOTHING"
+        self.read = f"SELECT {named} FROM {name} WHERE problem = {_NUMBER}"
+        self.recall = f"{self.read} AND NOT {provisional}" if provisional else self.read
+
+    def row(self, answer: A) -> list[Any]:
+        """An answer as SQLite takes it."""
+        return [codec.store(getattr(answer, column)) for column, codec in self._codecs.items()]
+
+    def answer(self, row: tuple[Any, ...]) -> A:
+        """An answer as it was."""
+        values = (codec.load(value) for codec, value in zip(self._codecs.values(), row, strict=True))
+        return self.kind(*values)
+
+    def key_of(self, answer: A) -> Hashable:
+        """What names an answer within its problem."""
+        if len(self.key) == 1:
+            name: Hashable = getattr(answer, self.key[0])
+            return name
+        return tuple(getattr(answer, name) for name in self.key)
 
 
-class Ledger:
-    """The answered probes of one judge. `fingerprint` names the judge; `about` says in words what it is made of."""
+class Store(Generic[A]):
+    """The answers of one asker. `fingerprint` names it; `about` says in words what it is made of."""
 
-    def __init__(self, path: str | Path, fingerprint: str, about: Mapping[str, Any]) -> None:
-        self.path = Path(path)
-        self._waiting: list[tuple[bytes, Probe, asyncio.Future[Probe]]] = []
+    def __init__(self, path: str | Path, fingerprint: str, about: Mapping[str, Any], table: AnswerTable[A]) -> None:
+        self.path, self._table = Path(path), table
+        self._waiting: list[tuple[bytes, A, EngineIdentity | None, asyncio.Future[A]]] = []
+        self._engines: dict[EngineIdentity | None, int | None] = {None: None}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(
+            raise StoreError(
                 f"The ledger folder `{self.path.parent}` can't be made: {error}. Give a folder on a local disk that "
                 f"you may write to, with `ledger=` or PALIGN_HOME."
             ) from error
         with self._explained():
-            self._db = sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(fingerprint, about)
             except BaseException:
                 self._db.close()
                 raise
 
-    def recall(self, problem: bytes) -> dict[int, Probe]:
-        """What is known of a problem, by segments."""
-        with self._explained():
-            rows = self._db.execute(_RECALL, (problem,)).fetchall()
-        return {row[0]: _probe(row) for row in rows}
+    def recall(self, problem: bytes) -> dict[Any, A]:
+        """What is known of a problem, by the key of each answer; provisional ones are not."""
+        return self._answers(self._table.recall, problem)
 
-    async def record(self, problem: bytes, probe: Probe) -> Probe:
-        """Store a probe and return what is stored for that cut: this one, or an earlier one if another was faster."""
+    async def record(self, problem: bytes, answer: A, engine: EngineIdentity | None = None) -> A:
+        """Store an answer and return what is stored under its key: this one, or an earlier one of another process."""
         loop = asyncio.get_running_loop()
-        stored: asyncio.Future[Probe] = loop.create_future()
+        stored: asyncio.Future[A] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._commit)
-        self._waiting.append((problem, probe, stored))
+        self._waiting.append((problem, answer, engine, stored))
         return await stored
 
     def count(self) -> int:
-        """How many probes it holds."""
+        """How many answers it holds."""
         with self._explained():
-            return int(self._db.execute("SELECT count(*) FROM probes").fetchone()[0])
+            return int(self._db.execute(f"SELECT count(*) FROM {self._table.name}").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; probes of which nobody awaits the commit any more were never told to a search."""
+        """Close the file; answers of which nobody awaits the commit any more were never told."""
         self._db.close()
+
+    def _answers(self, query: str, problem: bytes) -> dict[Any, A]:
+        with self._explained():
+            rows = self._db.execute(query, (problem,)).fetchall()
+        answers = map(self._table.answer, rows)
+        return {self._table.key_of(answer): answer for answer in answers}
 
     def _prepare(self, fingerprint: str, about: Mapping[str, Any]) -> None:
         # In this order: the tables come with the application's number, in one transaction.
         has_tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if has_tables and self._db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-            raise LedgerError(
+            raise StoreError(
                 f"`{self.path}` is a database of another program, not a ledger; it was left as it is. Give another "
                 f"file or folder with `ledger=`."
             )
+        if has_tables:
+            # Before anything is written: what another release or another asker left is not to be touched.
+            self._refuse_others(fingerprint)
         self._use_wal()
         self._db.execute("PRAGMA synchronous = NORMAL")
         with self._transaction():
             self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
-            for table in _TABLES:
+            for table in (*_TABLES, self._table.create):
                 self._db.execute(table)
-            said = {"format": str(_FORMAT), "fingerprint": fingerprint, "about": json.dumps(about)}
+            held = self._db.execute("SELECT value FROM about WHERE key = 'format'").fetchone()
+            if held == ("1",):
+                self._db.execute(f"ALTER TABLE {self._table.name} ADD COLUMN engine INTEGER REFERENCES engines")
+                self._db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
+            said = {"format": str(FORMAT), "fingerprint": fingerprint, "about": json.dumps(about)}
+            said |= {"answers": self._table.name, "told_by": self._table.told_by or ""}
             self._db.executemany("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", said.items())
-            held = dict(self._db.execute("SELECT key, value FROM about").fetchall())
-            if held["format"] != str(_FORMAT) or held["fingerprint"] != fingerprint:
-                raise LedgerError(
-                    f"`{self.path}` holds probes of another judge or format (`{held['fingerprint']}`, format "
-                    f"{held['format']}), not of `{fingerprint}`. Give another file or folder with `ledger=`."
-                )
+        # Two processes may have made it at once.
+        self._refuse_others(fingerprint)
+
+    def _refuse_others(self, fingerprint: str) -> None:
+        if not self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'about'").fetchone()[0]:
+            return
+        held = dict(self._db.execute("SELECT key, value FROM about").fetchall())
+        form, holder = held.get("format", str(FORMAT)), held.get("fingerprint", fingerprint)
+        table = held.get("answers", self._table.name if form != "1" else "probes")
+        if form not in ("1", str(FORMAT)):
+            raise StoreError(
+                f"`{self.path}` is a ledger of format {form}, and this release reads formats 1 and {FORMAT}; it was "
+                f"left as it is. Update palign-hf, or give another file or folder with `ledger=`."
+            )
+        if holder != fingerprint or table != self._table.name:
+            raise StoreError(
+                f"`{self.path}` holds {table} of `{holder}`, not {self._table.name} of `{fingerprint}`; it was left "
+                f"as it is. Give another file or folder with `ledger=`."
+            )
 
     def _use_wal(self) -> None:
         """Two processes that open a new file at once: one is told `locked` at once, whatever its timeout is."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
@@ -137,36 +202,50 @@ class Ledger:
             time.sleep(0.01)
 
     def _commit(self) -> None:
-        """One transaction for all that waits; each waiter gets the stored probe, or the error that kept it out."""
+        """One transaction for all that waits; each waiter gets the stored answer, or the error that kept it out."""
         waiting, self._waiting = self._waiting, []
         try:
             with self._explained():
                 stored = self._store(waiting)
         except Exception as error:
             # Whatever it is: raised out of a callback of the loop it would reach nobody, and they would wait for ever.
-            for _, _, future in waiting:
+            for *_, future in waiting:
                 if not future.cancelled():
                     future.set_exception(error)
             return
-        for (_, _, future), probe in zip(waiting, stored, strict=True):
+        for (*_, future), answer in zip(waiting, stored, strict=True):
             if not future.cancelled():
-                future.set_result(probe)
+                future.set_result(answer)
 
-    def _store(self, waiting: list[tuple[bytes, Probe, asyncio.Future[Probe]]]) -> list[Probe]:
+    def _store(self, waiting: list[tuple[bytes, A, EngineIdentity | None, "asyncio.Future[A]"]]) -> list[A]:
+        table = self._table
         with self._transaction():
-            self._db.executemany(_ADD_PROBLEM, dict.fromkeys((problem,) for problem, _, _ in waiting))
-            added = self._db.executemany(_ADD_PROBE, [_row(problem, probe) for problem, probe, _ in waiting])
+            self._db.executemany(_ADD_PROBLEM, dict.fromkeys((problem,) for problem, *_ in waiting))
+            rows = [(problem, *table.row(answer), self._number(engine)) for problem, answer, engine, _ in waiting]
+            added = self._db.executemany(table.add, rows)
             if added.rowcount == len(waiting):
-                return [probe for _, probe, _ in waiting]
-            return [self.recall(problem)[probe.segments] for problem, probe, _ in waiting]
+                return [answer for _, answer, *_ in waiting]
+            return [self._answers(table.read, problem)[table.key_of(answer)] for problem, answer, *_ in waiting]
+
+    def _number(self, engine: EngineIdentity | None) -> int | None:
+        """The number of an engine in this file, given to it by its first answer."""
+        if engine not in self._engines:
+            assert engine is not None
+            named = (engine.name, engine.version, engine.dtype)
+            self._db.execute("INSERT INTO engines (name, version, dtype) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named)
+            found = self._db.execute("SELECT number FROM engines WHERE (name, version, dtype) = (?, ?, ?)", named)
+            self._engines[engine] = int(found.fetchone()[0])
+        return self._engines[engine]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        known = dict(self._engines)
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._db.execute("COMMIT")
         except BaseException:
+            self._engines = known
             # After some errors (a full disk) SQLite has rolled back by itself already.
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -178,78 +257,39 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise LedgerError(_advice(self.path, error)) from error
+            raise StoreError(advice(self.path, error)) from error
 
 
-def read_about(path: str | Path) -> dict[str, Any]:
-    """What a ledger file says of itself and holds, without changing it: for `palign ledger show`."""
-    path = Path(path)
-    if not os.path.isfile(path):
-        raise LedgerError(f"`{path}` is no file. Give a ledger (`*.sqlite`), or the folder that holds them.")
-    # Without a log beside it nothing is under way, and no file has to be made next to it in order to read.
-    mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
-    try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=_PATIENCE_S)
-        try:
-            held = dict(db.execute("SELECT key, value FROM about").fetchall())
-            verdicts = dict(db.execute("SELECT verdict, count(*) FROM probes GROUP BY verdict").fetchall())
-            problems = db.execute("SELECT count(*) FROM problems").fetchone()[0]
-            prompt, cached = db.execute("SELECT total(prompt_tokens), total(cached_tokens) FROM probes").fetchone()
-        finally:
-            db.close()
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(_advice(path, error)) from error
-    return {
-        "path": str(path),
-        "fingerprint": held.get("fingerprint"),
-        "about": json.loads(held.get("about", "{}")),
-        "problems": problems,
-        "probes": sum(verdicts.values()),
-        "verdicts": verdicts,
-        "prompt_tokens": int(prompt),
-        "cached_tokens": int(cached),
-    }
+def content_key(*texts: str) -> bytes:
+    """A problem's name in its ledger: the same texts, the same answers."""
+    parts = (part.encode("utf-8", "surrogatepass") for part in texts)
+    return hashlib.blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in parts), digest_size=16).digest()
 
 
-def _advice(path: Path, error: sqlite3.DatabaseError) -> str:
-    text = str(error)
-    if "full" in text:
-        return (
-            f"No space left for the ledger `{path}` ({text}). What was answered before is safe: free some space, or "
-            f"move the file and point `ledger=` at its new folder, then run the same command again."
-        )
-    if "readonly" in text or "unable to open" in text:
-        return (
-            f"The ledger `{path}` can't be opened for writing ({text}). Give a folder that you may write to, with "
-            f"`ledger=` or PALIGN_HOME."
-        )
-    if "not a database" in text or "malformed" in text or "corrupt" in text or "no such" in text:
-        return (
-            f"`{path}` is damaged or no ledger ({text}). It was left as it is: move it away and the run starts a new "
-            f"one, or try `sqlite3 {path.name} .recover` on a copy to save its probes."
-        )
-    if "locked" in text or "busy" in text:
-        return (
-            f"Another process held the ledger `{path}` for over {_PATIENCE_S:.0f} s ({text}). Wait for it or end it, "
-            f"then run the same command again; on a network file system use a local disk."
-        )
-    return f"The ledger `{path}` failed: {text}. What was answered before is safe; mend the cause and run again."
+class _Codec:
+    """One field of an answer in SQL: its type, and how a value goes in and comes out."""
+
+    def __init__(self, sql: str, store: Callable[[Any], Any] = lambda v: v, load: Callable[[Any], Any] = lambda v: v):
+        self.sql, self.store, self.load = sql, store, load
 
 
-def _row(problem: bytes, probe: Probe) -> tuple[Any, ...]:
-    return (
-        problem,
-        probe.segments,
-        probe.verdict,
-        probe.margin,
-        probe.label_mass,
-        probe.top_is_label,
-        probe.prompt_tokens,
-        probe.cached_tokens,
-    )
+def _codec(kind: type, column: str, hint: Any) -> _Codec:
+    may_be_null = get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+    plain = next(option for option in get_args(hint) if option is not type(None)) if may_be_null else hint
+    null = "" if may_be_null else " NOT NULL"
+    if plain in (int, float, str):
+        return _Codec({int: "INTEGER", float: "REAL", str: "TEXT"}[plain] + null)
+    if plain is bool:
+        return _Codec("INTEGER" + null, load=lambda value: None if value is None else bool(value))
+    if plain == tuple[int, ...]:
+        # Token ids, four bytes each.
+        return _Codec("BLOB" + null, _pack, _unpack)
+    raise TypeError(f"`{kind.__name__}.{column}` is of a kind that no ledger stores: {hint}")
 
 
-def _probe(row: tuple[Any, ...]) -> Probe:
-    segments, verdict, margin, label_mass, top_is_label, prompt_tokens, cached_tokens = row
-    top = None if top_is_label is None else bool(top_is_label)
-    return Probe(segments, verdict, margin, label_mass, top, prompt_tokens, cached_tokens)
+def _pack(ids: tuple[int, ...] | None) -> bytes | None:
+    return None if ids is None else struct.pack(f"<{len(ids)}i", *ids)
+
+
+def _unpack(packed: bytes | None) -> tuple[int, ...] | None:
+    return None if packed is None else struct.unpack(f"<{len(packed) // 4}i", packed)

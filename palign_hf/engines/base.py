@@ -45,6 +45,15 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """Which engine gave an answer: its name, its release, and the number format the weights were loaded in."""
+
+    name: str
+    version: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One generated answer; `finish_reason` is `stop` or `length`, so a cut answer is never taken for a whole one."""
 

@@ -27,6 +27,13 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
         )
 
 
+def spawns(name: str) -> bool:
+    """Whether this engine starts processes that read the running script again."""
+    from palign_hf.engines.vllm import installed
+
+    return name == "vllm" or (name == "auto" and installed())
+
+
 def altering(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those options that change the student's numbers: they belong to the fingerprint, so they must be plain data."""
     found = {name: options[name] for name in _ALTERING if name in options}

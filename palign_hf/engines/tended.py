@@ -29,8 +29,12 @@ class TendedEngine:
     A run whose answers are all in the ledger asks nothing, and so loads no student.
     """
 
-    def __init__(self, engine: Engine, restarts: int = 1) -> None:
+    def __init__(
+        self, engine: Engine, restarts: int = 1, starting: Callable[[], None] = lambda: None
+    ) -> None:
+        """`starting` is called before each start, which takes long."""
         self._engine = engine
+        self._starting = starting
         self._left = restarts
         self._life = 0
         self._started = False
@@ -42,6 +46,11 @@ class TendedEngine:
     def capacity(self) -> tuple[int, int]:
         """That of the engine inside, as it was when it last started; one problem until then."""
         return self._capacity
+
+    @property
+    def started(self) -> bool:
+        """Whether the engine inside runs."""
+        return self._started
 
     async def start(self) -> None:
         """Start the engine inside, unless it runs."""
@@ -98,6 +107,7 @@ class TendedEngine:
                 ) from failure
 
     async def _begin(self) -> None:
+        self._starting()
         await self._engine.start()
         self._life += 1
         # Remembered, because an engine that is dead or starting can't be asked for it.

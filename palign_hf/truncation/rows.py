@@ -1,10 +1,134 @@
-"""From how a search ended to a row of the PREFIXES table: the one place that says what a status means."""
+"""One row on its way: a trace, the questions asked about it, and what they make of it in the PREFIXES table.
 
-from typing import Any
+A probe is looked up in the ledger, else asked, then committed, and only then told to the search. What goes wrong with
+a row stays with that row. This is the one place that says what a status means.
+"""
 
-from palign_hf.asking.jobs import Outcome
-from palign_hf.asking.runner import Work
-from palign_hf.truncation.search import Search
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from palign_hf.asking.store import AnswerTable
+from palign_hf.engines.base import EngineIdentity, RequestFailed
+from palign_hf.truncation.criteria import UNPARSABLE, Case, Probe
+from palign_hf.truncation.search import Found, Search
+
+
+# A text without a verdict is no verdict: it is kept for the record, and asked again by the next run.
+PROBES = AnswerTable(
+    Probe, "probes", key=("segments",), provisional=f"verdict = '{UNPARSABLE}'", told_by="verdict"
+)
+
+# Share of a trace that a search is expected to show, for admission: what it really shows is rarely more.
+_EXPECTED_SHARE = 0.6
+
+Ask = Callable[[Case, int], Awaitable[Probe]]
+
+
+class Memory(Protocol):
+    """What a search asks of a ledger."""
+
+    def recall(self, problem: bytes) -> dict[int, Probe]:
+        """What is known of a problem."""
+
+    async def record(self, problem: bytes, answer: Probe, engine: EngineIdentity | None = None) -> Probe:
+        """Store a probe; what is stored comes back."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A trace being searched: a job (`key`, `weight`), and how its search went.
+
+    It ends with `found`, or with `error` in words, or with neither where nothing fits the context; a row that no
+    search can start with has no `case` and says why in `skipped`.
+    """
+
+    at: int
+    trace: str
+    key: bytes
+    case: Case | None
+    skipped: str | None = None
+    audited: bool = False
+    found: Found | None = None
+    error: str | None = None
+    probes: list[Probe] = field(default_factory=list)
+    asked: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Tokens of cache that its search is expected to hold."""
+        if self.case is None:
+            return 0
+        return self.case.head_tokens + int(_EXPECTED_SHARE * self.case.tokens[-1]) + self.case.suffix_tokens
+
+    @property
+    def floor_tokens(self) -> int:
+        """The tokens that no search can save: head, shortest sufficient prefix (or all that fits), one question."""
+        if self.case is None or self.found is None or not self.probes:
+            return 0
+        cut = self.found.segments if self.found.sufficient else max(self.case.reach, 0)
+        return self.case.head_tokens + self.case.tokens[cut] + self.case.suffix_tokens
+
+
+class Searcher:
+    """Searches rows: what to ask next, of whom, and where answers are kept."""
+
+    def __init__(
+        self,
+        search: Search,
+        ask: Ask,
+        ledger: Memory | None = None,
+        engine: Callable[[], EngineIdentity | None] = lambda: None,
+        extra_cuts: Callable[[Row], Iterable[int]] = lambda row: (),
+    ) -> None:
+        """`extra_cuts` are asked after a search has ended, as an audit of the judge."""
+        self._search, self._ask, self._ledger, self._engine = search, ask, ledger, engine
+        self._extra_cuts = extra_cuts
+
+    async def __call__(self, row: Row) -> Row:
+        """Search one row to its end."""
+        case = row.case
+        if case is None or case.reach < 0:
+            return row
+        known = self._ledger.recall(row.key) if self._ledger is not None else {}
+        walk = self._search.start(case.tokens, case.reach)
+        while (cut := walk.next()) is not None:
+            margin = await self._answer(row, case, cut, known)
+            if margin is None:
+                return row
+            walk.tell(cut, margin)
+        row.found = walk.result()
+        seen = {probe.segments for probe in row.probes}
+        for cut in dict.fromkeys(self._extra_cuts(row)):
+            if cut not in seen and await self._answer(row, case, cut, known) is None:
+                # The search itself ended well: a failed audit is no error of the row.
+                row.error = None
+                break
+        return row
+
+    async def _answer(self, row: Row, case: Case, cut: int, known: Mapping[int, Probe]) -> float | None:
+        """A margin from the ledger or the engine; None, with the reason in `row.error`, if there is no verdict."""
+        probe = known.get(cut)
+        if probe is None:
+            try:
+                fresh = await self._ask(case, cut)
+            except RequestFailed as error:
+                row.error = f"no answer at {cut} segments: {error}"
+                return None
+            if fresh.margin is not None and math.isnan(fresh.margin):
+                # Not stored: SQLite knows no such number, and a NULL would be read back as another kind of answer.
+                row.error = f"the margin at {cut} segments is not a number (both labels impossible, or an overflow)"
+                return None
+            if self._ledger is not None:
+                fresh = await self._ledger.record(row.key, fresh, self._engine())
+            probe = fresh
+            row.asked += 1
+        row.probes.append(probe)
+        if probe.verdict == UNPARSABLE or probe.margin is None:
+            row.error = f"no verdict in the judge's text at {cut} segments"
+            return None
+        return probe.margin
 
 
 # What a row without a finding holds: no prefix, and nulls where a number would be mistaken for a measurement.
@@ -19,39 +143,33 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def skipped_row(reason: str) -> dict[str, Any]:
-    """A row that no search can start with."""
-    return _NOTHING | {"status": "skipped", "reason": reason, "probes": []}
-
-
-def prefix_row(trace: str, outcome: Outcome[Work], search: Search, context: int) -> dict[str, Any]:
-    """The PREFIXES columns of one searched row."""
-    case = outcome.problem.case
+def prefix_columns(row: Row, search: Search, context: int) -> dict[str, Any]:
+    """The PREFIXES columns of a searched row."""
+    case = row.case
+    if case is None:
+        return _NOTHING | {"status": "skipped", "reason": row.skipped, "probes": []}
     segments = len(case.ends) - 1
-    row = _NOTHING | {
+    columns = _NOTHING | {
         "n_segments": segments,
         "trace_tokens": case.tokens[-1],
-        "probes": [{"segments": p.segments, "margin": p.margin, "verdict": p.verdict} for p in outcome.probes],
+        "probes": [{"segments": p.segments, "margin": p.margin, "verdict": p.verdict} for p in row.probes],
     }
-    if outcome.error:
-        return row | {"status": "error", "reason": outcome.error}
-    if outcome.found is None:
-        return row | {
-            "status": "skipped",
-            "reason": case.refused
-            or f"the judge needs {case.shortest} tokens even without any prefix, the context holds {context}",
-        }
-    cut, sufficient = outcome.found.segments, outcome.found.sufficient
+    if row.error:
+        return columns | {"status": "error", "reason": row.error}
+    if row.found is None:
+        needed = f"the judge needs {case.shortest} tokens even without any prefix, the context holds {context}"
+        return columns | {"status": "skipped", "reason": case.refused or needed}
+    cut, sufficient = row.found.segments, row.found.sufficient
     if search.judged and not sufficient and case.reach < segments:
-        return row | {
+        return columns | {
             "status": "skipped",
             "reason": (
                 f"nothing sufficient in the first {case.reach} of {segments} segments, and more does not fit: "
                 f"the trace has {case.tokens[-1]} tokens, the context holds {context}"
             ),
         }
-    row |= {
-        "prefix": trace[: case.ends[cut]],
+    columns |= {
+        "prefix": row.trace[: case.ends[cut]],
         "prefix_end": case.ends[cut],
         "prefix_segments": cut,
         "prefix_ratio": case.tokens[cut] / case.tokens[-1] if case.tokens[-1] else 0.0,
@@ -59,9 +177,9 @@ def prefix_row(trace: str, outcome: Outcome[Work], search: Search, context: int)
     }
     if not search.judged:
         status = "full_trace" if search.name == "full" else "fixed"
-        return row | {"status": status, "reason": f"search `{search.name}` asks no judge"}
+        return columns | {"status": status, "reason": f"search `{search.name}` asks no judge"}
     if not sufficient:
-        return row | {"status": "full_trace", "reason": "nothing was judged sufficient, not even the whole trace"}
+        return columns | {"status": "full_trace", "reason": "nothing was judged sufficient, not even the whole trace"}
     if cut == segments:
-        return row | {"status": "full_trace", "reason": "only the whole trace was judged sufficient"}
-    return row | {"status": "sufficient", "reason": None}
+        return columns | {"status": "full_trace", "reason": "only the whole trace was judged sufficient"}
+    return columns | {"status": "sufficient", "reason": None}

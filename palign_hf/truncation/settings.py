@@ -1,32 +1,87 @@
-"""What a truncation run is made of, split by one question: does it change the result?
+"""What a truncation is told, declared once; and which of it decides a row.
 
-`Recipe` holds what does; its fingerprint names caches and ledgers, across processes and days. `Runtime` holds what
-doesn't: engine, memory, folders, the progress bar; the few engine options that do change it are in both. The search
-has a fingerprint on top of the judge's, so two searches over the same judge share one ledger and ask nothing twice.
+`TruncationSettings` is the constructor of `PrefixTruncation`, the keys of a recipe, the options of the command and the
+table of the docs. `Identity` holds the part that can change a row of the result; its fingerprint names caches and
+ledgers, across processes and days. The search has a fingerprint on top of the judge's, so two searches over the same
+judge share one ledger and ask nothing twice.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal
 
 from palign_hf import segmentation
-from palign_hf.errors import UserError, listed, nearest
+from palign_hf.asking.runner import StudentRunner
+from palign_hf.asking.store import check_ledger
+from palign_hf.config import check_settings, setting
+from palign_hf.engines.choose import check_engine
+from palign_hf.prompts import JUDGE, Template
 from palign_hf.schema import SCHEMA_VERSION
+from palign_hf.segmentation import Granularity
 from palign_hf.students import Student
-from palign_hf.truncation.criteria import Criterion
-from palign_hf.truncation.search import Search
+from palign_hf.truncation.criteria import Criterion, make_criterion
+from palign_hf.truncation.search import Search, make_search
 
 
 # Raised when the same settings may give other rows than before.
 TRANSFORM_VERSION = 1
 
 
+@dataclass(eq=False, repr=False)
+class TruncationSettings:
+    """Everything that a truncation may be told: what is asked, of whom, and how it is carried out."""
+
+    student: str = setting(help="the student: name of a model on the Hub, or a folder")
+    _: KW_ONLY
+    revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
+    search: str | dict[str, Any] | Search = setting(
+        default="ascend", help="ascend, binary (the paper's), linear, every, fixed(ratio=0.25), full or none"
+    )
+    criterion: str | dict[str, Any] | Criterion | None = setting(
+        default=None, help="what sufficient means: self-judge (the default), or module:name of one's own"
+    )
+    verdict: Literal["margin", "generate"] = setting(
+        default="margin", help="how the self-judge is read: log-probabilities of its labels, or free text"
+    )
+    judge_template: str | Template | None = setting(default=None, help="text file with another judge prompt")
+    granularity: Granularity = setting(default="sentence", help="how traces are cut; legacy as the published code")
+    context: int | None = setting(default=None, least=1, help="most tokens of a prompt; else what the student can read")
+    audit: float = setting(
+        default=0.0, least=0.0, most=1.0, help="share of problems whose whole curve is asked, to measure the judge"
+    )
+    engine: Literal["auto", "vllm", "server", "transformers"] | StudentRunner = setting(
+        default="auto", help="where the student answers"
+    )
+    engine_options: dict[str, Any] = setting(
+        default_factory=dict, help="passed to the engine, such as gpu_memory_utilization or urls"
+    )
+    ledger: str | None = setting(
+        default=None, help="folder of the ledgers, on a local disk; else under PALIGN_HOME or the user's cache"
+    )
+    in_flight: int | None = setting(
+        default=None, least=1, help="most problems at once; else what the engine's cache holds"
+    )
+    progress: bool | None = setting(default=None, help="false shows nothing while it runs")
+    trust_remote_code: bool = setting(default=False, help="run code that comes with the student")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        # Everything that can be wrong by itself is seen here, before a trace is read or a model found.
+        self.search = make_search(self.search)
+        template = JUDGE if self.judge_template is None else self.judge_template
+        if isinstance(template, str):
+            template = JUDGE.from_file(template)
+        self.criterion = make_criterion(self.criterion, self.verdict, template)
+        self.engine_options = dict(self.engine_options)
+        if isinstance(self.engine, str):
+            check_engine(self.engine, self.engine_options)
+        check_ledger(self.ledger)
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Identity:
     """Everything that can change a row of the result, and nothing else."""
 
     student: Student
@@ -36,18 +91,7 @@ class Recipe:
     context: int | None
     audit: float
     altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
-
-    def __post_init__(self) -> None:
-        if self.granularity not in segmentation.GRANULARITIES:
-            raise UserError(
-                f"`granularity={self.granularity!r}` is unknown"
-                f"{nearest(self.granularity, segmentation.GRANULARITIES)}. Choose one of "
-                f"{listed(segmentation.GRANULARITIES)}."
-            )
-        if not 0.0 <= self.audit <= 1.0:
-            raise UserError(f"`audit={self.audit}` is no share. Give a number from 0 (none) to 1 (every problem).")
-        if self.context is not None and self.context < 1:
-            raise UserError(f"`context={self.context}` is no number of tokens. Leave it out for the student's own.")
+    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
 
     def describe_judge(self) -> dict[str, Any]:
         """What decides a margin at a cut."""
@@ -57,6 +101,7 @@ class Recipe:
             "segmentation": {"granularity": self.granularity, "version": segmentation.VERSION},
             "context": self.context,
             **({"altered": dict(self.altered)} if self.altered else {}),
+            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -77,26 +122,6 @@ class Recipe:
     def fingerprint(self) -> str:
         """Names the result."""
         return fingerprint(self.describe())
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How the run is carried out: any of it may change from one run to the next without changing a row."""
-
-    engine: str = "auto"
-    engine_options: Mapping[str, Any] = field(default_factory=dict)
-    trust_remote_code: bool = False
-    ledger: str | None = None
-    in_flight: int | None = None
-    progress: bool | None = None
-
-    @property
-    def ledger_folder(self) -> Path:
-        """Where ledgers lie: as given, else under PALIGN_HOME, else in the user's cache folder."""
-        if self.ledger:
-            return Path(self.ledger).expanduser()
-        home = os.environ.get("PALIGN_HOME")
-        return (Path(home).expanduser() if home else Path.home() / ".cache" / "palign") / "ledgers"
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:

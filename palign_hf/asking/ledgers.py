@@ -1,0 +1,94 @@
+"""Ledger files: where they lie, what one holds, and SQLite's errors in words that say what to do."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from palign_hf.errors import UserError
+
+
+# How long a process waits for another one's commit before it gives up.
+PATIENCE_S = 60.0
+
+
+class StoreError(UserError):
+    """The ledger can't be read or written; nothing that it held before is lost."""
+
+
+def ledger_folder(given: str | None = None) -> Path:
+    """Where ledgers lie: as given, else under PALIGN_HOME, else in the user's cache folder."""
+    if given:
+        return Path(given).expanduser()
+    home = os.environ.get("PALIGN_HOME")
+    return (Path(home).expanduser() if home else Path.home() / ".cache" / "palign") / "ledgers"
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What a ledger file says of itself and holds, without changing it: for `palign ledger show`."""
+    path = Path(path)
+    if not os.path.isfile(path):
+        raise StoreError(f"`{path}` is no file. Give a ledger (`*.sqlite`), or the folder that holds them.")
+    # Without a log beside it nothing is under way, and no file has to be made next to it in order to read.
+    mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=PATIENCE_S)
+        try:
+            return {"path": str(path)} | _held(db)
+        finally:
+            db.close()
+    except sqlite3.DatabaseError as error:
+        raise StoreError(advice(path, error)) from error
+
+
+def _held(db: sqlite3.Connection) -> dict[str, Any]:
+    about = dict(db.execute("SELECT key, value FROM about").fetchall())
+    # The first release stored probes only, and said nothing of it.
+    table, told_by = about.get("answers", "probes"), about.get("told_by", "verdict")
+    columns = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+    total = {
+        name: int(db.execute(f"SELECT total({name}) FROM {table}").fetchone()[0]) if name in columns else 0
+        for name in ("prompt_tokens", "cached_tokens")
+    }
+    engines: list[str] = []
+    if "engine" in columns:
+        named = db.execute(f"SELECT DISTINCT e.name, e.version, e.dtype FROM {table} JOIN engines e ON engine = number")
+        engines = sorted(" ".join(row) for row in named)
+    counted = f"SELECT {told_by}, count(*) FROM {table} GROUP BY 1 ORDER BY 1"
+    return {
+        "format": int(about.get("format", 0)),
+        "fingerprint": about.get("fingerprint"),
+        "about": json.loads(about.get("about", "{}")),
+        "problems": db.execute("SELECT count(*) FROM problems").fetchone()[0],
+        table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0],
+        f"{told_by}s": dict(db.execute(counted).fetchall()) if told_by else {},
+        "engines": engines,
+        **total,
+    }
+
+
+def advice(path: Path, error: sqlite3.DatabaseError) -> str:
+    """What went wrong with a ledger file, what is safe, what to do."""
+    text = str(error)
+    if "full" in text:
+        return (
+            f"No space left for the ledger `{path}` ({text}). What was answered before is safe: free some space, or "
+            f"move the file and point `ledger=` at its new folder, then run the same command again."
+        )
+    if "readonly" in text or "unable to open" in text:
+        return (
+            f"The ledger `{path}` can't be opened for writing ({text}). Give a folder that you may write to, with "
+            f"`ledger=` or PALIGN_HOME."
+        )
+    if "not a database" in text or "malformed" in text or "corrupt" in text or "no such" in text:
+        return (
+            f"`{path}` is damaged or no ledger ({text}). It was left as it is: move it away and the run starts a new "
+            f"one, or try `sqlite3 {path.name} .recover` on a copy to save its answers."
+        )
+    if "locked" in text or "busy" in text:
+        return (
+            f"Another process held the ledger `{path}` for over {PATIENCE_S:.0f} s ({text}). Wait for it or end it, "
+            f"then run the same command again; on a network file system use a local disk."
+        )
+    return f"The ledger `{path}` failed: {text}. What was answered before is safe; mend the cause and run again."

@@ -4,7 +4,6 @@ Nothing heavy is imported here, so `palign --help` answers at once. Exit status:
 2 wrong input or settings (said in one line, without a traceback).
 """
 
-import argparse
 import errno
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import palign_hf
+from palign_hf.config import Parser
 from palign_hf.errors import UserError
 
 
@@ -30,7 +30,7 @@ _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; this is the `palign` script."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="palign",
         description="Prefix alignment for small reasoning students: cut teacher traces where the student says enough.",
         epilog="`palign COMMAND --help` tells more.",

@@ -29,14 +29,14 @@ def test_defaults_and_values():
             r"unknown key `traces.colums` \(nearest match: `columns`\)",
         ),
         ({"traces": {}}, "lacks `traces.source`"),
-        ({"traces": "a.jsonl"}, "`traces` is a section"),
-        ({"audit": "much"}, "`audit` must be a number, but it is `'much'`"),
-        ({"batch_size": True}, "`batch_size` must be a whole number"),
-        ({"batch_size": 1.5}, "`batch_size` must be a whole number"),
-        ({"trust_remote_code": "yes"}, "`trust_remote_code` must be true or false"),
-        ({"context": "long"}, "`context` must be a whole number or null"),
-        ({"engine_options": ["a"]}, "`engine_options` must be a mapping"),
-        ({"student": 3}, "`student` must be text"),
+        ({"traces": "a.jsonl"}, r"`r.yaml`: `traces: 'a.jsonl'` must be a section with keys of its own"),
+        ({"audit": "much"}, "`r.yaml`: `audit: 'much'` must be a number"),
+        ({"batch_size": True}, "`batch_size: True` must be a whole number"),
+        ({"batch_size": 1.5}, "`batch_size: 1.5` must be a whole number"),
+        ({"trust_remote_code": "yes"}, "`trust_remote_code: 'yes'` must be true or false"),
+        ({"context": "long"}, "`context: 'long'` must be a whole number or null"),
+        ({"engine_options": ["a"]}, r"`engine_options: \['a'\]` must be a mapping"),
+        ({"student": 3}, "`student: 3` must be text"),
     ],
 )
 def test_what_cannot_be_right_is_refused(changes, message):
@@ -45,7 +45,10 @@ def test_what_cannot_be_right_is_refused(changes, message):
 
 
 def test_missing_keys_are_all_named():
-    with pytest.raises(ConfigError, match="lacks `traces`, `student`, `output`"):
+    with pytest.raises(
+        ConfigError,
+        match="lacks `traces.source`, `student`, `output`: give `--traces.source`, `--student`",
+    ):
         build(TruncateConfig, {}, "`r.yaml`")
 
 

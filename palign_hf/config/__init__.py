@@ -1,0 +1,33 @@
+"""Settings are declared once, in a dataclass; the rest follows from it.
+
+The constructor, the YAML of a recipe, the options of a command, `--help` and the tables of the docs are all read off
+the same fields, and all are strict: a misspelt key or a value that can't be right is an error that names it.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Settings:
+        rows: int = setting(help="rows to read", default=10, least=1)
+
+        def __post_init__(self) -> None:
+            check_settings(self)
+"""
+
+from palign_hf.config.options import Parser, add_options, read_options
+from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
+from palign_hf.config.settings import ConfigError, build, check_settings, setting
+from palign_hf.config.tables import describe, settings_table
+
+
+__all__ = [
+    "ConfigError",
+    "Parser",
+    "add_options",
+    "build",
+    "check_settings",
+    "describe",
+    "find_recipe",
+    "load_config",
+    "read_options",
+    "setting",
+    "settings_table",
+    "shipped_recipes",
+]

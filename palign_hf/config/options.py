@@ -1,0 +1,114 @@
+"""Every setting as an option of a command, and the command line that reads them."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import Any, NoReturn, TypeVar, get_origin
+
+from palign_hf.config.recipes import parse_yaml, read_layers
+from palign_hf.config.settings import ConfigError, Setting, option, walk
+from palign_hf.config.tables import facts
+from palign_hf.config.values import choices, fits, spelt
+from palign_hf.errors import nearest, shown
+
+
+T = TypeVar("T")
+
+# Before the key of a setting in the namespace, so that none can meet a name of the command's own.
+_DEST = "setting "
+_METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false", NoneType: ""}
+_METAVARS |= {dict: "MAPPING", Mapping: "MAPPING", list: "LIST", tuple: "LIST", Sequence: "LIST"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and name the option that was perhaps meant."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        super().__init__(*given, **({"allow_abbrev": False} | settings))
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and leave with status 2."""
+        sys.stderr.write(f"{self.prog.split()[0]}: {' '.join(message.split())}. `{self.prog} --help` tells more.\n")
+        sys.exit(2)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """What isn't known is refused here, where the options of this very command are known."""
+        found, extra = super().parse_known_args(args, namespace)
+        if extra:
+            word = next((one for one in extra if one.startswith("-")), extra[0]).partition("=")[0]
+            shown_ones = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            known = [name for action in shown_ones for name in action.option_strings]
+            self.error(f"`{shown(word)}` is unknown here{nearest(shown(word), known)}")
+        return found, extra
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
+    """`--config`, `--set`, and an option for every setting of `kind`, grouped by its sections."""
+    parser.allow_abbrev = False
+    parser.usage = f"{parser.prog} [--config RECIPE] [--KEY VALUE ...]".replace("%", "%%")
+    parser.add_argument("--config", metavar="RECIPE", help="YAML file of settings, or a recipe that ships: see below")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="change a setting by its key; repeatable"
+    )
+    parser.epilog = (
+        "Options win over --set, and both over the recipe. `palign recipes list` shows the recipes that ship."
+    )
+    groups: dict[str, Any] = {}
+    for one in walk(kind):
+        section = one.key.rpartition(".")[0]
+        if section not in groups:
+            about = (one.section.__doc__ or "").strip().split("\n")[0] if section else None
+            groups[section] = parser.add_argument_group(section or "settings", about)
+        _add(groups[section], one)
+
+
+def read_options(options: argparse.Namespace, kind: type[T]) -> T:
+    """The settings of a command line that `add_options` declared: the recipe, then `--set`, then the options."""
+    given: dict[str, tuple[str, Any]] = {}
+    for one in walk(kind):
+        if hasattr(options, _DEST + one.key):
+            text = getattr(options, _DEST + one.key)
+            if isinstance(text, bool):
+                given[one.key] = (f"`{option(one.key)}`", text)
+            else:
+                said = f"`{option(one.key)} {shown(text)}`"
+                given[one.key] = (said, _parse(one, text, said))
+    return read_layers(kind, options.config, options.set, given)
+
+
+def _add(group: Any, one: Setting) -> None:
+    names = [option(one.key)]
+    settings: dict[str, Any] = {"dest": _DEST + one.key, "default": argparse.SUPPRESS}
+    if set(spelt(one.hint)) - {NoneType} == {bool}:
+        settings["action"] = argparse.BooleanOptionalAction
+    else:
+        settings["metavar"] = one.field.metadata.get("metavar") or _metavar(one.hint)
+    group.add_argument(*names, help=f"{one.help} ({facts(one)})".strip().replace("%", "%%"), **settings)
+    if "_" in one.key:  # as the recipe spells it
+        group.add_argument(f"--{one.key}", help=argparse.SUPPRESS, **settings)
+
+
+def _metavar(hint: Any) -> str:
+    names = []
+    for kind in spelt(hint):
+        words = ",".join(str(choice) for choice in choices(kind))
+        names.append(f"{{{words}}}" if words else _METAVARS.get(get_origin(kind) or kind, "VALUE"))
+    return "|".join(dict.fromkeys(filter(None, names)))
+
+
+def _parse(one: Setting, text: str, said: str) -> Any:
+    """Text as YAML of that type: it stays text for a setting that is text, and where it fits as nothing else."""
+    kinds = [kind for kind in spelt(one.hint) if kind is not NoneType]
+    if text == "null" and len(kinds) < len(spelt(one.hint)):
+        return None
+    textual = [kind for kind in kinds if kind is str or any(isinstance(choice, str) for choice in choices(kind))]
+    if textual == kinds:
+        return text
+    try:
+        value = parse_yaml(text)
+    except ConfigError as error:
+        if textual:
+            return text
+        raise ConfigError(f"{said} can't be read: {error}.") from error
+    return text if textual and (isinstance(value, str) or not fits(one.hint, value)) else value

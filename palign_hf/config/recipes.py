@@ -1,0 +1,144 @@
+"""Recipes: YAML files read into settings, from the disk or from those that ship with the package."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from palign_hf.config.settings import ConfigError, build, one_line, section_of
+from palign_hf.config.values import hints_of, told
+from palign_hf.errors import nearest, shown
+
+
+T = TypeVar("T")
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def load_config(
+    kind: type[T], path: str | Path | None, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> T:
+    """Read a recipe into `kind`, then apply `key=value` overrides, then `values` by key; dots reach into sections."""
+    given = {key: (f"`{key}: {told(value)}`", value) for key, value in _flat(kind, values or {})}
+    return read_layers(kind, path, overrides, given)
+
+
+def read_layers(
+    kind: type[T], path: str | Path | None, overrides: Sequence[str], given: Mapping[str, tuple[str, Any]]
+) -> T:
+    """The same with values that know how they were said, for messages: {key: (`--rows 0`, 0)}."""
+    file = find_recipe(path) if path is not None else None
+    values = _read(file) if file is not None else {}
+    origins: dict[str, str] = {}
+    for override in overrides:
+        key, value = _parse(override)
+        said = f"`--set {shown(override)}`"
+        _put(values, key, value, said)
+        origins[key] = said
+    for key, (said, value) in given.items():
+        _put(values, key, value, said)
+        origins[key] = said
+
+    def origin(key: str) -> str | None:
+        if not key:
+            return f"`{shown(str(path))}`" if path is not None else "This run"
+        return next((origins[one] for one in reversed(origins) if one == key or one.startswith(f"{key}.")), None)
+
+    return build(kind, values, origin)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of that name, or the recipe that ships with the package: `qwen3-8b/truncate.yaml`."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise ConfigError(f"The recipe `{shown(str(name))}` is a folder. Name the file in it, as `truncate.yaml`.")
+    known = shipped_recipes()
+    wanted = str(name).removeprefix("./").removeprefix("recipes/")
+    if wanted in known:
+        return known[wanted]
+    near = nearest(shown(wanted), known)
+    raise ConfigError(
+        f"The recipe `{shown(str(name))}` doesn't exist, here or among the shipped ones{near}. "
+        f"`palign recipes list` shows those."
+    )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Every recipe of the package by its name."""
+    folder = recipes_folder()
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.yaml"))}
+
+
+def recipes_folder() -> Path:
+    """In a wheel they lie within the package, in a checkout beside it."""
+    inside = _PACKAGE / "recipes"
+    return inside if inside.is_dir() else _PACKAGE.parent / "recipes"
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values out of YAML, whatever it holds; `ConfigError` says in one line why not."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice: YAML itself would keep the last in silence."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+            seen: set[tuple[str, str]] = set()
+            for key in keys:
+                if isinstance(key, yaml.ScalarNode):
+                    if (key.tag, key.value) in seen and key.value != "<<":
+                        line = key.start_mark.line + 1
+                        raise yaml.YAMLError(f"the key `{key.value}` is given twice, again in line {line}")
+                    seen.add((key.tag, key.value))
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(one_line(error) or "it is nested too deep") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    where = f"The recipe `{shown(str(path))}`"
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        raise ConfigError(f"{where} can't be read as YAML: {one_line(error)}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a mapping of settings, not `{told(values)}`.")
+    return values
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"`--set {shown(text)}` has no value. Write `--set key=value`, as `--set traces.limit=10`.")
+    try:
+        return key, parse_yaml(value)
+    except ConfigError as error:
+        raise ConfigError(f"`--set {shown(text)}`: the value can't be read: {error}.") from error
+
+
+def _flat(kind: type, values: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    """Sections opened, so that one that is given in part leaves the rest of it as it was."""
+    hints = hints_of(kind)
+    for name, value in values.items():
+        inner = section_of(hints.get(name))
+        if inner is not None and isinstance(value, Mapping):
+            yield from _flat(inner, value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}", value
+
+
+def _put(values: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """A null on the way becomes a section; any other value there is an error."""
+    *sections, last = key.split(".")
+    for section in sections:
+        if values.get(section) is None:
+            values[section] = {}
+        values = values[section]
+        if not isinstance(values, dict):
+            raise ConfigError(f"{said}: `{shown(section)}` is a value, not a section.")
+    values[last] = value

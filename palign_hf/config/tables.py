@@ -1,0 +1,38 @@
+"""Settings as text: for `--help` and for the docs."""
+
+import json
+from typing import Any
+
+from palign_hf.config.settings import Setting, walk
+from palign_hf.config.values import type_name
+
+
+def describe(kind: type, section: str = "") -> list[tuple[str, str]]:
+    """(key, help with its default) of every setting."""
+    return [(one.key, f"{one.help} ({facts(one)})".strip()) for one in walk(kind, section)]
+
+
+def settings_table(kind: type) -> str:
+    """Every setting in a Markdown table: key, what it is for, type and range, default."""
+    rows = ["| setting | what it is | type | default |", "|---|---|---|---|"]
+    for one in walk(kind):
+        range_ = f", {one.bounds}" if str(one.bounds) else ""
+        default = "required" if one.required else f"`{_plain(one.default)}`"
+        cells = [f"`{one.key}`", one.help, type_name(one.hint) + range_, default]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def facts(one: Setting) -> str:
+    """Range and default, as they stand in brackets after the help."""
+    default = "required" if one.required else f"default: {_plain(one.default)}"
+    return f"{one.bounds}; {default}" if str(one.bounds) else default
+
+
+def _plain(value: Any) -> str:
+    """A default as YAML would have it."""
+    if value is None:
+        return "none"
+    if isinstance(value, (bool, dict, list, tuple)):
+        return json.dumps(value)
+    return str(value)

@@ -4,7 +4,6 @@ Nothing heavy is imported here, so `palign --help` answers at once. Exit status:
 2 wrong input or settings (said in one line, without a traceback).
 """
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from importlib import import_module
 
 import palign_hf
 from palign_hf.config import Parser
-from palign_hf.errors import UserError
+from palign_hf.runs.launch import ended
 
 
 # Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
@@ -22,10 +21,6 @@ COMMANDS = {
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "ledger": ("ledger", "look at the probes that earlier runs have answered"),
 }
-
-
-# What the machine refuses rather than this program: said in one line, too.
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,23 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Reading and writing tables is quick here; the one bar is that of the work itself.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    try:
-        return options.run(options)
-    except UserError as error:
-        print(f"palign: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in _REFUSED:
-            raise
-        print(
-            f"palign: {error}. What was answered is kept: make room or give the right to write there, and run the "
-            f"same command again to go on.",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("palign: interrupted. What was answered is kept: run the same command again to go on.", file=sys.stderr)
-        return 130
+    return ended("palign", lambda: options.run(options))
 
 
 if __name__ == "__main__":

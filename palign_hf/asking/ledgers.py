@@ -25,6 +25,19 @@ def ledger_folder(given: str | None = None) -> Path:
     return (Path(home).expanduser() if home else Path.home() / ".cache" / "palign") / "ledgers"
 
 
+def check_ledger(given: str | None) -> None:
+    """Refuse a folder that can't be one, before anything is loaded."""
+    folder = ledger_folder(given)
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise StoreError(
+                    f"`ledger={given or folder}` can't be a folder: `{place}` is a file. Give another folder, on a "
+                    f"local disk."
+                )
+            return
+
+
 def read_about(path: str | Path) -> dict[str, Any]:
     """What a ledger file says of itself and holds, without changing it: for `palign ledger show`."""
     path = Path(path)
@@ -53,7 +66,9 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
     }
     engines: list[str] = []
     if "engine" in columns:
-        named = db.execute(f"SELECT DISTINCT e.name, e.version, e.dtype FROM {table} JOIN engines e ON engine = number")
+        named = db.execute(
+            f"SELECT DISTINCT e.name, e.version, e.dtype FROM {table} JOIN engines e ON engine = number"
+        )
         engines = sorted(" ".join(row) for row in named)
     counted = f"SELECT {told_by}, count(*) FROM {table} GROUP BY 1 ORDER BY 1"
     return {
@@ -61,8 +76,9 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
         "fingerprint": about.get("fingerprint"),
         "about": json.loads(about.get("about", "{}")),
         "problems": db.execute("SELECT count(*) FROM problems").fetchone()[0],
+        "answers": table,
         table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0],
-        f"{told_by}s": dict(db.execute(counted).fetchall()) if told_by else {},
+        "kinds": dict(db.execute(counted).fetchall()) if told_by else {},
         "engines": engines,
         **total,
     }

@@ -10,7 +10,7 @@ import atexit
 import logging
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.asking.guard import unguarded_script
@@ -81,7 +81,7 @@ class StudentRunner:
                 over.wait(_CLEANUP_S)
             raise
 
-    def iterate(self, results: AsyncGenerator[T, None]) -> Iterator[T]:
+    def iterate(self, results: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         """The results one by one in the caller's thread, while the loop goes on with those after them."""
 
         async def following() -> Any:
@@ -180,14 +180,17 @@ class StudentRunner:
         vars(self).update(state)
         self._rest()
 
+    _tokenizer: "PreTrainedTokenizerBase | None"
+    _context: int | None
+    _engine: TendedEngine | None
+    _loop: asyncio.AbstractEventLoop | None
+    _thread: threading.Thread | None
+    _on_starting: Callable[[str], None] | None
+
     def _rest(self) -> None:
         """Nothing runs."""
-        self._tokenizer: PreTrainedTokenizerBase | None = None
-        self._context: int | None = None
-        self._engine: TendedEngine | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._on_starting: Callable[[str], None] | None = None
+        self._tokenizer = self._context = self._engine = None
+        self._loop = self._thread = self._on_starting = None
 
     @property
     def _closed(self) -> bool:

@@ -56,7 +56,12 @@ class AnswerTable(Generic[A]):
     """
 
     def __init__(
-        self, kind: type[A], name: str, key: tuple[str, ...], provisional: str | None = None, told_by: str | None = None
+        self,
+        kind: type[A],
+        name: str,
+        key: tuple[str, ...],
+        provisional: str | None = None,
+        told_by: str | None = None,
     ) -> None:
         self.kind, self.name, self.key, self.told_by = kind, name, key, told_by
         hints = get_type_hints(kind)
@@ -232,7 +237,9 @@ class Store(Generic[A]):
         if engine not in self._engines:
             assert engine is not None
             named = (engine.name, engine.version, engine.dtype)
-            self._db.execute("INSERT INTO engines (name, version, dtype) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named)
+            self._db.execute(
+                "INSERT INTO engines (name, version, dtype) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", named
+            )
             found = self._db.execute("SELECT number FROM engines WHERE (name, version, dtype) = (?, ?, ?)", named)
             self._engines[engine] = int(found.fetchone()[0])
         return self._engines[engine]

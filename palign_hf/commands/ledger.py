@@ -4,8 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from palign_hf.asking.store import LedgerError, read_about
-from palign_hf.truncation.settings import Runtime
+from palign_hf.asking.ledgers import StoreError, ledger_folder, read_about
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print each ledger."""
-    path = Path(options.path) if options.path else Runtime().ledger_folder
+    path = Path(options.path) if options.path else ledger_folder()
     ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
     if not ledgers:
-        raise LedgerError(f"`{path}` holds no ledger. They are made by `palign truncate`; give their folder.")
+        raise StoreError(f"`{path}` holds no ledger. They are made by `palign truncate`; give their folder.")
     for ledger in ledgers:
         held = read_about(ledger)
         print(json.dumps(held, sort_keys=True) if options.json else _text(held))
@@ -32,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
 def _text(held: dict) -> str:
     about = held["about"]
     criterion = about.get("criterion", {})
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(held["verdicts"].items())) or "none"
     prompt, cached = held["prompt_tokens"], held["cached_tokens"]
+    answers, kinds = held["answers"], ", ".join(f"{count} {kind}" for kind, count in sorted(held["kinds"].items()))
     return "\n".join(
         [
             held["path"],
@@ -41,7 +40,8 @@ def _text(held: dict) -> str:
             f"  criterion  {criterion.get('name', '?')} ({criterion.get('verdict', '?')}), prompt "
             f"{criterion.get('prompt', '?')}",
             f"  problems   {held['problems']:,}",
-            f"  probes     {held['probes']:,} ({verdicts})",
+            f"  {answers:<9}  {held[answers]:,} ({kinds or 'none'})",
+            f"  engines    {', '.join(held['engines']) or 'not said'}",
             f"  tokens     {prompt:,} in prompts, {cached:,} from the cache"
             + (f" ({cached / prompt:.1%})" if prompt else ""),
         ]

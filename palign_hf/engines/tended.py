@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from palign_hf.engines.base import Completion, Engine, EngineDied, EngineUnavailable, Sampling, Score
+from palign_hf.engines.base import Completion, Engine, EngineDied, EngineIdentity, EngineUnavailable, Sampling, Score
 from palign_hf.errors import UserError
 
 
@@ -29,9 +29,7 @@ class TendedEngine:
     A run whose answers are all in the ledger asks nothing, and so loads no student.
     """
 
-    def __init__(
-        self, engine: Engine, restarts: int = 1, starting: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, engine: Engine, restarts: int = 1, starting: Callable[[], None] = lambda: None) -> None:
         """`starting` is called before each start, which takes long."""
         self._engine = engine
         self._starting = starting
@@ -46,6 +44,11 @@ class TendedEngine:
     def capacity(self) -> tuple[int, int]:
         """That of the engine inside, as it was when it last started; one problem until then."""
         return self._capacity
+
+    @property
+    def identity(self) -> EngineIdentity | None:
+        """Who answers, once it has started."""
+        return getattr(self._engine, "identity", None) if self._started else None
 
     @property
     def started(self) -> bool:

@@ -7,13 +7,15 @@ taken for NOT_ENOUGH.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
+from palign_hf.asking.texts import TextTokenizer
 from palign_hf.engines.base import Engine, Sampling
-from palign_hf.errors import UserError, nearest
+from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.prompts import JUDGE, LABELS, Template
 
 
@@ -65,6 +67,7 @@ class Judge(Protocol):
         """Judge the prefix of so many segments."""
 
 
+@runtime_checkable
 class Criterion(Protocol):
     """A definition of sufficiency: a name, a version, and parameters that go into fingerprints."""
 
@@ -92,15 +95,18 @@ class SelfJudge:
     def __post_init__(self) -> None:
         if self.verdict not in ("margin", "generate"):
             raise UserError(
-                f"`verdict={self.verdict!r}` is unknown{nearest(self.verdict, ('margin', 'generate'))}. "
+                f"`verdict={self.verdict!r}` is unknown{nearest(shown(self.verdict), ('margin', 'generate'))}. "
                 f"Choose `margin` (log-probabilities of the labels) or `generate` (free text, as the reference reads)."
             )
-        if len(self.labels) != 2 or self.labels[0] == self.labels[1] or not all(self.labels):
+        texts = isinstance(self.labels, tuple) and all(isinstance(label, str) and label for label in self.labels)
+        if not texts or len(self.labels) != 2 or self.labels[0] == self.labels[1]:
             raise UserError(
                 f"`labels={self.labels!r}` can't tell a verdict. Give two different texts, the one for enough first."
             )
-        if self.max_tokens < 1:
-            raise UserError(f"`max_tokens={self.max_tokens}` leaves no room for a verdict. Give 1 or more.")
+        if not isinstance(self.max_tokens, int) or isinstance(self.max_tokens, bool) or self.max_tokens < 1:
+            raise UserError(f"`max_tokens={self.max_tokens!r}` must be a whole number of at least 1.")
+        if not isinstance(self.template, Template):
+            raise UserError(f"`template={shown(repr(self.template))}` is no template: use `JUDGE.from_file(path)`.")
         if set(self.template.slots) != set(JUDGE.slots):
             raise UserError(
                 f"The `{self.template.name}` template has the slots {list(self.template.slots)}, but a judge is shown "
@@ -196,6 +202,100 @@ class BoundSelfJudge:
             middle = (low + high) // 2
             low, high = (middle, high) if len(prompt.ids(ends[middle])) <= room else (low, middle)
         return low
+
+
+class NoJudge:
+    """For searches that cut by a rule: a problem's tokens are counted, and nobody is asked."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", student: str) -> None:
+        self._texts = TextTokenizer(tokenizer, student)
+
+    def open(self, name: str, question: str, trace: str, ends: Sequence[int]) -> Case:
+        """Count the tokens before each cut."""
+        tokens = self._texts.count_before(trace, ends)
+        return Case(name, ends, tokens, len(ends) - 1, shortest=0, head_tokens=0, suffix_tokens=0, prompt=None)
+
+    async def ask(self, engine: Engine, case: Case, segments: int) -> Probe:
+        """Never: a rule asks nothing."""
+        raise NotImplementedError("a search that cuts by a rule has asked a judge")
+
+
+# Criteria that a recipe can name; one's own are named by where they are, as `my_module:MyCriterion`.
+CRITERIA = {SelfJudge.name: SelfJudge}
+
+
+def make_criterion(
+    spec: "str | Mapping[str, Any] | Criterion | None", verdict: str = "margin", template: Template = JUDGE
+) -> Criterion:
+    """The criterion a user means: an object, a name, or `{name: ..., parameter: ...}` as recipes have it.
+
+    `verdict` and `template` are those of the default criterion, and of no other.
+    """
+    if spec is None:
+        return SelfJudge(verdict=verdict, template=template)
+    if verdict != "margin" or template is not JUDGE:
+        raise UserError(
+            "`criterion` was given together with `verdict` or `judge_template`, which belong to the default "
+            "criterion. Put them into it: `criterion=SelfJudge(verdict=..., template=...)`."
+        )
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        if not isinstance(spec, Criterion):
+            raise UserError(
+                f"`criterion={shown(repr(spec))}` is no criterion: it needs `name`, `describe` and `bind`. Give one "
+                f"of {listed(CRITERIA)}, or an object such as `SelfJudge()`."
+            )
+        return spec
+    name, parameters = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
+    kind = _criterion_kind(name)
+    if kind is SelfJudge:
+        parameters = _self_judge_parameters(parameters)
+    try:
+        made = kind(**parameters)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"`criterion={shown(repr(dict(spec)))}` can't be made: {error}. Give the parameters of `{name}`."
+        ) from error
+    if not isinstance(made, Criterion):
+        raise UserError(f"`{name}` makes no criterion: what it gives lacks `name`, `describe` or `bind`.")
+    return made
+
+
+def _criterion_kind(name: Any) -> Any:
+    if isinstance(name, str) and name in CRITERIA:
+        return CRITERIA[name]
+    if isinstance(name, str) and name.count(":") == 1:
+        module, _, attribute = name.partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"The criterion `{name}` can't be imported: {error}. Give `module:name` of a class that this "
+                f"environment can import."
+            ) from error
+    raise UserError(
+        f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "
+        f"`module:name` of one's own."
+    )
+
+
+def _self_judge_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a recipe as `SelfJudge` takes them."""
+    known = [one.name for one in fields(SelfJudge)]
+    if unknown := next((name for name in given if name not in known), None):
+        raise UserError(
+            f"`{shown(unknown)}` is no parameter of `{SelfJudge.name}`{nearest(shown(unknown), known)}. "
+            f"It takes {listed(known)}."
+        )
+    parameters = dict(given)
+    if isinstance(parameters.get("template"), str):
+        parameters["template"] = JUDGE.from_file(parameters["template"])
+    if isinstance(parameters.get("labels"), list):
+        parameters["labels"] = tuple(parameters["labels"])
+    return parameters
 
 
 def read_verdict(text: str, labels: Sequence[str]) -> str:

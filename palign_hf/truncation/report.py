@@ -30,6 +30,18 @@ _NOT_ENOUGH_AT_ALL = 0.3
 _WAVERING = 0.5
 _FEW = 10
 
+_TERMS = {
+    "sufficient": "the student judged a shorter beginning of the trace to be enough to finish alone.",
+    "full_trace": "nothing shorter than the whole trace was judged enough; never counted among the findings.",
+    "fixed": "cut by a rule, judged by nobody.",
+    "skipped, error": "a row that no search could start with, and one whose questions were not answered.",
+    "prefix ratio": "tokens of the prefix over those of its trace.",
+    "probe": "one question to the judge: is this beginning enough?",
+    "tokens over floor": "prompt tokens computed over the least possible: the found prefix shown once.",
+    "verdict taken back": "an ENOUGH that turned into NOT_ENOUGH when more was shown.",
+    "label mass": "probability of the two labels together; near 0 the student would have said something else.",
+}
+
 
 @dataclass
 class Report:
@@ -170,6 +182,37 @@ class Report:
         reasons = [f"- {count} rows: {_escaped(reason)}" for reason, count in self.reasons.items()]
         warned = [f"> **Warning.** {line}\n" for line in self.warnings()]
         return "\n".join([*table, "", *reasons, *([""] if reasons else []), *warned]).strip() + "\n"
+
+    def page(self) -> str:
+        """The report as a page: what was run, what came of it, and what the words mean."""
+        about = self.settings
+        search, source = about.get("search", {}), about.get("input", {})
+        rows = {
+            "student": about.get("student_name"),
+            "search": search.get("name"),
+            "traces": source.get("source"),
+            "revision": source.get("revision"),
+            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
+            "result": about.get("fingerprint"),
+            "date": about.get("date"),
+            "command": about.get("command"),
+        }
+        told = [f"| {name} | {_escaped(str(value))} |" for name, value in rows.items() if value]
+        return "\n".join(
+            [
+                f"# {self.rows} traces, cut where {_escaped(str(about.get('student_name', '?')))} says enough",
+                "",
+                "| run | |",
+                "|---|---|",
+                *told,
+                "",
+                self.markdown(),
+                "## Terms",
+                "",
+                *(f"- **{term}**: {meaning}" for term, meaning in _TERMS.items()),
+                "",
+            ]
+        )
 
     def _add_costs(self, usage: Usage) -> None:
         self.asked = usage.asked

@@ -4,22 +4,24 @@ A probe is looked up in the ledger, else asked, then committed, and only then to
 a row stays with that row. This is the one place that says what a status means.
 """
 
+import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from palign_hf.asking.store import AnswerTable
+from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import EngineIdentity, RequestFailed
-from palign_hf.truncation.criteria import UNPARSABLE, Case, Probe
+from palign_hf.segmentation import Granularity, cuts
+from palign_hf.truncation.criteria import UNPARSABLE, Case, Judge, Probe
 from palign_hf.truncation.search import Found, Search
 
 
 # A text without a verdict is no verdict: it is kept for the record, and asked again by the next run.
-PROBES = AnswerTable(
-    Probe, "probes", key=("segments",), provisional=f"verdict = '{UNPARSABLE}'", told_by="verdict"
-)
+PROBES = AnswerTable(Probe, "probes", key=("segments",), provisional=f"verdict = '{UNPARSABLE}'", told_by="verdict")
 
+# An audit asks so many evenly spaced cuts of a chosen problem, both ends included.
+_AUDIT_CUTS = 16
 # Share of a trace that a search is expected to show, for admission: what it really shows is rarely more.
 _EXPECTED_SHARE = 0.6
 
@@ -44,8 +46,7 @@ class Row:
     search can start with has no `case` and says why in `skipped`.
     """
 
-    at: int
-    trace: str
+    source: Mapping[str, Any]
     key: bytes
     case: Case | None
     skipped: str | None = None
@@ -71,6 +72,20 @@ class Row:
         return self.case.head_tokens + self.case.tokens[cut] + self.case.suffix_tokens
 
 
+def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, audit: float) -> Row:
+    """Cut a trace into segments and get it ready to be judged; `audit` is the share whose whole curve is asked."""
+    question, trace = source["question"], source["trace"]
+    if not question or not trace:
+        return Row(source, b"", None, skipped=f"the {'question' if not question else 'trace'} is empty")
+    key = content_key(question, trace)
+    try:
+        f"{question}{trace}".encode()
+    except UnicodeEncodeError as error:
+        return Row(source, key, None, skipped=f"the text can't be written as UTF-8: {error.reason}")
+    ends = [0, *cuts(trace, granularity)]
+    return Row(source, key, judge.open(key.hex(), question, trace, ends), audited=_drawn(key, audit))
+
+
 class Searcher:
     """Searches rows: what to ask next, of whom, and where answers are kept."""
 
@@ -80,11 +95,8 @@ class Searcher:
         ask: Ask,
         ledger: Memory | None = None,
         engine: Callable[[], EngineIdentity | None] = lambda: None,
-        extra_cuts: Callable[[Row], Iterable[int]] = lambda row: (),
     ) -> None:
-        """`extra_cuts` are asked after a search has ended, as an audit of the judge."""
         self._search, self._ask, self._ledger, self._engine = search, ask, ledger, engine
-        self._extra_cuts = extra_cuts
 
     async def __call__(self, row: Row) -> Row:
         """Search one row to its end."""
@@ -100,7 +112,7 @@ class Searcher:
             walk.tell(cut, margin)
         row.found = walk.result()
         seen = {probe.segments for probe in row.probes}
-        for cut in dict.fromkeys(self._extra_cuts(row)):
+        for cut in _audit_cuts(row):
             if cut not in seen and await self._answer(row, case, cut, known) is None:
                 # The search itself ended well: a failed audit is no error of the row.
                 row.error = None
@@ -129,6 +141,19 @@ class Searcher:
             row.error = f"no verdict in the judge's text at {cut} segments"
             return None
         return probe.margin
+
+
+def _audit_cuts(row: Row) -> list[int]:
+    if not row.audited or row.case is None:
+        return []
+    reach = row.case.reach
+    steps = min(_AUDIT_CUTS - 1, reach)
+    return sorted({round(step * reach / steps) for step in range(steps + 1)}) if steps > 0 else [0]
+
+
+def _drawn(key: bytes, share: float) -> bool:
+    """Whether a problem is audited: by its content, so that the choice depends on nothing else."""
+    return int.from_bytes(hashlib.sha256(b"audit" + key).digest()[:8], "big") < share * 2**64
 
 
 # What a row without a finding holds: no prefix, and nulls where a number would be mistaken for a measurement.
@@ -169,7 +194,7 @@ def prefix_columns(row: Row, search: Search, context: int) -> dict[str, Any]:
             ),
         }
     columns |= {
-        "prefix": row.trace[: case.ends[cut]],
+        "prefix": row.source["trace"][: case.ends[cut]],
         "prefix_end": case.ends[cut],
         "prefix_segments": cut,
         "prefix_ratio": case.tokens[cut] / case.tokens[-1] if case.tokens[-1] else 0.0,

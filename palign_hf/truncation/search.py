@@ -54,7 +54,7 @@ class Found:
 class Walk(Protocol):
     """One problem's search: ask `next`, answer with `tell`, until `next` has nothing more to ask."""
 
-    def next(self) -> list[int]: ...
+    def next(self) -> int | None: ...
 
     def tell(self, cut: int, margin: float) -> None: ...
 
@@ -88,8 +88,8 @@ class _Walk:
         self._found: Found | None = None
         self._advance(None)
 
-    def next(self) -> list[int]:
-        return [] if self._asking is None else [self._asking]
+    def next(self) -> int | None:
+        return self._asking
 
     def tell(self, cut: int, margin: float) -> None:
         if cut != self._asking:

@@ -1,32 +1,18 @@
-"""What a truncation is told, declared once; and which of it decides a row.
-
-`TruncationSettings` is the constructor of `PrefixTruncation`, the keys of a recipe, the options of the command and the
-table of the docs. `Identity` holds the part that can change a row of the result; its fingerprint names caches and
-ledgers, across processes and days. The search has a fingerprint on top of the judge's, so two searches over the same
-judge share one ledger and ask nothing twice.
+"""What a truncation is told, declared once: the constructor of `PrefixTruncation`, the keys of a recipe, the options
+of the command and the table of the docs. Everything that can be wrong by itself is seen when it is made.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from palign_hf import segmentation
+from palign_hf.asking.ledgers import check_ledger
 from palign_hf.asking.runner import StudentRunner
-from palign_hf.asking.store import check_ledger
 from palign_hf.config import check_settings, setting
 from palign_hf.engines.choose import check_engine
 from palign_hf.prompts import JUDGE, Template
-from palign_hf.schema import SCHEMA_VERSION
 from palign_hf.segmentation import Granularity
-from palign_hf.students import Student
 from palign_hf.truncation.criteria import Criterion, make_criterion
 from palign_hf.truncation.search import Search, make_search
-
-
-# Raised when the same settings may give other rows than before.
-TRANSFORM_VERSION = 1
 
 
 @dataclass(eq=False, repr=False)
@@ -47,7 +33,9 @@ class TruncationSettings:
     )
     judge_template: str | Template | None = setting(default=None, help="text file with another judge prompt")
     granularity: Granularity = setting(default="sentence", help="how traces are cut; legacy as the published code")
-    context: int | None = setting(default=None, least=1, help="most tokens of a prompt; else what the student can read")
+    context: int | None = setting(
+        default=None, least=1, help="most tokens of a prompt; else what the student can read"
+    )
     audit: float = setting(
         default=0.0, least=0.0, most=1.0, help="share of problems whose whole curve is asked, to measure the judge"
     )
@@ -68,7 +56,6 @@ class TruncationSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        # Everything that can be wrong by itself is seen here, before a trace is read or a model found.
         self.search = make_search(self.search)
         template = JUDGE if self.judge_template is None else self.judge_template
         if isinstance(template, str):
@@ -78,53 +65,3 @@ class TruncationSettings:
         if isinstance(self.engine, str):
             check_engine(self.engine, self.engine_options)
         check_ledger(self.ledger)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Everything that can change a row of the result, and nothing else."""
-
-    student: Student
-    criterion: Criterion
-    search: Search
-    granularity: str
-    context: int | None
-    audit: float
-    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
-    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
-
-    def describe_judge(self) -> dict[str, Any]:
-        """What decides a margin at a cut."""
-        return {
-            "student": self.student.identity,
-            "criterion": self.criterion.describe(),
-            "segmentation": {"granularity": self.granularity, "version": segmentation.VERSION},
-            "context": self.context,
-            **({"altered": dict(self.altered)} if self.altered else {}),
-            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
-        }
-
-    def describe(self) -> dict[str, Any]:
-        """What decides a row."""
-        return self.describe_judge() | {
-            "search": self.search.describe(),
-            "audit": self.audit,
-            "schema": SCHEMA_VERSION,
-            "transform": TRANSFORM_VERSION,
-        }
-
-    @property
-    def judge_fingerprint(self) -> str:
-        """Names the ledger."""
-        return fingerprint(self.describe_judge())
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the result."""
-        return fingerprint(self.describe())
-
-
-def fingerprint(description: Mapping[str, Any]) -> str:
-    """Sixteen hex digits of a JSON-able description; the order of keys doesn't matter."""
-    text = json.dumps(description, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]

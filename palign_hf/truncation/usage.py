@@ -37,6 +37,9 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        return Usage(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
+
     @property
     def computed_tokens(self) -> int:
         """Prompt tokens that no cache saved."""

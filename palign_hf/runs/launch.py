@@ -1,0 +1,165 @@
+"""Start a stage: in this process (`palign STAGE`), or one of several processes under `accelerate launch`.
+
+A stage says what its settings are, how one process does its shard, and what to say at the end. Who runs it, on which
+GPU, what all processes must know alike, and how it ends (status, one line instead of a traceback) is decided here.
+Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from palign_hf.config import Parser, add_options, read_options
+from palign_hf.errors import UserError
+from palign_hf.runs.shards import Shard
+from palign_hf.runs.signals import Terminated, end_with_parent, terminable
+
+
+C = TypeVar("C")
+
+# What the machine refuses rather than this program: said in one line, too.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+_GO_ON = "What was answered is kept: run the same command again to go on."
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a run says last, and how many of its rows failed."""
+
+    words: str
+    failed: int
+
+
+class Run(Protocol):
+    """One process's part of a run: made from settings, with everything checked that needs no engine."""
+
+    def agree(self) -> Any:
+        """What all processes must know alike, found out by the first of them; plain data."""
+
+    def work(self, shard: Shard, agreed: Any) -> None:
+        """Do the rows of a shard, and write them."""
+
+    def finish(self, count: int) -> Ending:
+        """Join what `count` processes have written; done by the first."""
+
+    def __enter__(self) -> "Run": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Stage(Protocol[C]):
+    """A stage as it is started: `name` is its command, `settings` its dataclass."""
+
+    name: str
+    settings: type[C]
+
+    def open(self, settings: C, shown: bool = True) -> Run:
+        """Check everything, and get ready; of several processes only the first is to be `shown`."""
+
+    def forecast(self, settings: C) -> str:
+        """What a run would do and cost: for `--dry-run`."""
+
+
+def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
+    """The options of a stage's command: one for each setting, and `--dry-run`."""
+    add_options(parser, stage.settings)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, and stop")
+
+
+def run_here(stage: Stage[C], settings: C) -> int:
+    """The whole run in this process."""
+    with stage.open(settings) as run:
+        run.work(Shard(), run.agree())
+        ending = run.finish(1)
+    print_out(ending.words)
+    return 1 if ending.failed else 0
+
+
+def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = None) -> int:
+    """One process of `accelerate launch`: its shard; the first one joins the report and says how it went."""
+    pin_gpu()
+    end_with_parent()
+    parser = Parser(description=description)
+    add_stage_options(parser, stage)
+    options = parser.parse_args(argv)
+    return ended(stage.name, lambda: _launch(stage, options))
+
+
+def _launch(stage: Stage[Any], options: Any) -> int:
+    settings = read_options(options, stage.settings)
+    if options.dry_run:
+        print_out(stage.forecast(settings))
+        return 0
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    # On the CPU's backend: the GPU belongs to the engine. Shards end at different times, so the wait may be long.
+    state = PartialState(cpu=True, timeout=timedelta(days=30))
+    failed = 0
+    with stage.open(settings, shown=state.is_main_process) as run:
+        agreed = [run.agree() if state.is_main_process else None]
+        if state.num_processes > 1:
+            broadcast_object_list(agreed, from_process=0)
+        run.work(Shard(state.process_index, state.num_processes), agreed[0])
+        state.wait_for_everyone()
+        if state.is_main_process:
+            ending = run.finish(state.num_processes)
+            print_out(ending.words)
+            failed = ending.failed
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    return 1 if failed else 0
+
+
+def ended(name: str, body: Callable[[], int]) -> int:
+    """Run a command to its exit status; what a user or the machine has caused is said in one line."""
+    try:
+        with terminable():
+            return body()
+    except UserError as error:
+        return _said(name, str(error), 2)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        return _said(
+            name,
+            f"{error}. What was answered is kept: make room or give the right to write there, and run the same "
+            f"command again to go on.",
+            2,
+        )
+    except KeyboardInterrupt:
+        return _said(name, f"interrupted. {_GO_ON}", 130)
+    except Terminated:
+        return _said(name, f"ended by SIGTERM. {_GO_ON}", 143)
+
+
+def pin_gpu() -> None:
+    """Give this process's engine the GPU of its local rank, before torch or vllm look at what there is."""
+    local, count = os.environ.get("LOCAL_RANK"), int(os.environ.get("WORLD_SIZE", "1"))
+    if local is None or count == 1:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":  # no GPU is wanted
+        return
+    devices = visible.split(",") if visible else None
+    if devices and int(local) >= len(devices):
+        sys.exit(f"Process {local} has no GPU left of CUDA_VISIBLE_DEVICES={visible}. Start one process a GPU.")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(local)] if devices else local
+
+
+def print_out(text: str) -> None:
+    """To stdout, at once: bars go to stderr, and the order should hold where both end up in one place."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _said(name: str, line: str, status: int) -> int:
+    sys.stderr.write(f"{name}: {' '.join(line.split())}\n")
+    return status

@@ -40,7 +40,7 @@ def read_layers(
 
     def origin(key: str) -> str | None:
         if not key:
-            return f"`{shown(str(path))}`" if path is not None else "This run"
+            return f"`{whole(path)}`" if path is not None else "This run"
         return next((origins[one] for one in reversed(origins) if one == key or one.startswith(f"{key}.")), None)
 
     return build(kind, values, origin)
@@ -52,14 +52,14 @@ def find_recipe(name: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise ConfigError(f"The recipe `{shown(str(name))}` is a folder. Name the file in it, as `truncate.yaml`.")
+        raise ConfigError(f"The recipe `{whole(name)}` is a folder. Name the file in it, as `truncate.yaml`.")
     known = shipped_recipes()
     wanted = str(name).removeprefix("./").removeprefix("recipes/")
     if wanted in known:
         return known[wanted]
     near = nearest(shown(wanted), known)
     raise ConfigError(
-        f"The recipe `{shown(str(name))}` doesn't exist, here or among the shipped ones{near}. "
+        f"The recipe `{whole(name)}` doesn't exist, here or among the shipped ones{near}. "
         f"`palign recipes list` shows those."
     )
 
@@ -100,8 +100,13 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(one_line(error) or "it is nested too deep") from error
 
 
+def whole(path: str | Path) -> str:
+    """A path as a message shows it: on one line, and not cut."""
+    return shown(str(path), most=4096)
+
+
 def _read(path: Path) -> dict[str, Any]:
-    where = f"The recipe `{shown(str(path))}`"
+    where = f"The recipe `{whole(path)}`"
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ConfigError) as error:
@@ -138,7 +143,8 @@ def _put(values: dict[str, Any], key: str, value: Any, said: str) -> None:
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
-        values = values[section]
-        if not isinstance(values, dict):
-            raise ConfigError(f"{said}: `{shown(section)}` is a value, not a section.")
+        inner = values[section]
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{said} can't be set: `{shown(section)}: {told(inner)}` is a value, not a section.")
+        values = inner
     values[last] = value

@@ -87,6 +87,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
     origin = where if callable(where) else lambda key: None if key else where
     if not isinstance(values, Mapping):
         raise ConfigError(f"{origin('')} must be a mapping of settings, not `{told(values)}`.")
+    _refuse_unknown(kind, values, origin, section)
     if missing := list(_missing(kind, values, section)):
         them = "it" if len(missing) == 1 else "them"
         raise ConfigError(
@@ -97,11 +98,6 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
     given: dict[str, Any] = {}
     for name, value in values.items():
         key = f"{section}{shown(name)}"
-        if name not in known:
-            raise ConfigError(
-                f"{origin(key) or origin('')} has the unknown key `{key}`{nearest(shown(name), known)}. "
-                f"Known keys: {listed(f'{section}{one}' for one in known)}."
-            )
         inner = section_of(hints[name])
         if inner is not None and isinstance(value, Mapping):
             given[name] = build(inner, value, where, f"{key}.")
@@ -168,6 +164,21 @@ def _plain_fields(kind: type) -> dict[str, "Field[Any]"]:
         if one.init
         and (section_of(hints[one.name]) or any(option is not NoneType for option in spelt(hints[one.name])))
     }
+
+
+def _refuse_unknown(kind: type, values: Mapping[str, Any], origin: Callable[[str], str | None], section: str) -> None:
+    """Before all else: a misspelt key explains why the right one is missing."""
+    hints, known = hints_of(kind), _plain_fields(kind)
+    for name, value in values.items():
+        key = f"{section}{shown(name)}"
+        if name not in known:
+            raise ConfigError(
+                f"{origin(key) or origin('')} has the unknown key `{key}`{nearest(shown(name), known)}. "
+                f"Known keys: {listed(f'{section}{one}' for one in known)}."
+            )
+        inner = section_of(hints[name])
+        if inner is not None and isinstance(value, Mapping):
+            _refuse_unknown(inner, value, origin, f"{key}.")
 
 
 def _missing(kind: type, values: Mapping[str, Any], section: str) -> Iterator[str]:

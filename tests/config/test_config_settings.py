@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from sample import Pilot, Sample, Source, Spelling
+from config_sample import Pilot, Sample, Source, Spelling
 
 from palign_hf.errors import UserError
 

@@ -1,0 +1,76 @@
+"""`palign recipes`: those that ship with the package, to look at and to start from."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from palign_hf.config.recipes import parse_yaml, shipped_recipes
+from palign_hf.errors import UserError, listed, nearest, shown
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    lists = verbs.add_parser("list", help="name, stages, student and purpose of each")
+    lists.set_defaults(run=show)
+    copies = verbs.add_parser("copy", help="put one into a folder of yours, to change it there")
+    copies.add_argument("name", help="as `palign recipes list` has it")
+    copies.add_argument("dest", nargs="?", help="folder to fill (default: recipes/NAME)")
+    copies.add_argument("--force", action="store_true", help="replace files that are there")
+    copies.set_defaults(run=copy)
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the table, and how a recipe is named."""
+    rows = [("recipe", "stages", "student", "what for")]
+    for name, stages in _recipes().items():
+        text = stages[0].read_text(encoding="utf-8")
+        rows.append((name, ", ".join(stage.stem for stage in stages), parse_yaml(text)["student"], _purpose(text)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
+    print(
+        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml\nMake it yours:     palign recipes copy RECIPE"
+    )
+    return 0
+
+
+def copy(options: argparse.Namespace) -> int:
+    """Copy a recipe's folder; what is there already is left alone unless told otherwise."""
+    recipes = _recipes()
+    name = options.name.removeprefix("recipes/").split("/")[0]
+    if name not in recipes:
+        raise UserError(
+            f"The recipe `{shown(options.name)}` is not among those that ship{nearest(name, recipes)}. They are "
+            f"{listed(recipes)}."
+        )
+    dest = Path(options.dest or f"recipes/{name}").expanduser()
+    blocked = next((path for path in (dest, *dest.parents) if path.exists()), dest)
+    if blocked.exists() and not blocked.is_dir():
+        raise UserError(f"`{blocked}` is a file. Give a folder that is there, or one to make.")
+    files = [path for path in sorted(recipes[name][0].parent.iterdir()) if path.is_file()]
+    there = [dest / file.name for file in files if (dest / file.name).exists()]
+    if there and not options.force:
+        raise UserError(f"{listed(there)} would be replaced. Give another folder, or `--force`.")
+    dest.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, dest / file.name)
+        print(f"wrote {dest / file.name}")
+    print("\nNext:")
+    for stage in recipes[name]:
+        print(f"  palign {stage.stem} --config {dest / stage.name}")
+    return 0
+
+
+def _recipes() -> dict[str, list[Path]]:
+    """The stages of each recipe, by its name."""
+    found: dict[str, list[Path]] = {}
+    for path in shipped_recipes().values():
+        found.setdefault(path.parent.name, []).append(path)
+    return found
+
+
+def _purpose(text: str) -> str:
+    """The first comment, up to the end of its sentence."""
+    first = text.splitlines()[0].removeprefix("#").strip()
+    return first.partition(". ")[0].rstrip(".:")

@@ -77,8 +77,9 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
         "about": json.loads(about.get("about", "{}")),
         "problems": db.execute("SELECT count(*) FROM problems").fetchone()[0],
         "answers": table,
+        "told_by": told_by or "kind",
         table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0],
-        "kinds": dict(db.execute(counted).fetchall()) if told_by else {},
+        f"{told_by or 'kind'}s": dict(db.execute(counted).fetchall()) if told_by else {},
         "engines": engines,
         **total,
     }

@@ -14,8 +14,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapp
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.asking.guard import unguarded_script
+from palign_hf.engines.base import EngineIdentity
 from palign_hf.engines.choose import altering, check_engine, make_engine, spawns
-from palign_hf.engines.tended import TendedEngine
+from palign_hf.engines.tended import NOT_STARTED, TendedEngine
 from palign_hf.errors import UserError
 from palign_hf.students import Student, load_tokenizer, resolve_student, student_context
 
@@ -87,11 +88,18 @@ class StudentRunner:
         async def following() -> Any:
             return await anext(results, _END)
 
+        asking = False
         try:
-            while (result := self.run(following())) is not _END:
+            while True:
+                asking = True
+                result = self.run(following())
+                asking = False
+                if result is _END:
+                    return
                 yield result
         finally:
-            if not self._closed:
+            # Whoever breaks off while a result is awaited has cancelled the generator with it.
+            if not asking and not self._closed:
                 self.run(results.aclose())
 
     @property
@@ -128,9 +136,16 @@ class StudentRunner:
         """Whether the engine runs now."""
         return self._engine is not None and self._engine.started
 
+    def identity(self) -> EngineIdentity | None:
+        """Who answers: the engine's name, release and number format; None until it was asked."""
+        return self._engine.identity if self._engine is not None else None
+
     def capacity(self, most: int | None = None) -> tuple[int, int]:
-        """Rows and tokens that may be under way at once; `most` limits the rows further."""
-        rows, tokens = self.engine.capacity
+        """Rows and tokens that may be under way at once; `most` limits the rows further.
+
+        Before anybody has asked the student, one row goes in: its question starts the engine.
+        """
+        rows, tokens = NOT_STARTED if self._engine is None else self._engine.capacity
         return min(rows, most or rows), tokens
 
     def on_starting(self, say: Callable[[str], None] | None) -> None:

@@ -32,7 +32,8 @@ def _text(held: dict) -> str:
     about = held["about"]
     criterion = about.get("criterion", {})
     prompt, cached = held["prompt_tokens"], held["cached_tokens"]
-    answers, kinds = held["answers"], ", ".join(f"{count} {kind}" for kind, count in sorted(held["kinds"].items()))
+    answers, kinds = held["answers"], held[f"{held['told_by']}s"]
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
     return "\n".join(
         [
             held["path"],
@@ -40,7 +41,7 @@ def _text(held: dict) -> str:
             f"  criterion  {criterion.get('name', '?')} ({criterion.get('verdict', '?')}), prompt "
             f"{criterion.get('prompt', '?')}",
             f"  problems   {held['problems']:,}",
-            f"  {answers:<9}  {held[answers]:,} ({kinds or 'none'})",
+            f"  {answers:<9}  {held[answers]:,} ({told})",
             f"  engines    {', '.join(held['engines']) or 'not said'}",
             f"  tokens     {prompt:,} in prompts, {cached:,} from the cache"
             + (f" ({cached / prompt:.1%})" if prompt else ""),

@@ -16,7 +16,7 @@ from palign_hf.errors import UserError
 logger = logging.getLogger(__name__)
 
 # Before its first question an engine has no say yet: one problem goes in, and its question starts the engine.
-_NOT_STARTED = (1, 2**62)
+NOT_STARTED = (1, 2**62)
 
 
 class EngineLost(UserError):
@@ -36,7 +36,8 @@ class TendedEngine:
         self._left = restarts
         self._life = 0
         self._started = False
-        self._capacity = _NOT_STARTED
+        self._capacity = NOT_STARTED
+        self._identity: EngineIdentity | None = None
         self._turn = asyncio.Lock()
         self.name = engine.name
 
@@ -47,8 +48,8 @@ class TendedEngine:
 
     @property
     def identity(self) -> EngineIdentity | None:
-        """Who answers, once it has started."""
-        return getattr(self._engine, "identity", None) if self._started else None
+        """Who answers, as it said when it last started."""
+        return self._identity
 
     @property
     def started(self) -> bool:
@@ -64,7 +65,7 @@ class TendedEngine:
     async def close(self) -> None:
         """Close the engine inside; a later question starts it again."""
         async with self._turn:
-            self._started, self._capacity = False, _NOT_STARTED
+            self._started, self._capacity = False, NOT_STARTED
             await self._engine.close()
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
@@ -115,3 +116,4 @@ class TendedEngine:
         self._life += 1
         # Remembered, because an engine that is dead or starting can't be asked for it.
         self._started, self._capacity = True, self._engine.capacity
+        self._identity = getattr(self._engine, "identity", None)

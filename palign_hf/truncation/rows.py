@@ -6,7 +6,7 @@ a row stays with that row. This is the one place that says what a status means.
 
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -93,17 +93,22 @@ class Searcher:
         self,
         search: Search,
         ask: Ask,
-        ledger: Memory | None = None,
+        ledger: Callable[[], Memory | None] = lambda: None,
         engine: Callable[[], EngineIdentity | None] = lambda: None,
+        extra_cuts: Callable[[Row], Iterable[int]] | None = None,
     ) -> None:
+        """`ledger` and `engine` are looked up when a row needs them: many runs need neither. `extra_cuts` are asked
+        after a search has ended; by default those of an audit, if the row was drawn for one."""
         self._search, self._ask, self._ledger, self._engine = search, ask, ledger, engine
+        self._extra_cuts = extra_cuts or _audit_cuts
 
     async def __call__(self, row: Row) -> Row:
         """Search one row to its end."""
         case = row.case
         if case is None or case.reach < 0:
             return row
-        known = self._ledger.recall(row.key) if self._ledger is not None else {}
+        ledger = self._ledger()
+        known = ledger.recall(row.key) if ledger is not None else {}
         walk = self._search.start(case.tokens, case.reach)
         while (cut := walk.next()) is not None:
             margin = await self._answer(row, case, cut, known)
@@ -112,7 +117,7 @@ class Searcher:
             walk.tell(cut, margin)
         row.found = walk.result()
         seen = {probe.segments for probe in row.probes}
-        for cut in _audit_cuts(row):
+        for cut in dict.fromkeys(self._extra_cuts(row)) if self._search.judged else ():
             if cut not in seen and await self._answer(row, case, cut, known) is None:
                 # The search itself ended well: a failed audit is no error of the row.
                 row.error = None
@@ -132,8 +137,8 @@ class Searcher:
                 # Not stored: SQLite knows no such number, and a NULL would be read back as another kind of answer.
                 row.error = f"the margin at {cut} segments is not a number (both labels impossible, or an overflow)"
                 return None
-            if self._ledger is not None:
-                fresh = await self._ledger.record(row.key, fresh, self._engine())
+            if (ledger := self._ledger()) is not None:
+                fresh = await ledger.record(row.key, fresh, self._engine())
             probe = fresh
             row.asked += 1
         row.probes.append(probe)

@@ -28,7 +28,7 @@ from palign_hf.progress import Progress
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.students import resolve_student
 from palign_hf.truncation.batch import columns_of
-from palign_hf.truncation.criteria import Criterion, Judge, NoJudge, Probe
+from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe
 from palign_hf.truncation.identity import Identity, changed_by
 from palign_hf.truncation.report import Report
 from palign_hf.truncation.rows import PROBES, Searcher, open_row, prefix_columns
@@ -104,7 +104,7 @@ class PrefixTruncation(TruncationSettings):
     @property
     def engine_identity(self) -> EngineIdentity | None:
         """Who answers: the engine's name, release and number format; None as long as nothing was asked."""
-        return self._runner.engine.identity
+        return self._runner.identity()
 
     @property
     def ledger_path(self) -> str:
@@ -297,20 +297,21 @@ class PrefixTruncation(TruncationSettings):
         search, runner, judge = self._identity.search, self._runner, self.judge()
         if search.judged:
             runner.check()
-        engine = runner.engine
-        searcher = Searcher(
-            search,
-            lambda case, cut: judge.ask(engine, case, cut),
-            self._open_store() if search.judged else None,
-            engine=lambda: engine.identity,
-        )
         opened = (open_row(judge, source, self.granularity, self.audit) for source in traces)
-        results = in_order(opened, searcher, lambda: runner.capacity(self.in_flight))
-        with self._shown(rows, what) as bar, closing(runner.iterate(results)) as done:
-            for row in done:
-                self._usage.add(row.probes, row.asked, row.floor_tokens)
-                bar.advance()
-                yield row.source, prefix_columns(row, search, self._prompt_context)
+        with self._shown(rows, what) as bar:
+
+            async def ask(case: Case, cut: int) -> Probe:
+                probe = await judge.ask(runner.engine, case, cut)
+                bar.answered()
+                return probe
+
+            searcher = Searcher(search, ask, self._open_store if search.judged else lambda: None, runner.identity)
+            results = in_order(opened, searcher, lambda: runner.capacity(self.in_flight))
+            with closing(runner.iterate(results)) as done:
+                for row in done:
+                    self._usage.add(row.probes, row.asked, row.floor_tokens)
+                    bar.advance(fresh=bool(row.asked) or not search.judged)
+                    yield row.source, prefix_columns(row, search, self._prompt_context)
 
     def _open_store(self) -> Store[Probe]:
         if self._store is None:
@@ -322,7 +323,7 @@ class PrefixTruncation(TruncationSettings):
     def _shown(self, rows: int | None, what: str) -> Iterator[Progress]:
         """The bar that was announced by `expect`, or one for these rows alone."""
         bar = self._bar or self._new_bar(rows, what)
-        self._runner.on_starting(bar.loading)
+        self._runner.on_starting(bar.status)
         try:
             yield bar
         finally:

@@ -204,7 +204,7 @@ def test_a_description_changes_with_everything_that_can_change_a_margin():
         ({"labels": ("yes", "yes")}, "can't tell a verdict"),
         ({"labels": ("yes", "")}, "can't tell a verdict"),
         ({"labels": ("yes", "no", "perhaps")}, "can't tell a verdict"),
-        ({"max_tokens": 0}, "`max_tokens=0` leaves no room"),
+        ({"max_tokens": 0}, "`max_tokens=0` must be a whole number"),
         ({"template": SOLVE}, r"The `solve` template has the slots \['question'\]"),
     ],
 )

@@ -4,11 +4,9 @@ import re
 
 import pytest
 
-from palign_hf.asking.jobs import Outcome
-from palign_hf.asking.runner import Work
 from palign_hf.schema import PREFIXES, STATUSES
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
-from palign_hf.truncation.rows import prefix_row, skipped_row
+from palign_hf.truncation.rows import Row, prefix_columns
 from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing
 
 
@@ -17,15 +15,19 @@ ENDS, TOKENS = [0, 5, 10, 17, 23], [0, 2, 4, 6, 8]
 MADE_HERE = set(PREFIXES.columns) - {"id", "question", "trace", "answer", "source"}
 
 
-def outcome(found: Found | None = None, error: str | None = None, reach: int = 4, **case) -> Outcome[Work]:
+def outcome(found: Found | None = None, error: str | None = None, reach: int = 4, **case) -> Row:
     given = {"name": "one", "ends": ENDS, "tokens": TOKENS, "shortest": 90, "head_tokens": 70, "suffix_tokens": 10}
-    problem = Work(row=0, key=b"one", case=Case(**given | {"reach": reach, "prompt": None} | case), audited=False)
+    made = Case(**given | {"reach": reach, "prompt": None} | case)
     probes = [Probe(0, NOT_ENOUGH, -1.5, 0.9, True, 80, 0), Probe(2, ENOUGH, 0.5, 0.9, True, 84, 64)]
-    return Outcome(problem, found, error, probes if found or error else [])
+    return Row({"trace": TRACE}, b"one", made, found=found, error=error, probes=probes if found or error else [])
 
 
-def row(of: Outcome[Work], search=None) -> dict:
-    made = prefix_row(TRACE, of, search or Ascend(), context=100)
+def skipped(reason: str) -> dict:
+    return prefix_columns(Row({"trace": ""}, b"", None, skipped=reason), Ascend(), context=100)
+
+
+def row(of: Row, search=None) -> dict:
+    made = prefix_columns(of, search or Ascend(), context=100)
     assert set(made) == MADE_HERE and made["status"] in STATUSES
     assert made["prefix"] == TRACE[: made["prefix_end"]]
     return made
@@ -111,7 +113,7 @@ def test_a_trace_without_tokens_has_a_ratio_all_the_same():
 
 
 def test_a_row_that_no_search_can_start_with():
-    made = skipped_row("the trace is empty")
+    made = skipped("the trace is empty")
     assert set(made) == MADE_HERE
     assert (made["status"], made["reason"]) == ("skipped", "the trace is empty")
     assert {name: made[name] for name in NO_FINDING} == NO_FINDING
@@ -119,6 +121,6 @@ def test_a_row_that_no_search_can_start_with():
 
 
 def test_rows_share_nothing_that_can_be_changed():
-    first = skipped_row("one")
+    first = skipped("one")
     first["probes"].append("mine")
-    assert skipped_row("two")["probes"] == []
+    assert skipped("two")["probes"] == []

@@ -1,12 +1,14 @@
 """A recipe's shards and what joins them: nothing is published before all of it is there."""
 
 import json
+from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 
 from palign_hf.errors import UserError
-from palign_hf.truncation.run import Shard, TraceSettings, TruncateConfig, finish, run_shard
+from palign_hf.runs.shards import Shard
+from palign_hf.truncation.run import TRUNCATE, TraceSettings, TruncateConfig
 
 
 @pytest.fixture
@@ -38,14 +40,26 @@ def published(config: TruncateConfig) -> list[str]:
     return load_dataset(config.output, split="train")["id"]
 
 
+def run_shard(config: TruncateConfig, shard: Shard) -> None:
+    with TRUNCATE.open(config, shown=False) as run:
+        run.work(shard, run.agree())
+
+
+def finish(config: TruncateConfig, count: int) -> dict:
+    with TRUNCATE.open(config, shown=False) as run:
+        run.agree()
+        run.finish(count)
+    return json.loads((Path(config.output) / "report.json").read_text())
+
+
 def run(config: TruncateConfig, count: int) -> None:
     for index in range(count):
-        run_shard(config, Shard(index, count), progress=False)
+        run_shard(config, Shard(index, count))
 
 
 def test_shards_come_back_in_order_and_leave_nothing_else(config, tmp_path):
     run(config, 3)
-    assert finish(config, 3).rows == 8
+    assert finish(config, 3)["rows"] == 8
     assert list(published(config)) == [f"row-{at}" for at in range(8)]
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert left == {"report.json", "report.md", *(Shard(index, 3).file_name for index in range(3))}
@@ -55,7 +69,7 @@ def test_an_interrupted_run_leaves_the_files_of_the_one_before(config, tmp_path)
     run(config, 1)
     finish(config, 1)
     before = (tmp_path / "out" / "data" / Shard().file_name).read_bytes()
-    run_shard(config, Shard(0, 4), progress=False)  # and then the machine goes down
+    run_shard(config, Shard(0, 4))  # and then the machine goes down
     assert list(published(config)) == [f"row-{at}" for at in range(8)]
     assert (tmp_path / "out" / "data" / Shard().file_name).read_bytes() == before
     run(config, 2)
@@ -67,6 +81,6 @@ def test_an_interrupted_run_leaves_the_files_of_the_one_before(config, tmp_path)
 
 
 def test_a_folder_that_not_all_processes_share_is_named(config):
-    run_shard(config, Shard(0, 2), progress=False)
+    run_shard(config, Shard(0, 2))
     with pytest.raises(UserError, match="rows of process 1 are not in `.*out`.*`output` that all machines share"):
         finish(config, 2)

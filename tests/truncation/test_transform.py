@@ -24,13 +24,13 @@ from datasets.fingerprint import Hasher
 
 from palign_hf import PrefixTruncation, cuts
 from palign_hf.asking import runner as sessions
+from palign_hf.asking.runner import close_all as _close_all
 from palign_hf.engines.base import EngineUnavailable
 from palign_hf.errors import UserError
 from palign_hf.prompts import JUDGE, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
 from palign_hf.truncation.criteria import ENOUGH, SelfJudge
 from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_search
-from palign_hf.truncation.transform import _close_all
 
 
 HERE = Path(__file__).parent
@@ -166,9 +166,8 @@ def test_a_table_of_prefixes_can_be_searched_again(make, enough_after):
 
 def test_a_batch_without_arrow_behind_it_is_read_too(make, enough_after):
     batch = traces(ROWS, level=([1, 2, 3, 4], Value("int64")))[:]
-    table = make()(batch)
-    assert table.column("prefix_segments").to_pylist() == [6, 6, 3, 6]
-    assert table.column("level").to_pylist() == [1, 2, 3, 4]
+    found = make()(batch)
+    assert found["prefix_segments"] == [6, 6, 3, 6] and found["level"] == [1, 2, 3, 4]
 
 
 # What a status means
@@ -316,7 +315,7 @@ def nothing_loads(monkeypatch):
     def load(*given, **options):
         raise AssertionError("a session was opened")
 
-    monkeypatch.setattr("palign_hf.truncation.transform.Session", load)
+    monkeypatch.setattr("palign_hf.asking.runner.load_tokenizer", load)
 
 
 def test_a_missing_column_names_its_nearest_match(make, nothing_loads):
@@ -367,8 +366,8 @@ def test_a_value_that_is_no_text_is_refused(make, nothing_loads, column, value, 
         ({"search": "ascnd"}, "`ascnd` is no search"),
         ({"verdict": "text"}, "`verdict='text'` is unknown"),
         ({"granularity": "sentences"}, r"`granularity='sentences'` is unknown \(nearest match: `sentence`\)"),
-        ({"audit": 2.0}, "`audit=2.0` is no share"),
-        ({"context": 0}, "`context=0` is no number of tokens"),
+        ({"audit": 2.0}, r"`audit=2.0` must be at least 0.0 and at most 1.0"),
+        ({"context": 0}, "`context=0` must be at least 1"),
         ({"criterion": SelfJudge(), "verdict": "generate"}, "`criterion` was given together with"),
         ({"student": "/nowhere/student"}, "`/nowhere/student` is no folder"),
     ],
@@ -465,8 +464,8 @@ def test_a_copy_keeps_the_settings_and_leaves_the_engine(make, fake, enough_afte
     copy = pickle.loads(pickle.dumps(transform))
     try:
         assert copy.__getstate__() == transform.__getstate__()
-        assert copy.__getstate__()[1].engine_options == {"dtype": "float32"}
-        assert (copy.fingerprint, copy.usage.probes, copy._session) == (transform.fingerprint, 0, None)
+        assert copy.engine_options == {"dtype": "float32"}
+        assert (copy.fingerprint, copy.usage.probes, copy.runner.started) == (transform.fingerprint, 0, False)
         assert one_row(copy, QUESTION, steps(9)) == one_row(transform, QUESTION, steps(9))
     finally:
         copy.close()
@@ -555,7 +554,7 @@ def test_closing_twice_is_fine_and_a_later_call_opens_again(make, fake, enough_a
 
 def loops() -> int:
     """How many transforms have a thread of their own just now."""
-    return sum(thread.name == "palign-truncation" for thread in threading.enumerate())
+    return sum(thread.name == "palign-student" for thread in threading.enumerate())
 
 
 def test_a_with_block_closes(make, fake, enough_after):
@@ -634,7 +633,7 @@ def test_an_interrupt_ends_the_run_and_leaves_nothing_behind(make, fake, enough_
     fake.score = hangs
     with interrupted_once(begun):
         rows.map(transform, batched=True)
-    assert not asyncio.all_tasks(transform._session._loop)
+    assert not asyncio.all_tasks(transform.runner._loop)
     fake.score = score
     assert one_row(transform, QUESTION, steps(20))["prefix_segments"] == 6
 
@@ -657,7 +656,7 @@ def test_an_interrupt_does_not_wait_for_ever_for_what_will_not_let_go(make, fake
     transform = make()
     with interrupted_once(begun):
         one_row(transform, QUESTION, steps(20))
-    left = asyncio.all_tasks(transform._session._loop)
+    left = asyncio.all_tasks(transform.runner._loop)
     assert left
     release.set()
     transform.close()
@@ -675,7 +674,7 @@ def test_what_was_left_open_is_closed_at_the_end(make, fake, enough_after):
     transform = make()
     one_row(transform, QUESTION, steps(20))
     _close_all()
-    assert fake.closes == 1 and transform._session is None
+    assert fake.closes == 1 and not transform.runner.started
 
 
 def test_a_process_that_closes_nothing_ends_by_itself(student, tmp_path):
@@ -684,11 +683,11 @@ import sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from fake import FakeEngine
 from palign_hf import PrefixTruncation
-from palign_hf.asking import runner as session
+from palign_hf.asking import runner
 class Engine(FakeEngine):
     async def close(self):
         print("engine closed")
-session.make_engine = lambda *given, **options: Engine()
+runner.make_engine = lambda *given, **options: Engine()
 one = PrefixTruncation({str(student)!r}, engine="transformers", ledger=sys.argv[1], progress=False)
 one({{"id": ["a"], "question": ["Q?"], "trace": ["One. Two. Three."], "answer": [None], "source": ["s"]}})
 print("done", flush=True)
@@ -771,18 +770,21 @@ def test_another_search_takes_over_engine_and_ledger(make, fake, enough_after):
     assert fake.closes == 1
 
 
-def test_a_search_that_asks_nobody_leaves_the_engine_where_it_is(make, fake, enough_after):
+def test_copies_share_one_engine_whoever_is_closed(make, fake, enough_after):
     rows = traces(ROWS)
-    judged = make()
-    rows.map(judged, batched=True)
-    ruled = judged.with_search("full")
-    assert set(rows.map(ruled, batched=True)["status"]) == {"full_trace"}
+    with make() as judged:
+        ruled = judged.with_search("full")
+        assert set(rows.map(ruled, batched=True)["status"]) == {"full_trace"}
+        assert fake.starts == 0  # a rule asks nobody
+        rows.map(judged.with_search("linear"), batched=True)
+        rows.map(ruled.with_search("ascend"), batched=True)
+        assert judged.runner is ruled.runner and fake.starts == 1
+    assert fake.closes == 1 and loops() == 0
+    assert one_row(judged, QUESTION, steps(40))["prefix_segments"] == 6
+    assert fake.starts == 2
     ruled.close()
-    assert fake.closes == 0
-    assert judged.with_search("linear")._session is not None
-    with ruled.with_search("ascend") as judged_again:
-        assert one_row(judged_again, QUESTION, steps(20))["prefix_segments"] == 6
-    with pytest.raises(UserError, match="`ascent` is no search. Did you mean `ascend`|`ascent` is no search"):
+    assert fake.closes == 2 and loops() == 0
+    with pytest.raises(UserError, match="`ascent` is no search"):
         judged.with_search("ascent")
 
 
@@ -816,8 +818,14 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
             named.append(what)
             counted.append([total, 0])
 
-        def advance(self, rows=1):
+        def advance(self, rows=1, fresh=True):
             counted[-1][1] += rows
+
+        def status(self, doing):
+            pass
+
+        def answered(self):
+            pass
 
         def close(self):
             counted[-1].append("closed")
@@ -829,10 +837,10 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
         rows.map(transform, batched=True, batch_size=2)
     assert counted == [[5, 5, "closed"]]
     rows.map(make(), batched=True, batch_size=2)
-    assert counted[1:] == [[2, 2, "closed"], [2, 2, "closed"]]
+    assert counted[1:] == [[2, 2, "closed"], [2, 2, "closed"], [1, 1, "closed"]]
     with make() as transform:
         transform.expect(len(rows), "search ascend")
-    assert named == ["truncating"] * 3 + ["search ascend"]
+    assert named == ["truncating"] * 4 + ["search ascend"]
 
 
 def test_its_folder_of_ledgers_may_come_from_the_environment(make, monkeypatch, tmp_path):

@@ -282,7 +282,7 @@ def test_a_label_that_is_unknown_is_no_label():
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        (None, "has no chat template, so it can't be asked to judge"),
+        (None, "has no chat template, so it can't be asked anything"),
         ("<|im_start|>assistant\n", "drops or repeats the user's text"),
         (tiny.CHATML + "{{ messages[0].content }}", "drops or repeats the user's text"),
         ("{{ messages[0].content[:200] }}", "drops or repeats the user's text"),

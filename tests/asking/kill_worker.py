@@ -1,4 +1,4 @@
-"""A run that can be killed: real driver, search and ledger over an engine that only takes its time.
+"""A run that can be killed: real jobs, search and store over an engine that only takes its time.
 
 Run as `python kill_worker.py LEDGER LOG RESULT [ANSWERS]`; LOG has a line for each question before it is asked and one
 when it is answered, RESULT the rows once all are there. After so many ANSWERS the engine gives no more.
@@ -13,9 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from palign_hf.asking.jobs import search_all
-from palign_hf.asking.store import Ledger
-from palign_hf.truncation.criteria import Probe
+from palign_hf.asking.jobs import in_order
+from palign_hf.asking.store import Store
+from palign_hf.truncation.criteria import Case, Probe
+from palign_hf.truncation.rows import PROBES, Row, Searcher
 from palign_hf.truncation.search import make_search
 
 
@@ -40,10 +41,6 @@ class Problem:
     def tokens(self) -> list[int]:
         return [30 * k for k in range(self.reach + 1)]
 
-    @property
-    def weight(self) -> int:
-        return 1
-
     def margin(self, segments: int) -> float:
         draw = random.Random(self.number * 1000 + segments)
         return (segments - self.reach * (self.number % 11) / 10) / 5 + draw.gauss(0, 0.5)
@@ -66,13 +63,18 @@ async def run(ledger_path: Path, log_path: Path, answers: int = sys.maxsize) -> 
         margin = problem.margin(segments)
         return Probe(segments, "enough" if margin > 0 else "not_enough", margin, 0.9, True, 100 + segments, 90)
 
-    ledger = Ledger(ledger_path, "kill-test", {})
+    def row(problem: Problem) -> Row:
+        case = Case("", [], problem.tokens, problem.reach, 0, head_tokens=0, suffix_tokens=0, prompt=problem)
+        return Row({"number": problem.number}, problem.key, case)
+
+    store = Store(ledger_path, "kill-test", {}, PROBES)
+    searcher = Searcher(make_search("ascend"), lambda case, cut: ask(case.prompt, cut), lambda: store)
     rows = []
-    problems = (Problem(number) for number in range(PROBLEMS))
-    async for outcome in search_all(problems, make_search("ascend"), ask, ledger, lambda: (AT_ONCE, 10**9)):
-        probes = [[probe.segments, probe.margin, probe.verdict] for probe in outcome.probes]
-        rows.append({"number": outcome.problem.number, "cut": outcome.found.segments, "probes": probes})
-    ledger.close()
+    opened = (row(Problem(number)) for number in range(PROBLEMS))
+    async for done in in_order(opened, searcher, lambda: (AT_ONCE, 10**9)):
+        probes = [[probe.segments, probe.margin, probe.verdict] for probe in done.probes]
+        rows.append({"number": done.source["number"], "cut": done.found.segments, "probes": probes})
+    store.close()
     return rows
 
 

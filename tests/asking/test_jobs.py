@@ -1,11 +1,11 @@
-"""The driver against a fake engine: order, admission, errors of one row, errors of all, and nothing left behind."""
+"""Jobs in order, searches over a fake engine first of all: admission, errors of one row and of all, nothing left."""
 
 import asyncio
 import gc
 import math
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.asking import jobs as driver
-from palign_hf.asking.jobs import Outcome, search_all
-from palign_hf.asking.store import Ledger, LedgerError
+from palign_hf.asking import jobs
+from palign_hf.asking.jobs import ExpectedOutput, in_order
+from palign_hf.asking.ledgers import StoreError
+from palign_hf.asking.store import Store
 from palign_hf.engines.base import RequestFailed
 from palign_hf.engines.tended import EngineLost
-from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Case, Probe
+from palign_hf.truncation.rows import PROBES, Row, Searcher
 from palign_hf.truncation.search import Found, Search, make_search
 
 
@@ -102,9 +104,51 @@ class Notes:
     def recall(self, problem: bytes) -> dict[int, Probe]:
         return dict(self.probes.get(problem, {}))
 
-    async def record(self, problem: bytes, probe: Probe) -> Probe:
+    async def record(self, problem: bytes, answer: Probe, engine: Any = None) -> Probe:
         await asyncio.sleep(0)
+        probe = answer
         return self.probes.setdefault(problem, {}).setdefault(probe.segments, probe)
+
+
+@dataclass(slots=True)
+class Outcome(Row):
+    """A row that brings its problem along."""
+
+    problem: Any = None
+
+    @property
+    def weight(self) -> int:
+        return self.problem.weight
+
+
+def opened(problem: Any) -> Outcome:
+    """A problem as a row: its tokens and reach, and no text."""
+    case = Case("", [], problem.tokens, problem.reach, shortest=0, head_tokens=0, suffix_tokens=0, prompt=None)
+    return Outcome({}, problem.key, case, problem=problem)
+
+
+def search_all(
+    problems: Iterable[Any],
+    search: Search,
+    ask: Callable[[Any, int], Awaitable[Probe]],
+    ledger: Any,
+    capacity: Callable[[], tuple[int, int]],
+    extra_cuts: Callable[[Any], Iterable[int]] = lambda problem: (),
+    ahead: int = jobs._AHEAD,
+) -> AsyncGenerator[Outcome, None]:
+    """Search every problem, as a stage does its rows."""
+
+    async def one(row: Outcome) -> Outcome:
+        searcher = Searcher(
+            search,
+            lambda case, cut: ask(row.problem, cut),
+            lambda: ledger,
+            extra_cuts=lambda row: extra_cuts(row.problem),
+        )
+        await searcher(row)
+        return row
+
+    return in_order(map(opened, problems), one, capacity, ahead)
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -124,7 +168,7 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     return result
 
 
-async def collect(problems: Iterable[Problem], oracle: Oracle | None = None, **more: Any) -> list[Outcome[Problem]]:
+async def collect(problems: Iterable[Problem], oracle: Oracle | None = None, **more: Any) -> list[Outcome]:
     given = {"search": ASCEND, "ledger": Notes(), "capacity": lambda: (8, UNBOUNDED)} | more
     return [outcome async for outcome in search_all(problems, ask=(oracle or Oracle()).ask, **given)]
 
@@ -134,7 +178,7 @@ def jitter(seed: int, most: float = 0.002) -> Callable[[], Awaitable[None]]:
     return lambda: asyncio.sleep(rng.random() * most)
 
 
-def shape(outcome: Outcome[Problem]) -> tuple[Any, ...]:
+def shape(outcome: Outcome) -> tuple[Any, ...]:
     return outcome.problem, outcome.found, outcome.error, outcome.probes
 
 
@@ -163,7 +207,7 @@ def test_problems_are_searched_side_by_side_without_levels():
             ended.set()
         return probe
 
-    async def main() -> list[Outcome[Problem]]:
+    async def main() -> list[Outcome]:
         outcomes = search_all([slow, *quick], ASCEND, ask, None, lambda: (4, UNBOUNDED))
         return [outcome async for outcome in outcomes]
 
@@ -192,7 +236,7 @@ def test_a_problem_larger_than_the_cache_gets_in_alone():
             beside.append(len(oracle.inside))
         return probe
 
-    async def main() -> list[Outcome[Problem]]:
+    async def main() -> list[Outcome]:
         return [each async for each in search_all(problems, ASCEND, ask, None, lambda: (8, 40))]
 
     outcomes = run(main())
@@ -214,7 +258,7 @@ def test_capacity_is_asked_again_once_the_engine_has_started():
         answered = True
         return probe
 
-    async def main() -> list[Outcome[Problem]]:
+    async def main() -> list[Outcome]:
         problems = [steady(name) for name in range(60)]
         outcomes = search_all(problems, ASCEND, ask, None, lambda: (6 if answered else 1, UNBOUNDED))
         return [outcome async for outcome in outcomes]
@@ -272,13 +316,12 @@ async def settle() -> None:
 
 
 @pytest.mark.parametrize("held_by", ["a slow problem", "the consumer"])
-def test_outcomes_that_wait_are_bounded(held_by: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(driver, "_AHEAD", 20)
+def test_outcomes_that_wait_are_bounded(held_by: str):
     drawn: list[Problem] = []
     problems = [steady(name) for name in range(200)]
     slow = problems[0] if held_by == "a slow problem" else None
 
-    async def main() -> list[Outcome[Problem]]:
+    async def main() -> list[Outcome]:
         release = asyncio.Event()
 
         async def ask(problem: Problem, segments: int) -> Probe:
@@ -286,7 +329,7 @@ def test_outcomes_that_wait_are_bounded(held_by: str, monkeypatch: pytest.Monkey
                 await release.wait()
             return answer(problem, segments)
 
-        outcomes = search_all(counted(problems, drawn), ASCEND, ask, Notes(), lambda: (5, UNBOUNDED))
+        outcomes = search_all(counted(problems, drawn), ASCEND, ask, Notes(), lambda: (5, UNBOUNDED), ahead=20)
         if slow is None:
             seen = [await anext(outcomes)]
             await settle()
@@ -336,7 +379,7 @@ def test_an_answer_without_a_verdict_is_the_error_of_its_row(margin: float | Non
 
 def test_what_the_ledger_holds_is_not_asked(tmp_path: Path):
     problems = [steady(name) for name in range(30)]
-    ledger = Ledger(tmp_path / "l.sqlite", "judge", {})
+    ledger = Store(tmp_path / "l.sqlite", "judge", {}, PROBES)
     first = run(collect(problems, ledger=ledger))
     oracle = Oracle()
     again = run(collect(problems, oracle, ledger=ledger))
@@ -359,7 +402,7 @@ def test_another_search_asks_only_what_is_new():
 def test_a_search_is_told_what_the_ledger_says_not_what_it_asked():
     # Another process was faster: its answer stands in the ledger, and decides.
     class Contested(Notes):
-        async def record(self, problem: bytes, probe: Probe) -> Probe:
+        async def record(self, problem: bytes, probe: Probe, engine: Any = None) -> Probe:
             margin = 5.0 if probe.segments >= 10 else -5.0
             return Probe(probe.segments, verdict(margin), margin, None, None, 7, 7)
 
@@ -396,7 +439,7 @@ def test_an_error_of_the_iterator_is_raised_after_what_came_before(good: int):
         yield from (steady(name) for name in range(good))
         raise OSError("the disk is gone")
 
-    seen: list[Outcome[Problem]] = []
+    seen: list[Outcome] = []
 
     async def main() -> None:
         with pytest.raises(OSError, match="the disk is gone"):
@@ -407,7 +450,7 @@ def test_an_error_of_the_iterator_is_raised_after_what_came_before(good: int):
     assert [outcome.found.segments for outcome in seen] == [name * 7 % 41 for name in range(good)]
 
 
-@pytest.mark.parametrize("error", [EngineLost("died again"), LedgerError("no space"), ZeroDivisionError("a bug")])
+@pytest.mark.parametrize("error", [EngineLost("died again"), StoreError("no space"), ZeroDivisionError("a bug")])
 @pytest.mark.parametrize("where", ["ask", "record"])
 def test_what_is_no_fault_of_a_row_ends_the_run(error: Exception, where: str):
     problems = [steady(name) for name in range(100)]
@@ -421,7 +464,7 @@ def test_what_is_no_fault_of_a_row_ends_the_run(error: Exception, where: str):
         return probe
 
     class Full(Notes):
-        async def record(self, problem: bytes, probe: Probe) -> Probe:
+        async def record(self, problem: bytes, probe: Probe, engine: Any = None) -> Probe:
             if where == "record" and len(oracle.asked) > 150:
                 raise error
             return await notes.record(problem, probe)
@@ -568,13 +611,12 @@ def one_by_one(problems: list[Problem], search: Search, extra: Callable[[Problem
         found, error, probes = None, None, []
         if problem.reach >= 0:
             walk = search.start(problem.tokens, problem.reach)
-            while error is None and (cuts := walk.next()):
-                for cut in cuts:
-                    margin, error = problem.margins[cut], spoilt(problem.margins[cut], cut)
-                    if stored(margin):
-                        probes.append(answer(problem, cut))
-                    if error is None:
-                        walk.tell(cut, margin)
+            while error is None and (cut := walk.next()) is not None:
+                margin, error = problem.margins[cut], spoilt(problem.margins[cut], cut)
+                if stored(margin):
+                    probes.append(answer(problem, cut))
+                if error is None:
+                    walk.tell(cut, margin)
             found = None if error else walk.result()
             if error is None and search.judged:
                 for cut in extra(problem):
@@ -646,4 +688,36 @@ def test_a_long_run_of_recalled_rows_stays_lazy():
         return 8, UNBOUNDED
 
     run(main())
-    assert len(drawn) < 500 + 8 + 2 + driver._AHEAD
+    assert len(drawn) < 500 + 8 + 2 + jobs._AHEAD
+
+
+def test_a_generation_weighs_what_its_kind_has_weighed():
+    expected = ExpectedOutput(4000)
+    assert expected.tokens == 1000
+    for tokens in (100, 300, 200):
+        expected.saw(tokens)
+    assert expected.tokens == 200
+    silent = ExpectedOutput(2)
+    silent.saw(0)
+    assert silent.tokens == 1
+
+
+def test_a_weight_that_changes_while_it_is_inside_is_given_back_as_it_was():
+    class Growing:
+        def __init__(self, name: int) -> None:
+            self.key, self.asked = bytes([name]), 0
+
+        @property
+        def weight(self) -> int:
+            self.asked += 1
+            return 5 * self.asked
+
+    async def main() -> int:
+        async def work(job: Growing) -> int:
+            await asyncio.sleep(0)
+            return job.key[0]
+
+        jobs = [Growing(name) for name in range(50)]
+        return [done async for done in in_order(jobs, work, lambda: (8, 10))]
+
+    assert run(main()) == list(range(50))

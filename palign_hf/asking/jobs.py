@@ -166,12 +166,11 @@ async def _search_one(
         return outcome
     known = ledger.recall(problem.key) if ledger is not None else {}
     walk = search.start(problem.tokens, problem.reach)
-    while cuts := walk.next():
-        for cut in cuts:
-            margin = await _answer(outcome, cut, known, ask, ledger)
-            if margin is None:
-                return outcome
-            walk.tell(cut, margin)
+    while (cut := walk.next()) is not None:
+        margin = await _answer(outcome, cut, known, ask, ledger)
+        if margin is None:
+            return outcome
+        walk.tell(cut, margin)
     outcome.found = walk.result()
     if search.judged:
         seen = {probe.segments for probe in outcome.probes}

@@ -568,13 +568,12 @@ def one_by_one(problems: list[Problem], search: Search, extra: Callable[[Problem
         found, error, probes = None, None, []
         if problem.reach >= 0:
             walk = search.start(problem.tokens, problem.reach)
-            while error is None and (cuts := walk.next()):
-                for cut in cuts:
-                    margin, error = problem.margins[cut], spoilt(problem.margins[cut], cut)
-                    if stored(margin):
-                        probes.append(answer(problem, cut))
-                    if error is None:
-                        walk.tell(cut, margin)
+            while error is None and (cut := walk.next()) is not None:
+                margin, error = problem.margins[cut], spoilt(problem.margins[cut], cut)
+                if stored(margin):
+                    probes.append(answer(problem, cut))
+                if error is None:
+                    walk.tell(cut, margin)
             found = None if error else walk.result()
             if error is None and search.judged:
                 for cut in extra(problem):

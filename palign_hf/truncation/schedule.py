@@ -1,8 +1,9 @@
 """How far the ascending search jumps: the cheapest schedule under a fixed prior of where prefixes end.
 
 Showing one more token costs one token, asking again costs `probe_cost`, and what is shown beyond the answer is lost.
-The schedule minimises the expected sum by dynamic programming on a grid over the share of the trace's tokens. It
-depends on the size of a problem and on the prior alone, never on which problems finished before.
+An answer at the frontier itself costs `settle` more questions, since nothing above it speaks for it yet. The schedule
+minimises the expected sum by dynamic programming on a grid over the share of the trace's tokens. It depends on the
+size of a problem and on the prior alone, never on which problems finished before.
 """
 
 import bisect
@@ -11,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, shown
 
 
 GRID = 256
 _BINS = 20
+_MOST_PROBES = 2**30  # where probes cost next to nothing, how little changes nothing
 
 # Prefix share of the target in the released rows: 10 % end below .115, half below .254, 90 % below .564. The share of
 # the trace isn't published; the schedule only sets the price of a search, never what it finds on a monotone judge.
@@ -31,23 +34,25 @@ class Prior:
     """Where sufficient prefixes end, as a distribution over the share of the trace's tokens.
 
     `knots` are points of a piecewise linear CDF over the problems that some prefix suffices for; `never` is the share
-    of the others. Problems that need no prefix are left out: the first probe has answered them before any jump.
+    of the others. Problems that need no prefix are left out: cut 0 is a question of its own.
     """
 
     knots: tuple[tuple[float, float], ...] = _RELEASED
     never: float = 0.03
 
     def __post_init__(self) -> None:
-        knots = tuple((float(share), float(below)) for share, below in self.knots)
-        object.__setattr__(self, "knots", knots)
+        knots = _points(self.knots)
         rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(knots))
         if len(knots) < 2 or knots[0] != (0.0, 0.0) or knots[-1] != (1.0, 1.0) or not rising:
             raise UserError(
-                f"`knots={knots}` is no CDF over shares of a trace. Give (share, fraction below) points in rising "
-                f"order from (0, 0) to (1, 1)."
+                f"`knots={shown(self.knots)}` is no CDF over shares of a trace: must be (share, fraction below) "
+                f"points in rising order from (0, 0) to (1, 1)."
             )
-        if not 0 <= self.never < 1:
-            raise UserError(f"`never={self.never}` is no share of problems. Give a number from 0 up to, not with, 1.")
+        never = as_number(self.never)
+        if not 0 <= never < 1:
+            raise UserError(f"`never={shown(self.never)}`: must be a share of problems, from 0 up to, not with, 1.")
+        object.__setattr__(self, "knots", knots)
+        object.__setattr__(self, "never", never)
 
     @classmethod
     def from_ratios(cls, ratios: Sequence[float], never: int, weight: float = 20.0) -> "Prior":
@@ -82,12 +87,26 @@ class Prior:
         return {"knots": [list(knot) for knot in self.knots], "never": self.never}
 
 
-def jumps(segments: int, tokens: int, probe_cost: float, prior: Prior) -> tuple[int, ...]:
+def as_number(value: object) -> float:
+    """A parameter as a float; NaN for what is no finite number (`True` is none), so that no range holds it."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        number = float(value)
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def jumps(segments: int, tokens: int, probe_cost: float, prior: Prior, settle: float = 0.0) -> tuple[int, ...]:
     """For each grid place of the frontier (the longest prefix shown so far), the grid place to show next.
 
     Sizes are rounded to steps of at most a quarter, so that a corpus of any length shares a few hundred schedules.
     """
-    return _solve(_rounded(segments), _rounded(int(tokens / probe_cost)), prior)
+    segments = _rounded(segments)
+    probes = _rounded(int(min(tokens / probe_cost, _MOST_PROBES)))
+    # More questions than segments can't be asked.
+    return _solve(segments, probes, min(settle, float(segments)), prior)
 
 
 def next_cut(jumps: Sequence[int], tokens: Sequence[int], frontier: int, limit: int) -> int:
@@ -112,6 +131,14 @@ def _rounded(size: int) -> int:
     return max(1, size >> drop << drop)
 
 
+def _points(knots: object) -> tuple[tuple[float, float], ...]:
+    """Pairs of numbers, or nothing if any of it is something else."""
+    if not isinstance(knots, list | tuple) or not all(isinstance(knot, list | tuple) for knot in knots):
+        return ()
+    points = tuple(tuple(map(as_number, knot)) for knot in knots)
+    return () if any(len(point) != 2 for point in points) else points  # type: ignore[return-value]
+
+
 def _below(knots: Sequence[tuple[float, float]], share: float) -> float:
     for (low, start), (high, end) in pairwise(knots):
         if share <= high:
@@ -120,8 +147,8 @@ def _below(knots: Sequence[tuple[float, float]], share: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _solve(segments: int, probes: int, prior: Prior) -> tuple[int, ...]:
-    """V(lo) = min over k of the tokens to k, a probe, and what follows: V(k), or the bisection of the last gap.
+def _solve(segments: int, probes: int, settle: float, prior: Prior) -> tuple[int, ...]:
+    """V(lo) = min over k of the tokens to k, a probe, and what follows: V(k), or what settles the last gap.
 
     Costs are shares of the trace's tokens (`probes` of them buy the whole trace).
     """
@@ -130,13 +157,14 @@ def _solve(segments: int, probes: int, prior: Prior) -> tuple[int, ...]:
     gap = np.maximum(1.0, np.arange(GRID + 1) * segments / GRID)
     floor_log2 = np.frexp(gap)[1] - 1
     bisection = floor_log2 + 2 * (1 - np.ldexp(1.0, floor_log2) / gap)  # mean depth among `gap` candidates
+    questions = bisection + settle / gap
     value, best = np.zeros(GRID + 1), [GRID] * (GRID + 1)
     for low in range(GRID - 1, -1, -1):
         steps = np.arange(1, GRID - low + 1)
         left = 1 - ends[low]
         # Beyond all that the prior thought possible, every place is as likely as another.
         hit = (ends[low + 1 :] - ends[low]) / left if left > 1e-9 else steps / (GRID - low)
-        cost = steps / GRID + probe + (1 - hit) * value[low + 1 :] + hit * probe * bisection[steps]
+        cost = steps / GRID + probe + (1 - hit) * value[low + 1 :] + hit * probe * questions[steps]
         # Rounded, so that a last bit that differs between machines can't choose between equals.
         step = int(np.argmin(np.round(cost, 12)))
         value[low], best[low] = cost[step], low + 1 + step

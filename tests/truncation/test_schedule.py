@@ -26,6 +26,10 @@ def test_the_default_prior_has_the_quantiles_of_the_released_rows():
         ((0, 0), (0.5, 0.6), (0.4, 0.7), (1, 1)),
         ((0, 0), (0.4, 0.7), (0.5, 0.6), (1, 1)),
         ((0, 0), (0.5, float("nan")), (1, 1)),
+        ((0, 0), (0.5, 0.5, 0.5), (1, 1)),
+        ((0, 0), (0.5, True), (1, 1)),
+        "ab",
+        5,
     ],
 )
 def test_knots_that_are_no_distribution_are_refused(knots):
@@ -33,9 +37,9 @@ def test_knots_that_are_no_distribution_are_refused(knots):
         Prior(knots)
 
 
-@pytest.mark.parametrize("never", [-0.1, 1, float("nan")])
+@pytest.mark.parametrize("never", [-0.1, 1, float("nan"), True, "0.1", None, 10**400])
 def test_a_share_of_problems_is_below_one(never):
-    with pytest.raises(ValueError, match="no share of problems"):
+    with pytest.raises(ValueError, match="must be a share of problems"):
         Prior(never=never)
 
 
@@ -72,9 +76,15 @@ def test_a_pilot_of_something_else_is_refused():
 priors = st.builds(Prior.from_ratios, st.lists(st.floats(0, 1), max_size=30), st.integers(0, 30))
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**8), st.floats(0.01, 10**6), priors)
-def test_every_jump_goes_up_and_stays_on_the_grid(segments, tokens, probe_cost, prior):
-    schedule = jumps(segments, tokens, probe_cost, prior)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 10**8),
+    st.floats(0, exclude_min=True, allow_infinity=False),
+    priors,
+    st.floats(0, allow_infinity=False),
+)
+def test_every_jump_goes_up_and_stays_on_the_grid(segments, tokens, probe_cost, prior, settle):
+    schedule = jumps(segments, tokens, probe_cost, prior, settle)
     assert len(schedule) == GRID + 1 and schedule[GRID] == GRID
     assert all(place < jump <= GRID for place, jump in enumerate(schedule[:-1]))
 
@@ -103,26 +113,34 @@ def climb(schedule) -> list[int]:
     return places
 
 
-def expected_cost(places: list[int], segments: int, tokens: int, probe_cost: float, prior: Prior) -> float:
+def expected_cost(places: list[int], segments: int, tokens: int, probe_cost: float, settle: float) -> float:
     """Tokens a climb costs on average, by plain summation over where the answer lies."""
+    prior = Prior()
     shares, below = zip(*prior.knots, strict=True)
     mass = np.interp(np.array(places) / GRID, shares, below) * (1 - prior.never)
     cost = prior.never * (tokens + probe_cost * (len(places) - 1))
     for probes, ((low, high), (start, end)) in enumerate(zip(pairwise(places), pairwise(mass), strict=True), start=1):
         gap = max(1.0, (high - low) * segments / GRID)
         depth = np.floor(np.log2(gap)) + 2 * (1 - 2 ** np.floor(np.log2(gap)) / gap)
-        cost += (end - start) * (high / GRID * tokens + probe_cost * (probes + depth))
+        cost += (end - start) * (high / GRID * tokens + probe_cost * (probes + depth + settle / gap))
     return cost
 
 
+@pytest.mark.parametrize("settle", [0.0, 2.5])
+@pytest.mark.parametrize(("segments", "tokens"), [(192, 8192), (40, 512)])
 @pytest.mark.parametrize("probe_cost", [8, 32, 128])
-def test_no_even_stride_is_cheaper(probe_cost):
+def test_no_even_stride_is_cheaper(probe_cost, segments, tokens, settle):
     # Sizes that survive rounding, so that the schedule is solved for exactly these.
-    segments, tokens = 192, 8192
-    best = expected_cost(climb(jumps(segments, tokens, probe_cost, Prior())), segments, tokens, probe_cost, Prior())
+    places = climb(jumps(segments, tokens, probe_cost, Prior(), settle))
+    best = expected_cost(places, segments, tokens, probe_cost, settle)
     for stride in range(2, GRID + 1):
-        places = [*range(0, GRID, stride), GRID]
-        assert best <= expected_cost(places, segments, tokens, probe_cost, Prior()) + 1e-6
+        even = [*range(0, GRID, stride), GRID]
+        assert best <= expected_cost(even, segments, tokens, probe_cost, settle) + 1e-6
+
+
+def test_an_answer_that_takes_settling_makes_longer_jumps_where_they_are_short():
+    counts = [len(climb(jumps(40, 384, 32, Prior(), settle))) for settle in (0.0, 2.5, 10.0)]
+    assert counts == sorted(counts, reverse=True) and counts[0] > counts[-1]
 
 
 def test_dearer_probes_make_longer_jumps():

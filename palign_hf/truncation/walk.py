@@ -1,0 +1,118 @@
+"""What every search is made of: a walk that asks one cut at a time, run from a search written as a loop."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from palign_hf.truncation.schedule import Prior
+
+
+@dataclass(frozen=True)
+class Found:
+    """The end of a walk. `sufficient` is False when nothing within reach was judged so (`segments` is then m), and
+    for the searches that ask no judge."""
+
+    segments: int
+    sufficient: bool
+
+
+class Walk(Protocol):
+    """One problem's search: ask `next`, answer with `tell`, until `next` is None."""
+
+    def next(self) -> int | None: ...
+
+    def tell(self, cut: int, margin: float) -> None: ...
+
+    def result(self) -> Found: ...
+
+
+@runtime_checkable
+class Search(Protocol):
+    """A way to look for the shortest sufficient prefix; frozen, hashable and picklable."""
+
+    name: ClassVar[str]
+    judged: ClassVar[bool]
+
+    def start(self, tokens: Sequence[int], limit: int | None = None) -> Walk: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+# The loop of a search: it yields a cut, is sent the margin, and returns what it found.
+Steps = Generator[int, float, Found]
+
+
+class SteppedWalk:
+    """Runs the loop of a search one answer at a time, and refuses answers that can't be used."""
+
+    __slots__ = ("_asking", "_found", "_steps")
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._asking: int | None = None
+        self._found: Found | None = None
+        self._advance(None)
+
+    def next(self) -> int | None:
+        """The cut to ask; None once the walk is finished."""
+        return self._asking
+
+    def tell(self, cut: int, margin: float) -> None:
+        """Answer what `next` gave."""
+        if cut != self._asking:
+            asked = "the walk is finished" if self._asking is None else f"the walk asks cut {self._asking}"
+            raise ValueError(
+                f"`tell({cut}, …)` answers a question that wasn't asked: {asked}. Answer what `next` gives."
+            )
+        if math.isnan(margin):
+            raise ValueError(
+                f"`nan` for cut {cut} is no verdict: it'd be read as NOT_ENOUGH. Record the row as an error instead."
+            )
+        self._advance(margin)
+
+    def result(self) -> Found:
+        """What was found, once `next` is None."""
+        if self._found is None:
+            raise RuntimeError(f"The walk isn't finished: it waits for the margin of cut {self._asking}.")
+        return self._found
+
+    def _advance(self, margin: float | None) -> None:
+        try:
+            self._asking = next(self._steps) if margin is None else self._steps.send(margin)
+        except StopIteration as end:
+            self._asking, self._found = None, end.value
+
+
+class LoopSearch(ABC):
+    """A search whose walk is a loop, and whose description is made of its parameters."""
+
+    name: ClassVar[str]
+    judged: ClassVar[bool] = True
+    version: ClassVar[int] = 1  # raised with every change that can change a result
+
+    def start(self, tokens: Sequence[int], limit: int | None = None) -> Walk:
+        """Begin one problem. `tokens[k]` counts the tokens of its first k segments, k = 0..m; no cut above `limit` is
+        asked (a rule that asks nothing has no use for it)."""
+        if not len(tokens) or tokens[0] != 0:
+            raise ValueError(
+                f"`tokens={list(tokens[:3])}…` doesn't start with 0, the tokens of the empty prefix. Add it."
+            )
+        m = len(tokens) - 1
+        limit = m if limit is None else limit
+        if not 0 <= limit <= m:
+            raise ValueError(
+                f"`limit={limit}` is no cut of a trace of {m} segments. Skip a row whose question alone doesn't fit."
+            )
+        return SteppedWalk(self._steps(tokens, limit))
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able, with everything that can change a result; `make_search` takes it back."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        plain = {name: value.describe() if isinstance(value, Prior) else value for name, value in values.items()}
+        return {"name": self.name, "version": self.version, **plain}
+
+    @abstractmethod
+    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+        """Yields the cuts to ask, is sent their margins, and returns what it found."""

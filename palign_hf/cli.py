@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import palign_hf
+from palign_hf.commands.wording import as_typed
 from palign_hf.errors import UserError
 
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except UserError as error:
-        print(f"palign: {error}", file=sys.stderr)
+        print(f"palign: {as_typed(str(error), parser)}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in _REFUSED:

@@ -25,7 +25,7 @@ _FORMATS = {
 }
 # Format -> the builder of `datasets` and its options, where it isn't simply called so.
 _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {"tsv": ("csv", {"sep": "\t"})}
-_SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (these last also with `.gz`)"
+_SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two also with `.gz`)"
 # What the readers of `datasets` raise for files that are cut off or hold something else.
 UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
 # What `save_to_disk` and the Hub write beside the data.

@@ -2,6 +2,7 @@
 
     python benchmarks/truncation.py [--student FOLDER] [--traces FILE ...] [--naive-seconds 200]
 
+The traces are four of real teachers that ship in `benchmarks/data` (its README says whence), or those given.
 All three do the same rows in one run on one machine. The baseline works in the manner of the published reference:
 Hugging Face `generate` with batch 1, the student's own sampling settings, a verdict of up to 256 tokens of free text
 (and once more stopping as soon as a label is written), the whole prompt read again for each probe, no pauses. The time
@@ -26,10 +27,7 @@ from typing import Any
 
 
 ROOT = Path(__file__).parents[1]
-TRACES = [
-    ROOT.parent / "shared/data/traces/mixed_teachers.jsonl",
-    ROOT.parent / "shared/data/traces/r1_distill_qwen_14b_math.jsonl",
-]
+TRACES = [Path(__file__).parent / "data" / "traces.jsonl"]
 CONTEXT = 8192
 BLOCK = 32
 
@@ -213,7 +211,13 @@ def main() -> None:
     """Run all, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--student", help="folder; by default SmolLM2-135M out of its wheel")
-    parser.add_argument("--traces", type=Path, nargs="+", default=TRACES, help="JSONL files with question and trace")
+    parser.add_argument(
+        "--traces",
+        type=Path,
+        nargs="+",
+        default=TRACES,
+        help="JSONL files with question and trace; by default those of benchmarks/data",
+    )
     parser.add_argument(
         "--naive-seconds", type=float, default=200.0, help="time for the baseline; it decides the rows"
     )
@@ -228,13 +232,15 @@ def main() -> None:
 
         student = str(export(ROOT / ".palign" / "smollm2-135m"))
     rows = load_rows(options.traces)
+    given = len(rows)
     done, naive, label = run_naive(student, rows, options.naive_seconds)
     rows = rows[:done]
     ours = asyncio.run(run_ours(student, rows, ["binary", "ascend"]))
     binary, default = ours["binary"], ours["ascend"]
 
     print(f"machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; student: {Path(student).name}")
-    print(f"{done} traces, the same for all; times without loading\n")
+    read = ", ".join(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in options.traces)
+    print(f"{done} of the {given} traces in {read}, the same for all; times without loading\n")
     print(f"{'':34}{'wall s':>9}{'probes':>8}{'tokens computed':>17}{'written':>9}")
     for name, run in (
         ("naive, up to 256 tokens of text", naive),

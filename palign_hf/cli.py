@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Reading and writing tables is quick here; the one bar is that of the work itself.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    return ended("palign", lambda: options.run(options))
+    return ended("palign", lambda: options.run(options), parser)
 
 
 if __name__ == "__main__":

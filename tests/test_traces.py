@@ -4,20 +4,20 @@ import json
 import logging
 import subprocess
 import sys
-import time
+from collections import Counter
 from pathlib import Path
 
 import datasets
 import pytest
-from datasets import Dataset, DatasetDict, Features, IterableDataset, List, Value
+from datasets import Dataset, Features, IterableDataset, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.grading import last_boxed
 from palign_hf.schema import TRACES, SchemaError, check
 from palign_hf.traces import KNOWN, load_traces, read_traces
 from palign_hf.traces.layouts import LAYOUTS
+from palign_hf.traces.report import OWN_ANSWER
 from palign_hf.traces.rows import content_id
 from palign_hf.traces.text import split_thinking
 
@@ -40,14 +40,14 @@ CASES = {
     "traces.jsonl": (
         "traces",
         [("Two and three. That makes five.", "5"), ("Four is two twos.", None)],
-        {"answer column": 1, "none": 1},
+        {"answer column `answer`": 1, "none": 1},
         {},
         {},
     ),
     "p-align.jsonl": (
         "p-align",
         [("Start at six. Take four away. Two is left.", "2"), ("Half of one is 0.5. Done.", "0.5")],
-        {"answer column": 2},
+        {"answer column `answer`": 2},
         {},
         {},
     ),
@@ -58,35 +58,35 @@ CASES = {
             ("2, 4, 8, 16, 32, 64, 128.", "128"),
             ("Write n = 2k. Square it.", None),
         ],
-        {"boxed in solution": 1, "bare solution": 1, "none": 1},
+        {"boxed in `solution`": 1, "bare `solution`": 1, "none": 1},
         {},
         {},
     ),
     "s1k.jsonl": (
         "s1k",
         [("Three threes are nine.", "9"), ("Five.", "10")],
-        {"bare solution": 1, "boxed in solution": 1},
+        {"bare `solution`": 1, "boxed in `solution`": 1},
         {},
         {"several texts, none marked: first kept": 1},
     ),
     "openthoughts.jsonl": (
         "sharegpt",
         [("\n\nEight halves to four.\n\n", "4"), ("\n\nA for loop will do.\n\n", None)],
-        {"boxed in response": 1, "none": 1},
+        {OWN_ANSWER: 1, "none": 1},
         {},
         {},
     ),
     "openthoughts-metadata.jsonl": (
         "openthoughts-metadata",
         [("Seven twice is fourteen.", "14"), ("Use print.", None)],
-        {"boxed in solution": 1, "none": 1},
+        {"boxed in `ground_truth_solution`": 1, "none": 1},
         {},
         {},
     ),
     "openr1-math.jsonl": (
         "openr1-math",
         [("\nFour fives are twenty.\n", "20"), ("\nHm, maybe", "0")],
-        {"answer column": 2},
+        {"answer column `answer`": 2},
         {},
         {"no generation marked correct: first kept": 1, "thinking never closed": 1},
     ),
@@ -96,49 +96,49 @@ CASES = {
             ("Okay. Three and four. **Final Answer** \\boxed{7}", "7"),
             ("Four each. Eight. \\boxed{8}", "8"),
         ],
-        {"answer column": 2},
+        {"answer column `answer`": 2},
         {},
         {},
     ),
     "bespoke-stratos.jsonl": (
         "sharegpt",
         [("\n\nTen quarters.\n\n", "\\dfrac{5}{2}"), ("\n\nZero times", None)],
-        {"boxed in response": 1, "none": 1},
+        {OWN_ANSWER: 1, "none": 1},
         {},
         {"thinking never closed": 1},
     ),
     "alpaca.json": (
         "alpaca",
         [("One, then two.", "3"), ("Five is five.", None)],
-        {"boxed in response": 1, "none": 1},
+        {OWN_ANSWER: 1, "none": 1},
         {},
         {},
     ),
     "sharegpt.jsonl": (
         "sharegpt",
         [("Three twos.", "2")],
-        {"boxed in response": 1},
+        {OWN_ANSWER: 1},
         {"not one question and one reply": 1, "trace missing": 1},
         {},
     ),
     "messages.jsonl": (
         "messages",
         [("Seven less two.\n", "5"), ("Two and two are \\fbox{4}.", "4")],
-        {"boxed in response": 2},
+        {OWN_ANSWER: 2},
         {},
         {"thinking never opened": 1},
     ),
     "prompt-completion.jsonl": (
         "prompt-completion",
         [("Take one from three.", "2")],
-        {"boxed in response": 1},
+        {OWN_ANSWER: 1},
         {},
         {},
     ),
     "thinking.csv": (
         "thinking",
         [("\nTwo twos, four.\n", "4"), ("\nTwo threes, six.\n", "6")],
-        {"boxed in response": 2},
+        {OWN_ANSWER: 2},
         {},
         {},
     ),
@@ -278,12 +278,12 @@ class TestColumnsByHand:
 
     def test_unknown_target(self):
         text = read_error(DATA / "limo.jsonl", columns={"traces": "solution"})
-        assert "`columns` sets `traces` (nearest match: `trace`)" in text
+        assert text.startswith("`columns={'traces': ...}`: a trace has no `traces` (nearest match: `trace`)")
         assert "`id`, `question`, `trace`, `answer`, `source`, `solution`" in text
 
     def test_missing_source_column(self):
         text = read_error(DATA / "limo.jsonl", columns={"question": "question", "trace": "solutoin"})
-        assert "reads `trace` from `solutoin` (nearest match: `solution`)" in text
+        assert "`columns={'trace': 'solutoin'}`: the dataset has no `solutoin` (nearest match: `solution`)" in text
         assert "It has `question`, `solution`, `answer`" in text
 
 
@@ -291,9 +291,9 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("given", "answer", "where"),
         [
-            ("5", "5", "answer column"),
-            (" 5\n", " 5\n", "answer column"),
-            ("$\\boxed{5}$", "5", "boxed in answer column"),
+            ("5", "5", "answer column `answer`"),
+            (" 5\n", " 5\n", "answer column `answer`"),
+            ("$\\boxed{5}$", "5", "boxed in `answer`"),
             ("", None, "none"),
             (None, None, "none"),
         ],
@@ -301,7 +301,7 @@ class TestAnswers:
     def test_text(self, given, answer, where):
         dataset, report = read_traces(rows(question=["q", "r"], trace=["t", "u"], answer=[given, "x"]))
         assert dataset[0]["answer"] == answer
-        assert report.answers_found == {where: 1} | {"answer column": 1 + (where == "answer column")}
+        assert report.answers_found == Counter([where, "answer column `answer`"])
 
     @pytest.mark.parametrize(
         ("given", "answer"),
@@ -332,8 +332,8 @@ class TestAnswers:
         assert dataset["answer"][:] == [None, None]
 
     def test_wrong_type_names_the_row(self):
-        text = read_error(rows(question=["q", "r"], trace=["t", "u"], answer=[None, ["5"]]))
-        assert text.startswith("Row 1: column `answer` holds a `list` (['5']), but text or a number is needed")
+        text = read_error(rows(question=["q", "r"], trace=["t", "u"], answer=[None, ["5", "6"]]))
+        assert text.startswith("Row 1: column `answer` holds a `list` (['5', '6']), but text or a number is needed")
 
 
 class TestIds:
@@ -353,7 +353,7 @@ class TestIds:
         dataset, report = read_traces(source, streaming=streaming)
         first = content_id("q", "t")
         assert [row["id"] for row in dataset] == [first, content_id("r", "t"), f"{first}-1", f"{first}-2"]
-        assert report.duplicates == 2
+        assert report.notes == {"repeats an earlier row": 2}
         assert list(dataset.features) == list(TRACES.columns)
 
     def test_repeated_given_ids_list_the_first_five(self):
@@ -419,153 +419,6 @@ class TestBadRows:
         assert text.startswith("Every row was dropped: ") and "trace empty 1" in text
 
 
-class TestPlaces:
-    def limo(self) -> Dataset:
-        return Dataset.from_json(str(DATA / "limo.jsonl"))
-
-    @pytest.mark.parametrize("suffix", ["parquet", "jsonl", "json", "csv", "arrow"])
-    def test_file(self, tmp_path, suffix):
-        path = tmp_path / f"some.{suffix}"
-        if suffix == "arrow":
-            self.limo().save_to_disk(str(tmp_path / "saved"))
-            next((tmp_path / "saved").glob("*.arrow")).rename(path)
-        else:
-            getattr(self.limo(), {"jsonl": "to_json"}.get(suffix, f"to_{suffix}"))(str(path))
-        dataset = load_traces(path)
-        assert dataset["answer"][:] == ["7", "8"]
-        assert dataset["source"][:] == [f"some.{suffix}"] * 2
-        assert list(load_traces(str(path), streaming=True)) == list(dataset)
-
-    def test_folder_of_one_format(self, tmp_path):
-        half = self.limo()
-        for row in range(2):
-            half.select([row]).to_json(str(tmp_path / f"part-{row}.jsonl"))
-        (tmp_path / "README.md").write_text("# About")
-        dataset = load_traces(tmp_path, name="both")
-        assert sorted(dataset["answer"][:]) == ["7", "8"]
-        assert set(dataset["source"][:]) == {"both"}
-
-    def test_folder_with_configs(self, tmp_path):
-        for config in ("first", "second"):
-            self.limo().to_parquet(str(tmp_path / config / "train-00000-of-00001.parquet"))
-        configs = "".join(f"- config_name: {c}\n  data_files: {c}/train-*\n" for c in ("first", "second"))
-        (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-        assert len(load_traces(tmp_path, config="second")) == 2
-        assert "can't be loaded: BuilderConfig 'third' not found" in read_error(tmp_path, config="third")
-
-    def test_saved_to_disk(self, tmp_path):
-        self.limo().save_to_disk(str(tmp_path / "one"))
-        DatasetDict(train=self.limo(), test=self.limo()).save_to_disk(str(tmp_path / "two"))
-        assert load_traces(tmp_path / "one")["source"][:] == ["one", "one"]
-        assert len(load_traces(tmp_path / "two", split="test")) == 2
-        assert len(list(load_traces(tmp_path / "two", split="test", streaming=True))) == 2
-        assert "`two` has the splits `train`, `test`: one must be chosen" in read_error(tmp_path / "two")
-        assert "`split='test'` can't be taken from `one`" in read_error(tmp_path / "one", split="test")
-
-    def test_datasets_already_loaded(self):
-        limo = self.limo()
-        expected = list(load_traces(limo))
-        assert [row["source"] for row in expected] == [None, None]
-        assert list(load_traces(limo, streaming=True)) == expected
-        assert list(load_traces(limo.to_iterable_dataset())) == expected
-        assert list(load_traces(limo.with_format("numpy"))) == expected
-        assert list(load_traces(limo.to_iterable_dataset().map(dict))) == expected
-
-    def test_dataset_dict_names_its_splits(self):
-        both = DatasetDict(train=self.limo(), test=self.limo())
-        assert read_error(both) == (
-            "`DatasetDict` has the splits `train`, `test`: one must be chosen. Pass `split='train'`."
-        )
-        assert "`split='dev'` is not one of them" in read_error(both, split="dev")
-        assert len(load_traces(both, split="test")) == 2
-        assert len(load_traces(DatasetDict(train=self.limo()))) == 2
-
-    def test_the_toy_world_needs_no_file(self):
-        found = load_traces("palign-toy", split="test", limit=5)
-        assert found["id"][:] == [f"toy1-1000-test-{at}" for at in range(5)]
-        assert set(found["source"]) == {"palign-toy-1"} and all(found["answer"])
-        assert len(load_traces("palign-toy", split="validation")) == 500
-        assert read_error("palign-toy").startswith("`palign-toy` has the splits `train`, `validation`, `test`")
-        assert "`split='dev'` is not one of them" in read_error("palign-toy", split="dev")
-        assert "`revision='main'` has no meaning" in read_error("palign-toy", split="test", revision="main")
-
-    def test_hub(self, monkeypatch):
-        asked = []
-
-        def fake(path, **options):
-            asked.append((path, options))
-            return DatasetDict(train=self.limo())
-
-        monkeypatch.setattr(datasets, "load_dataset", fake)
-        dataset = load_traces("GAIR/LIMO", config="default", revision="abc", limit=1)
-        assert dataset["source"][:] == ["GAIR/LIMO"]
-        assert asked == [
-            ("GAIR/LIMO", {"name": "default", "split": None, "revision": "abc", "streaming": False}),
-        ]
-
-    def test_hub_out_of_reach_says_what_was_tried(self, monkeypatch, tmp_path):
-        monkeypatch.chdir(tmp_path)  # a folder of a like name nearby would be named as the nearest
-        text = read_error("simplescaling/s1K-1.1")
-        assert text.startswith("`simplescaling/s1K-1.1` is no local path, so the Hub was asked")
-        assert "`hf download --repo-type dataset simplescaling/s1K-1.1" in text
-
-    def test_hub_without_the_dataset(self, monkeypatch):
-        def fake(*args, **options):
-            raise datasets.exceptions.DatasetNotFoundError("doesn't exist on the Hub")
-
-        monkeypatch.setattr(datasets, "load_dataset", fake)
-        assert "nor a dataset on the Hub that you can read" in read_error("me/nothing")
-
-    def test_missing_path_names_the_nearest(self):
-        text = read_error(DATA / "lino.jsonl")
-        assert "lino.jsonl` does not exist (nearest in `" in text and "`limo.jsonl`)" in text
-        assert "(nearest in `" in read_error(DATA.parent / "trace" / "limo.jsonl")
-
-    def test_unsupported_suffix(self, tmp_path):
-        (tmp_path / "a.xlsx").write_text("")
-        text = read_error(tmp_path / "a.xlsx")
-        assert "the suffix `.xlsx`" in text and "`.parquet`, `.jsonl`, `.json`, `.arrow`, `.csv`" in text
-
-    def test_folder_without_data(self, tmp_path):
-        assert "holds no data files" in read_error(tmp_path)
-
-    def test_folder_of_several_formats(self):
-        assert "mixes formats (1 `.csv`, 1 `.json`, " in read_error(DATA)
-
-    def test_folder_mostly_of_other_files(self, tmp_path):
-        self.limo().to_json(str(tmp_path / "limo.jsonl"))
-        for name in ("LICENSE.txt", "NOTICE.txt"):
-            (tmp_path / name).write_text("text")
-        assert "was read as `text`" in read_error(tmp_path)
-
-    @pytest.mark.parametrize("streaming", [False, True])
-    def test_broken_and_empty_files(self, tmp_path, streaming):
-        (tmp_path / "broken.jsonl").write_text('{"question": "q"}\n{"question": \n')
-        (tmp_path / "empty.jsonl").write_text("")
-        assert "`broken.jsonl` can't be read: JSON parse error" in read_error(
-            tmp_path / "broken.jsonl", streaming=streaming
-        )
-        assert "`empty.jsonl` is empty" in read_error(tmp_path / "empty.jsonl", streaming=streaming)
-
-    def test_dataset_without_rows(self):
-        assert "`Dataset` is empty: it holds no rows" in read_error(rows(question=[], trace=[]))
-
-    def test_wrong_source_type(self):
-        assert read_error([{"question": "q"}]).startswith("`source` is a `list`")
-
-    @pytest.mark.parametrize("option", ["config", "revision"])
-    def test_options_without_meaning(self, option):
-        assert f"`{option}='x'` has no meaning for `limo.jsonl`" in read_error(DATA / "limo.jsonl", **{option: "x"})
-        assert f"`{option}='x'` has no meaning for `Dataset`" in read_error(self.limo(), **{option: "x"})
-
-    def test_limit(self):
-        for streaming in (False, True):
-            dataset, report = read_traces(DATA / "s1k-1.1.jsonl", limit=2, streaming=streaming)
-            assert len(list(dataset)) == report.rows_in == 2
-        assert len(load_traces(DATA / "limo.jsonl", limit=99)) == 2
-        assert "`limit=0` would read no rows" in read_error(DATA / "limo.jsonl", limit=0)
-
-
 class TestStreaming:
     def test_report_fills_as_rows_are_read_and_restarts(self):
         dataset, report = read_traces(DATA / "s1k-1.1.jsonl", streaming=True)
@@ -596,7 +449,7 @@ class TestCache:
 
     def test_reader_version_is_part_of_the_key(self, monkeypatch):
         first = load_traces(DATA / "limo.jsonl")
-        monkeypatch.setattr("palign_hf.traces.load.READER_VERSION", -1)
+        monkeypatch.setattr("palign_hf.traces.convert.READER_VERSION", -1)
         assert load_traces(DATA / "limo.jsonl")._fingerprint != first._fingerprint
 
     def test_import_and_use_need_no_torch(self):
@@ -635,71 +488,11 @@ class TestThinking:
         assert split_thinking(f"<think>{text}").trace == split_thinking(f"{text}</think>").trace == text
 
 
-# Balanced by construction: text without braces or backslashes, escaped braces, and groups of the same.
-balanced = st.recursive(
-    st.one_of(st.text(st.characters(exclude_characters="{}\\", exclude_categories=["Cs"])), st.just("\\{ x")),
-    lambda inner: st.lists(inner, max_size=4).map(lambda parts: "".join(f"\\frac{{{part}}}" for part in parts)),
-    max_leaves=12,
-)
-
-
-class TestLastBoxed:
-    @pytest.mark.parametrize(
-        ("text", "content"),
-        [
-            ("no box", None),
-            ("", None),
-            ("\\boxed{5}", "5"),
-            ("\\boxed{ 5 }", "5"),
-            ("\\boxed {5}", "5"),
-            ("\\fbox{five}", "five"),
-            ("\\boxed{1} then \\boxed{2}.", "2"),
-            ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-            ("\\boxed{x = \\boxed{5}}", "5"),
-            ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
-            ("\\boxed{\\left\\{ x \\right.}", "\\left\\{ x \\right."),
-            ("$\\boxed 5$", "5"),
-            ("so \\boxed -3.5.", "-3.5"),
-            ("\\boxed A", "A"),
-            ("a \\boxed notation", None),
-            ("\\boxedtext{5}", None),
-            ("put it within \\boxed{}.", None),
-            ("\\boxed{7}, within \\boxed{}", "7"),
-            ("\\boxed{1} and \\boxed{2", "1"),
-            ("} \\boxed{3} }", "3"),
-            ("line \\\\\\boxed{4}", "4"),
-            ("escaped twice \\\\boxed{4}", "4"),
-        ],
-    )
-    def test_examples(self, text, content):
-        assert last_boxed(text) == content
-
-    @given(balanced, st.sampled_from(["", "} ", "so \\boxed{1} ", "\\boxed{ "]), st.sampled_from(["", "$.", " {a}"]))
-    def test_nested_braces_come_back_whole(self, content, before, after):
-        expected = content.strip() or ("1" if "{1}" in before else None)
-        assert last_boxed(f"{before}\\boxed{{{content}}}{after}") == expected
-
-    @given(st.text(st.sampled_from("\\boxed{} 5A$")))
-    def test_any_text_gives_a_piece_of_it_or_none(self, text):
-        found = last_boxed(text)
-        assert found is None or (found and found in text)
-
-    @pytest.mark.parametrize(
-        "unit", ["\\boxed{", "{", "}", "\\", "\\boxed", "\\boxed{1", "\\boxed{}", "\\boxed 5", "\\boxed \t", "a{b}"]
-    )
-    def test_a_megabyte_of_anything_is_linear(self, unit):
-        text = unit * (1_000_000 // len(unit))
-        started = time.process_time()
-        last_boxed(text)
-        last_boxed(text + "}" * (len(text) // len(unit)))
-        assert time.process_time() - started < 10  # quadratic work would take minutes
-
-
 class TestRealData:
     def test_s1k_sample(self, shared_data):
         dataset, report = read_traces(shared_data / "hub" / "simplescaling" / "s1K-1.1-sample")
         assert (report.layout, report.rows_in, report.rows_out) == ("s1k-1.1-gemini", 5, 5)
-        assert report.answers_found == {"bare solution": 2, "boxed in solution": 1, "none": 2}
+        assert report.answers_found == {"bare `solution`": 2, "boxed in `solution`": 1, "none": 2}
         source = [json.loads(line) for line in self.lines(shared_data, "hub/simplescaling/s1K-1.1-sample/train.jsonl")]
         assert dataset["trace"][:] == [row["gemini_thinking_trajectory"] for row in source]
         assert set(dataset["source"][:]) == {"s1K-1.1-sample"}
@@ -717,7 +510,7 @@ class TestRealData:
         assert list(load_traces(shared_data / "traces" / f"{file}.jsonl", streaming=True)) == list(dataset)
 
     def test_boxes_of_math_500_are_its_answers(self, shared_data):
-        columns = {"question": "problem", "trace": "solution", "id": "unique_id"}
+        columns = {"question": "problem", "trace": "solution", "solution": "solution", "id": "unique_id"}
         dataset = load_traces(shared_data / "hub" / "HuggingFaceH4" / "MATH-500", columns=columns)
         gold = [json.loads(line) for line in self.lines(shared_data, "hub/HuggingFaceH4/MATH-500/test.jsonl")]
         same = sum(found == row["answer"] for found, row in zip(dataset["answer"], gold, strict=True))

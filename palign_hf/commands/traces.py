@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from functools import partial
 from typing import Any
 
+from palign_hf.commands.wording import as_typed
 from palign_hf.errors import UserError
 from palign_hf.segmentation import GRANULARITIES, cuts
 from palign_hf.traces import KNOWN, read_traces
@@ -17,9 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     inspect = verbs.add_parser("inspect", help="rows, lengths, segments, gold answers, and the first problem")
-    inspect.add_argument("source", help="Hub id, file or folder (parquet, jsonl, json, arrow, csv)")
+    inspect.add_argument(
+        "source", help="Hub id, file, folder, or a glob in quotes (parquet, arrow, jsonl, json, csv, tsv, .gz)"
+    )
     inspect.add_argument("--known", help=f"layout, if it isn't recognised: {', '.join(KNOWN)}")
-    inspect.add_argument("--columns", nargs="+", default=[], metavar="TARGET=COLUMN", help="as question=problem")
+    inspect.add_argument(
+        "--columns", nargs="+", default=[], metavar="TARGET=COLUMN", help="as question=problem answer=gold"
+    )
     inspect.add_argument("--split", help="split to read")
     inspect.add_argument("--config", help="configuration of a Hub dataset")
     inspect.add_argument("--revision", help="revision of a Hub dataset")
@@ -27,12 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--content-ids", action="store_true", help="make ids from the content")
     inspect.add_argument("--granularity", default="sentence", choices=GRANULARITIES, help="how traces are cut")
     inspect.add_argument("--json", action="store_true", help="the same as one line of JSON")
-    inspect.set_defaults(run=run)
+    inspect.set_defaults(run=partial(run, parser))
 
 
-def run(options: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Read the traces and print what is in them."""
     found = inspect(options)
+    if found["warning"]:
+        found["warning"] = as_typed(found["warning"], parser)
     print(json.dumps(found, ensure_ascii=False) if options.json else _text(found))
     return 0
 
@@ -62,6 +70,7 @@ def inspect(options: argparse.Namespace) -> dict[str, Any]:
         "dropped": dict(report.dropped),
         "answers": dict(report.answers_found),
         "notes": dict(report.notes),
+        "warning": report.warning,
         "columns_left_out": list(report.columns_left_out),
         "granularity": options.granularity,
         "characters": _spread(characters),
@@ -94,6 +103,8 @@ def _text(found: dict[str, Any]) -> str:
     ]
     if found["notes"]:
         lines.append(f"notes      {_counts(found['notes'])}")
+    if found["warning"]:
+        lines.append(f"warning    {found['warning']}")
     if found["columns_left_out"]:
         lines.append(f"left out   {', '.join(found['columns_left_out'])}")
     if first:

@@ -5,6 +5,7 @@ GPU, what all processes must know alike, and how it ends (status, one line inste
 Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM.
 """
 
+import argparse
 import errno
 import os
 import sys
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from palign_hf.config import Parser, add_options, read_options
+from palign_hf.config.wording import as_typed
 from palign_hf.errors import UserError
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, end_with_parent, terminable
@@ -89,7 +91,7 @@ def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = Non
     parser = Parser(description=description)
     add_stage_options(parser, stage)
     options = parser.parse_args(argv)
-    return ended(stage.name, lambda: _launch(stage, options))
+    return ended(stage.name, lambda: _launch(stage, options), parser)
 
 
 def _launch(stage: Stage[Any], options: Any) -> int:
@@ -118,13 +120,16 @@ def _launch(stage: Stage[Any], options: Any) -> int:
     return 1 if failed else 0
 
 
-def ended(name: str, body: Callable[[], int]) -> int:
-    """Run a command to its exit status; what a user or the machine has caused is said in one line."""
+def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -> int:
+    """Run a command to its exit status; what a user or the machine has caused is said in one line.
+
+    Who has typed options of `parser` is told of options.
+    """
     try:
         with terminable():
             return body()
     except UserError as error:
-        return _said(name, str(error), 2)
+        return _said(name, as_typed(str(error), parser), 2)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from palign_hf.errors import listed, nearest
-from palign_hf.schema import SchemaError
+from palign_hf.schema import TRACES, SchemaError
+from palign_hf.traces.gold import ANSWERS, SOLUTIONS, known_columns
 from palign_hf.traces.text import has_thinking
 
 
@@ -14,19 +15,23 @@ class Layout:
     """The columns that a row of TRACES is read from; strings only, so that it hashes the same in every process.
 
     The shape of a value decides how it is read: text as it is, a list of texts (generations) by `correct`, a list of
-    turns by role. `needs` must be there; `answer`, `solution`, `source`, `correct`, `input` and `id` may be.
+    turns by role. `needs` must be there; `source`, `correct`, `input` and `id` may be. `answers` and `solutions` are
+    found in the dataset, whatever its layout.
     """
 
     name: str
     needs: tuple[str, ...]
     question: str
     trace: str
-    answer: str | None = "answer"
-    solution: str | None = "solution"
     source: str | None = None
     id: str | None = None
     input: str | None = None
     correct: str | None = None
+    # The columns that hold the gold answer, the best first.
+    answers: tuple[str, ...] = ()
+    solutions: tuple[str, ...] = ()
+    # Answers were read before (this is a table of TRACES): even a long one is final.
+    final: bool = False
     # `solution` may be the bare answer (s1K): one short line without a box is then taken as it is.
     bare_solution: bool = False
     # A shape that many datasets share yields to a layout that only one dataset has.
@@ -36,17 +41,12 @@ class Layout:
 
     def columns(self) -> list[str]:
         """The distinct source columns this layout reads."""
-        fields = (
-            self.question,
-            self.trace,
-            self.answer,
-            self.solution,
-            self.source,
-            self.id,
-            self.input,
-            self.correct,
-        )
-        return list(dict.fromkeys(name for name in fields if name))
+        return list(dict.fromkeys([*self.texts(), *self.answers, *self.solutions]))
+
+    def texts(self) -> list[str]:
+        """The columns that hold something else than the gold answer."""
+        fields = (self.question, self.trace, self.source, self.id, self.input, self.correct)
+        return [name for name in fields if name]
 
 
 LAYOUTS = (
@@ -69,14 +69,8 @@ LAYOUTS = (
     ),
     Layout("s1k", ("question", "thinking_trajectories"), "question", "thinking_trajectories", bare_solution=True),
     Layout("openr1-math", ("problem", "generations"), "problem", "generations", correct="correctness_math_verify"),
-    Layout(
-        "openthoughts-metadata",
-        ("problem", "deepseek_reasoning"),
-        "problem",
-        "deepseek_reasoning",
-        solution="ground_truth_solution",
-    ),
-    Layout("limo", ("question", "solution", "answer"), "question", "solution", solution=None, general=True),
+    Layout("openthoughts-metadata", ("problem", "deepseek_reasoning"), "problem", "deepseek_reasoning"),
+    Layout("limo", ("question", "solution", "answer"), "question", "solution", general=True),
     Layout("alpaca", ("instruction", "output"), "instruction", "output", input="input", general=True),
     Layout("sharegpt", ("conversations",), "conversations", "conversations", general=True),
     Layout("messages", ("messages",), "messages", "messages", general=True),
@@ -89,6 +83,7 @@ _DATASETS = {"openthoughts": "sharegpt", "bespoke-stratos": "sharegpt"}
 KNOWN = (*(layout.name for layout in LAYOUTS), *_DATASETS)
 
 _TARGETS = ("id", "question", "trace", "answer", "source", "solution")
+_GOLD = {"answer", "solution"}
 _IDS = ("id", "uuid", "unique_id")
 _QUESTIONS = ("question", "problem", "prompt", "instruction", "query", "input")
 
@@ -98,33 +93,44 @@ def choose_layout(
 ) -> Layout:
     """The layout to read with: forced by `known`, set by hand through `columns`, or recognised from what is present.
 
-    `columns` with both `question` and `trace` reads exactly what it names; with fewer it changes a known layout.
+    `columns` with both `question` and `trace` leaves every layout out; with fewer it changes a known layout.
     """
     columns = columns or {}
     _check_columns(columns, present)
-    if known is not None:
-        layout = _forced(known, present)
-    elif {"question", "trace"} <= columns.keys():
-        layout = Layout("by hand", (), columns["question"], columns["trace"], answer=None, solution=None)
+    by_hand = known is None and {"question", "trace"} <= columns.keys()
+    if by_hand:
+        layout = Layout("by hand", (), columns["question"], columns["trace"])
     else:
-        layout = _recognise(present, rows)
-    if layout.name != "by hand":
+        layout = _forced(known, present) if known is not None else _recognise(present, rows)
         layout = _present_only(layout, present)
-    changes: dict[str, Any] = dict(columns)
-    return replace(layout, **changes)
+    changes: dict[str, Any] = {target: name for target, name in columns.items() if target not in _GOLD}
+    return _with_gold(replace(layout, **changes), present, columns, exactly=by_hand and bool(_GOLD & columns.keys()))
+
+
+def _with_gold(layout: Layout, present: Sequence[str], columns: dict[str, str], exactly: bool) -> Layout:
+    """The layout with the columns of its gold answers: as named, and otherwise (unless `exactly`) as known."""
+    known = () if exactly else present
+    answers = known_columns(known, ANSWERS, layout.texts())
+    solutions = known_columns(known, SOLUTIONS, layout.texts())
+    return replace(
+        layout,
+        answers=(columns["answer"],) if "answer" in columns else answers,
+        solutions=(columns["solution"],) if "solution" in columns else solutions,
+        final=layout.name == "traces" and set(TRACES.columns) <= set(present) and "answer" not in columns,
+    )
 
 
 def _check_columns(columns: dict[str, str], present: Sequence[str]) -> None:
     for target, name in columns.items():
         if target not in _TARGETS:
             raise SchemaError(
-                f"`columns` sets `{target}`{nearest(target, _TARGETS)}, but a trace has no such column. "
+                f"`columns={{{target!r}: ...}}`: a trace has no `{target}`{nearest(target, _TARGETS)}. "
                 f"Its keys are {listed(_TARGETS)}; write `columns={{'question': ..., 'trace': ...}}`."
             )
         if name not in present:
             raise SchemaError(
-                f"`columns` reads `{target}` from `{name}`{nearest(str(name), present)}, but the dataset has no such "
-                f"column. It has {listed(present)}; name one of these."
+                f"`columns={{{target!r}: {name!r}}}`: the dataset has no `{name}`{nearest(str(name), present)}. "
+                f"It has {listed(present)}; name one of these."
             )
 
 
@@ -177,22 +183,11 @@ def _thinking(present: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[La
         for name in present
         if any(isinstance(row.get(name), str) and has_thinking(row[name]) for row in rows) and name not in questions
     ]
-    return [
-        Layout(
-            "thinking",
-            (question, trace),
-            question,
-            trace,
-            answer=None if trace == "answer" else "answer",
-            solution=None if trace == "solution" else "solution",
-        )
-        for question in questions
-        for trace in tagged
-    ]
+    return [Layout("thinking", (question, trace), question, trace) for question in questions for trace in tagged]
 
 
 def _present_only(layout: Layout, present: Sequence[str]) -> Layout:
     """The layout without the optional columns that are not there, and with the id column that is."""
-    optional = ("answer", "solution", "source", "input", "correct")
+    optional = ("source", "input", "correct")
     absent: dict[str, Any] = {field: None for field in optional if getattr(layout, field) not in present}
     return replace(layout, id=next((name for name in _IDS if name in present), None), **absent)

@@ -7,6 +7,14 @@ from typing import Any
 from palign_hf.errors import listed
 
 
+# Where an answer came from that isn't gold but for want of a better one.
+OWN_ANSWER = "the teacher's own"
+OWN_ADVICE = (
+    "No column is known to hold a better one, and a wrong trace counts as right by its own answer. "
+    "Name the gold column with `columns={'answer': ...}`, or add one to the dataset."
+)
+
+
 @dataclass
 class TraceReport:
     """The account of one reading; while streaming it grows as rows are consumed, and restarts with the stream."""
@@ -24,14 +32,12 @@ class TraceReport:
     notes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def think_unclosed(self) -> int:
-        """Traces whose thinking tag was opened and never closed: the teacher was cut off."""
-        return self.notes["thinking never closed"]
-
-    @property
-    def duplicates(self) -> int:
-        """Rows whose question and trace repeat those of an earlier row; they are kept, their ids end in -1, -2, ..."""
-        return self.notes["repeats an earlier row"]
+    def warning(self) -> str | None:
+        """What can't be trusted in the gold answers, why, and what to do; None if nothing."""
+        own = self.answers_found[OWN_ANSWER]
+        if not own:
+            return None
+        return f"{own} of {self.rows_out} rows have the teacher's own answer as gold. {OWN_ADVICE}"
 
     def count(self, row: dict[str, Any]) -> None:
         """Add one row as `read_row` returned it."""
@@ -50,7 +56,7 @@ class TraceReport:
             counts.clear()
 
     def summary(self) -> str:
-        """The report in one line."""
+        """The report in one line, its warning included."""
         rows = f"{self.rows_in} rows in, {self.rows_out} out" if self.rows_in else "no rows read yet"
         parts = [f"{self.source or 'dataset'} (layout `{self.layout}`): {rows}"]
         for title, counts in (("dropped", self.dropped), ("answers", self.answers_found), ("notes", self.notes)):
@@ -58,4 +64,4 @@ class TraceReport:
                 parts.append(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.most_common())}")
         if self.columns_left_out:
             parts.append(f"columns left out: {listed(self.columns_left_out)}")
-        return "; ".join(parts)
+        return "; ".join(parts) + (f". {self.warning}" if self.warning else "")

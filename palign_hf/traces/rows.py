@@ -4,21 +4,21 @@ import hashlib
 import math
 from typing import Any
 
-from palign_hf.grading import last_boxed
+from palign_hf.errors import shown
 from palign_hf.schema import TRACES, SchemaError
+from palign_hf.traces.gold import BARE_ANSWER, BARE_SOLUTION, is_bare, same, stated
 from palign_hf.traces.layouts import Layout
-from palign_hf.traces.text import split_thinking
+from palign_hf.traces.report import OWN_ANSWER
+from palign_hf.traces.text import has_thinking, split_thinking
 
 
 # Raise it with any change of what `read_row` makes of a row: it is the part of the cache key that code can't be.
-READER_VERSION = 1
+READER_VERSION = 2
 
 _USER = ("user", "human")
 _ASSISTANT = ("assistant", "gpt")
 _IGNORED = ("system", "developer")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-# Longer than any final answer, shorter than any proof of the s1K solutions.
-_BARE_ANSWER_LIMIT = 100
 
 
 class _Dropped(Exception):
@@ -37,7 +37,7 @@ def read_row(row: dict[str, Any], index: int, layout: Layout, name: str | None) 
         trace, response = _trace(row, index, layout, notes)
     except _Dropped as reason:
         return out | {"_dropped": str(reason), "_notes": []}
-    answer, out["_answer_from"] = _answer(row, index, layout, response)
+    answer, out["_answer_from"] = _answer(row, index, layout, response, notes)
     source = _scalar(row, layout.source, index) if layout.source else None
     row_id = _given_id(row, index, layout) or content_id(question, trace)
     return out | {"id": row_id, "question": question, "trace": trace, "answer": answer, "source": source or name}
@@ -89,30 +89,51 @@ def _pick(texts: list[Any], correct: list[Any] | None, notes: list[str]) -> Any:
     return marked[0] if marked else texts[0]
 
 
-def _answer(row: dict[str, Any], index: int, layout: Layout, response: str) -> tuple[str | None, str]:
-    answer = _scalar(row, layout.answer, index) if layout.answer else None
-    if answer is not None:
-        boxed = last_boxed(answer)
-        return (answer, "answer column") if boxed is None else (boxed, "boxed in answer column")
-    solution = _scalar(row, layout.solution, index) if layout.solution else None
-    if solution is not None:
-        boxed = last_boxed(solution)
-        if boxed is not None:
-            return boxed, "boxed in solution"
-        short = solution.strip()
-        if layout.bare_solution and len(short) <= _BARE_ANSWER_LIMIT and "\n" not in short:
-            return short, "bare solution"
-    # The teacher's own box is gold only where the dataset has no column for it: it may be wrong.
-    if not layout.answer and not layout.solution:
-        boxed = last_boxed(response)
-        if boxed is not None:
-            return boxed, "boxed in response"
+def _answer(
+    row: dict[str, Any], index: int, layout: Layout, response: str, notes: list[str]
+) -> tuple[str | None, str]:
+    """The gold answer and where it was found: in an answer column, else in a solution."""
+    found = []
+    for column in layout.answers:
+        text = _scalar(row, column, index)
+        if text is None:
+            continue
+        if marked := _marked(text):
+            found.append((marked[0], f"{marked[1]} in `{column}`", column))
+        elif layout.final or is_bare(text, BARE_ANSWER):
+            found.append((text, f"answer column `{column}`", column))
+        else:
+            notes.append(f"`{column}` is a long text without a marked answer")
+    if found:
+        answer, where, first = found[0]
+        notes += [
+            f"`{first}` and `{name}` disagree: `{first}` kept" for a, _, name in found[1:] if not same(answer, a)
+        ]
+        return answer, where
+    for column in layout.solutions:
+        text = _scalar(row, column, index)
+        if text is None:
+            continue
+        if marked := _marked(text):
+            return marked[0], f"{marked[1]} in `{column}`"
+        if layout.bare_solution and is_bare(text, BARE_SOLUTION):
+            return text.strip(), f"bare `{column}`"
+    # What the teacher itself gives as its answer is gold only where the dataset has no column for it: it may be wrong.
+    if not layout.answers and not layout.solutions and (marked := stated(response)):
+        return marked[0], OWN_ANSWER
     return None, "none"
 
 
+def _marked(text: str) -> tuple[str, str] | None:
+    """What a column marks as its answer; a text with thinking in it is a teacher's, whatever the column is called."""
+    return None if has_thinking(text) else stated(text)
+
+
 def _scalar(row: dict[str, Any], column: str, index: int) -> str | None:
-    """Text as it is, a number as people write it (142.0 is "142"), None for blank text and NaN."""
+    """Text as it is, a number as people write it (142.0 is "142"), None for blank text and NaN; of a list its one."""
     value = row[column]
+    if isinstance(value, list) and len(value) < 2:
+        value = value[0] if value else None
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
@@ -178,9 +199,8 @@ def _content(turn: dict[str, Any]) -> Any:
 
 
 def _wrong_type(value: Any, index: int, column: str, wanted: str) -> SchemaError:
-    shown = repr(value)
     return SchemaError(
-        f"Row {index}: column `{column}` holds a `{type(value).__name__}` "
-        f"({shown if len(shown) <= 60 else shown[:57] + '...'}), but {wanted} is needed. "
+        f"Row {index}: column `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), "
+        f"but {wanted} is needed. "
         f"Choose another column with `columns={{...}}`, or convert it first with a `map`."
     )

@@ -1,7 +1,10 @@
-"""Where teacher data comes from: a Hub id, a file, a folder, or a dataset already loaded."""
+"""Where teacher data comes from: a Hub id, a file, a glob, a folder, or a dataset already loaded."""
 
 import difflib
+import glob
+import gzip
 import re
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +16,18 @@ from palign_hf.shipped import Shipped, shipped
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": "arrow", ".csv": "csv"}
+_TEXTS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "tsv"}
+_FORMATS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    **_TEXTS,
+    **{f"{suffix}.gz": kind for suffix, kind in _TEXTS.items()},
+}
+# Format -> the builder of `datasets` and its options, where it isn't simply called so.
+_BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {"tsv": ("csv", {"sep": "\t"})}
+_SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two also with `.gz`)"
+# What the readers of `datasets` raise for files that are cut off or hold something else.
+UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
 # What `save_to_disk` and the Hub write beside the data.
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
@@ -33,7 +47,7 @@ def open_source(
     else:
         raise UserError(
             f"`source` is a `{type(source).__name__}`, which is no place that traces can be read from. Pass a Hub id, "
-            f"a file or folder, or a `datasets.Dataset` (`Dataset.from_list` makes one from a list of rows)."
+            f"a file, glob or folder, or a `datasets.Dataset` (`Dataset.from_list` makes one from a list of rows)."
         )
     dataset = _one_split(opened, split, f"`{name or type(source).__name__}`", applied=isinstance(source, (str, Path)))
     if streaming and isinstance(dataset, Dataset):
@@ -62,11 +76,15 @@ def _open_path(source: str, split: str | None, config: str | None, revision: str
         return _open_shipped(home, split), source
     if path.is_file():
         _refuse(path.name, config=config, revision=revision)
-        return _open_file(path, split, streaming), path.name
+        return _open_files(f"`{path.name}`", [path], split, streaming), path.name
     if path.is_dir():
         _refuse(source, revision=revision)
         return _open_folder(path, split, config, streaming), path.resolve().name
-    if not _HUB_ID.fullmatch(source) or path.suffix in _FORMATS:
+    if glob.has_magic(source):
+        _refuse(source, config=config, revision=revision)
+        # The pattern with its folder: `*.parquet` alone would say little.
+        return _open_files(f"`{source}`", _matches(path), split, streaming), "/".join(path.parts[-2:])
+    if not _HUB_ID.fullmatch(source) or _suffix(path) in _FORMATS:
         raise UserError(f"`{source}` does not exist{_near(path)}. Check the path.")
     return _open_hub(source, path, split, config, revision, streaming), source
 
@@ -78,13 +96,45 @@ def _open_shipped(home: Shipped, split: str | None) -> Any:
     return home.traces(split)
 
 
-def _open_file(path: Path, split: str | None, streaming: bool) -> Any:
-    if path.suffix not in _FORMATS:
+def _matches(pattern: Path) -> list[Path]:
+    """The files that a glob matches, in the order of their names."""
+    found = sorted(glob.glob(str(pattern), recursive=True))
+    if not found:
+        raise UserError(f"`{pattern}` matches nothing{_near(pattern)}. Check the pattern.")
+    files = [Path(path) for path in found if Path(path).is_file()]
+    if not files:
         raise UserError(
-            f"`{path.name}` has the suffix `{path.suffix}`, which can't be read. Supported are {listed(_FORMATS)}; "
+            f"`{pattern}` matches only folders, as `{found[0]}`. Pass one folder, or a pattern of files, as "
+            f"`{pattern}/*.parquet`."
+        )
+    return files
+
+
+def _open_files(what: str, files: list[Path], split: str | None, streaming: bool) -> Any:
+    formats = {_FORMATS.get(_suffix(file)) for file in files}
+    if None in formats:
+        other = next(file for file in files if _suffix(file) not in _FORMATS)
+        among = "" if len(files) == 1 else f" matches `{other.name}`, which"
+        raise UserError(
+            f"{what}{among} has the suffix `{_suffix(other)}`, which can't be read. Supported are {_SUPPORTED}; "
             f"convert the file, or load it yourself and pass the `Dataset`."
         )
-    return _load(f"`{path.name}`", _FORMATS[path.suffix], data_files=str(path), split=split, streaming=streaming)
+    if len(formats) > 1:
+        raise _mixed(what, Counter(_suffix(file) for file in files), "a pattern that matches only one of them")
+    kind = formats.pop()
+    assert kind is not None
+    builder, options = _BUILDERS.get(kind, (kind, {}))
+    # A bracket or star in a name would be a pattern to `datasets`.
+    names = [glob.escape(str(file)) for file in files]
+    return _load(what, builder, data_files=names, split=split, streaming=streaming, **options)
+
+
+def _mixed(what: str, suffixes: Counter[str], instead: str) -> UserError:
+    counts = ", ".join(f"{count} `{suffix}`" for suffix, count in sorted(suffixes.items()))
+    return UserError(
+        f"{what} mixes formats ({counts}), and which of them are the traces can't be told. "
+        f"Pass one file, or {instead}."
+    )
 
 
 def _open_folder(path: Path, split: str | None, config: str | None, streaming: bool) -> Any:
@@ -95,26 +145,23 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
         saved = load_from_disk(str(path))
         return _one_split(saved, split, f"`{path.name}`", applied=False)
     found = Counter(
-        file.suffix
+        _suffix(file)
         for file in path.rglob("*")
-        if file.suffix in _FORMATS
+        if _suffix(file) in _FORMATS
         and file.name not in _NOT_DATA
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     formats = {_FORMATS[suffix] for suffix in found}
     if not found:
         raise UserError(
-            f"`{path}` holds no data files. Supported are {listed(_FORMATS)}, or a folder written by `save_to_disk`."
+            f"`{path}` holds no data files. Supported are {_SUPPORTED}, or a folder written by `save_to_disk`."
         )
     if len(formats) > 1:
-        counts = ", ".join(f"{count} `{suffix}`" for suffix, count in sorted(found.items()))
-        raise UserError(
-            f"`{path.name}` mixes formats ({counts}), and which of them are the traces can't be told. Pass one file, "
-            f"or a folder with files of one format."
-        )
+        raise _mixed(f"`{path.name}`", found, "a folder with files of one format")
     opened = _load(f"`{path.name}`", str(path), name=config, split=split, streaming=streaming)
     first = next(iter(opened.values())) if isinstance(opened, dict) else opened
-    if first.info.builder_name not in formats:
+    kind = formats.pop()
+    if first.info.builder_name != _BUILDERS.get(kind, (kind, {}))[0]:
         raise UserError(
             f"`{path.name}` was read as `{first.info.builder_name}`, since most of its files are of that kind, but "
             f"its data files are {listed(found)}. Pass the data file itself, or move the other files away."
@@ -152,14 +199,21 @@ def _load(what: str, *args: Any, **kwargs: Any) -> Any:
         raise UserError(f"{what} can't be read: {error.__cause__ or error}. Check that it is whole.") from error
     except StopIteration as error:
         raise UserError(f"{what} is empty: it holds no rows. Check how it was written.") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{what} can't be read: {error}. Check that it is whole.") from error
     except ValueError as error:
-        raise UserError(f"{what} can't be loaded: {error} Check `config` and `split`.") from error
+        raise UserError(f"{what} can't be loaded: {error} Check `config=...` and `split=...`.") from error
 
 
 def _refuse(what: str, **options: str | None) -> None:
     for option, value in options.items():
         if value is not None:
             raise UserError(f"`{option}={value!r}` has no meaning for `{what}`. Leave `{option}` out.")
+
+
+def _suffix(path: Path) -> str:
+    """The suffix that tells the format: `.jsonl.gz` is one."""
+    return "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
 
 
 def _near(path: Path) -> str:

@@ -1,0 +1,123 @@
+"""Is an answer right: the last box of any text, in linear time, and the exact grader."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palign_hf.grading import ExactGrader, Grade, Grader, last_boxed
+
+
+# Balanced by construction: text without braces or backslashes, escaped braces, and groups of the same.
+balanced = st.recursive(
+    st.one_of(st.text(st.characters(exclude_characters="{}\\", exclude_categories=["Cs"])), st.just("\\{ x")),
+    lambda inner: st.lists(inner, max_size=4).map(lambda parts: "".join(f"\\frac{{{part}}}" for part in parts)),
+    max_leaves=12,
+)
+
+
+class TestLastBoxed:
+    @pytest.mark.parametrize(
+        ("text", "content"),
+        [
+            ("no box", None),
+            ("", None),
+            ("\\boxed{5}", "5"),
+            ("\\boxed{ 5 }", "5"),
+            ("\\boxed {5}", "5"),
+            ("\\fbox{five}", "five"),
+            ("\\boxed{1} then \\boxed{2}.", "2"),
+            ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+            ("\\boxed{x = \\boxed{5}}", "5"),
+            ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
+            ("\\boxed{\\left\\{ x \\right.}", "\\left\\{ x \\right."),
+            ("$\\boxed 5$", "5"),
+            ("so \\boxed -3.5.", "-3.5"),
+            ("\\boxed A", "A"),
+            ("a \\boxed notation", None),
+            ("\\boxedtext{5}", None),
+            ("put it within \\boxed{}.", None),
+            ("\\boxed{7}, within \\boxed{}", "7"),
+            ("\\boxed{1} and \\boxed{2", "1"),
+            ("} \\boxed{3} }", "3"),
+            ("line \\\\\\boxed{4}", "4"),
+            ("escaped twice \\\\boxed{4}", "4"),
+        ],
+    )
+    def test_examples(self, text, content):
+        assert last_boxed(text) == content
+
+    @given(balanced, st.sampled_from(["", "} ", "so \\boxed{1} ", "\\boxed{ "]), st.sampled_from(["", "$.", " {a}"]))
+    def test_nested_braces_come_back_whole(self, content, before, after):
+        expected = content.strip() or ("1" if "{1}" in before else None)
+        assert last_boxed(f"{before}\\boxed{{{content}}}{after}") == expected
+
+    @given(st.text(st.sampled_from("\\boxed{} 5A$")))
+    def test_any_text_gives_a_piece_of_it_or_none(self, text):
+        found = last_boxed(text)
+        assert found is None or (found and found in text)
+
+    @pytest.mark.parametrize(
+        "unit", ["\\boxed{", "{", "}", "\\", "\\boxed", "\\boxed{1", "\\boxed{}", "\\boxed 5", "\\boxed \t", "a{b}"]
+    )
+    def test_a_megabyte_of_anything_is_linear(self, unit):
+        text = unit * (1_000_000 // len(unit))
+        started = time.process_time()
+        last_boxed(text)
+        last_boxed(text + "}" * (len(text) // len(unit)))
+        assert time.process_time() - started < 10  # quadratic work would take minutes
+
+    def test_a_million_nested_braces_are_linear(self):
+        deep = 1_000_000
+        started = time.process_time()
+        assert last_boxed("\\boxed{" + "{" * deep + "5" + "}" * deep + "}") == "{" * deep + "5" + "}" * deep
+        assert last_boxed("\\boxed{1}" + "{" * deep) == "1"
+        assert time.process_time() - started < 20
+
+    @given(
+        st.lists(balanced.filter(str.strip), min_size=1, max_size=5), st.text(st.characters(exclude_characters="{}\\"))
+    )
+    def test_the_last_of_several_counts(self, contents, between):
+        text = between.join(f"\\boxed{{{content}}}" for content in contents)
+        assert last_boxed(text) == contents[-1].strip()
+
+
+class TestExactGrader:
+    grader: Grader = ExactGrader()
+
+    @pytest.mark.parametrize(
+        ("output", "gold", "grade"),
+        [
+            ("So \\boxed{5}.", "5", Grade(strict=True, lenient=True, answer="5")),
+            ("So \\boxed{ 5 }.", " 5\n", Grade(strict=True, lenient=True, answer="5")),
+            (" 5\n", "5", Grade(strict=False, lenient=True, answer=None)),
+            ("It is 5.", "5", Grade(strict=False, lenient=False, answer=None)),
+            ("\\boxed{5} no, \\boxed{6}", "5", Grade(strict=False, lenient=False, answer="6")),
+            ("\\boxed{5.0}", "5", Grade(strict=False, lenient=False, answer="5.0")),
+            ("\\boxed{x} y", "x", Grade(strict=True, lenient=True, answer="x")),
+            ("\\boxed{5", "5", Grade(strict=False, lenient=False, answer=None)),
+            ("", "5", Grade(strict=False, lenient=False, answer=None)),
+        ],
+    )
+    def test_examples(self, output, gold, grade):
+        assert self.grader.grade(output, gold) == grade
+
+    @given(st.text(), st.text(min_size=1))
+    def test_never_raises_and_strict_is_lenient_too(self, output, gold):
+        grade = self.grader.grade(output, gold)
+        assert grade.lenient or not grade.strict
+        assert grade.answer == last_boxed(output)
+
+    @given(balanced.filter(str.strip))
+    def test_what_is_boxed_is_right_by_itself_alone(self, answer):
+        assert self.grader.grade(f"so \\boxed{{{answer}}}", answer).strict
+        assert not self.grader.grade(f"so \\boxed{{{answer}}}", answer + "1").strict
+
+    def test_name_and_version_identify_it(self):
+        assert (self.grader.name, self.grader.version) == ("exact", 1)
+
+    def test_a_grade_is_a_value(self):
+        assert len({Grade(True, True, "5"), Grade(True, True, "5")}) == 1
+        with pytest.raises(AttributeError):
+            Grade(True, True, "5").strict = False

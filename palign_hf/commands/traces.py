@@ -5,7 +5,7 @@ import json
 from functools import partial
 from typing import Any
 
-from palign_hf.commands.wording import as_typed
+from palign_hf.config.wording import as_typed
 from palign_hf.errors import UserError
 from palign_hf.segmentation import GRANULARITIES, cuts
 from palign_hf.traces import KNOWN, read_traces

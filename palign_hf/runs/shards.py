@@ -67,9 +67,11 @@ class Output:
                 f"`replace=true`."
             )
 
-    def shard(self, shard: Shard, schema: "pa.Schema", again: Callable[[Mapping[str, Any]], bool]) -> "ShardFile":
+    def shard(
+        self, shard: Shard, schema: "pa.Schema", again: Callable[[Mapping[str, Any]], bool], rows: int = PART_ROWS
+    ) -> "ShardFile":
         """This process's file; a part with a row that is to be done `again` is done again, with those behind it."""
-        return ShardFile(self._work / shard.file_name.removesuffix(".parquet"), self.identity, schema, again)
+        return ShardFile(self._work / shard.file_name.removesuffix(".parquet"), self.identity, schema, again, rows)
 
     def publish(self, count: int) -> tuple[list[Path], list[dict[str, Any]]]:
         """Join what `count` shards have written; the files, and the notes of all parts."""
@@ -135,11 +137,12 @@ class ShardFile:
         identity: Mapping[str, Any],
         schema: "pa.Schema",
         again: Callable[[Mapping[str, Any]], bool],
+        rows: int = PART_ROWS,
     ) -> None:
         self._parts = _Parts(folder)
         if self._parts.identity() != dict(identity):
             self._parts.clear(identity)
-        self._schema = schema
+        self._schema, self._rows = schema, rows
         self.done = self._parts.keep(again)
 
     def write(self, rows: Iterable[Mapping[str, Any]], note: Callable[[], Mapping[str, Any]] = dict) -> None:
@@ -159,7 +162,7 @@ class ShardFile:
         try:
             for row in rows:
                 waiting.append(row)
-                if len(waiting) >= PART_ROWS or time.monotonic() - began >= _PART_S:
+                if len(waiting) >= self._rows or time.monotonic() - began >= _PART_S:
                     close_part()
         finally:
             # Also where the rows break off: what has ended is kept.

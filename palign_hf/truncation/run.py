@@ -54,6 +54,7 @@ class TruncateConfig(TruncationSettings):
     traces: TraceSettings = setting(help="where the teacher traces come from")
     output: str = setting(help="folder for the prefixes and the report")
     replace: bool = setting(default=False, help="write over the result of another run")
+    batch_size: int = setting(default=1000, least=1, help="rows that are written together, as one row group")
     pilot: int | None = setting(
         default=None, least=1, help="rows on which the prior of the search is estimated first, once for all processes"
     )
@@ -104,7 +105,7 @@ class TruncateRun:
                 f"{agreed['identity']}. Give all of them the same recipe, student and traces."
             )
         rows = self.traces.shard(shard.count, shard.index, contiguous=True)
-        part = output.shard(shard, PREFIXES.features.arrow_schema, again=lambda row: row["status"] == "error")
+        part = output.shard(shard, PREFIXES.features.arrow_schema, again=lambda row: row["status"] == "error", rows=self.config.batch_size)
         left = rows.select(range(part.done, len(rows)))
         part.write(self.truncation.stream(_plain(left), len(left)), self._note)
         self.timings.lap("searching")

@@ -347,26 +347,31 @@ def test_outcomes_that_wait_are_bounded(held_by: str):
     assert 20 <= held[0] <= 20 + 5 + 1 + 1
 
 
+# Where the default search begins with problems of this size.
+FIRST = ASCEND.start(steady(0).tokens).next()
+
+
 def test_a_failed_request_is_the_error_of_its_row():
     problems = [steady(name, answer=25) for name in range(20)]
-    broken = list(problems[7].margins)
-    broken[0:] = [broken[0], *(RequestFailed("the server said 413") for _ in broken[1:])]
+    broken: list[Any] = [RequestFailed("the server said 413") for _ in problems[7].margins]
+    broken[FIRST] = problems[7].margins[FIRST]
     problems[7] = Problem(problems[7].key, tuple(broken))
     outcomes = run(collect(problems, Oracle(jitter(6))))
     assert [outcome.found for outcome in outcomes] == [None if name == 7 else Found(25, True) for name in range(20)]
     assert [bool(outcome.error) for outcome in outcomes] == [name == 7 for name in range(20)]
     failed = outcomes[7]
     assert failed.error.startswith("no answer at ") and failed.error.endswith("segments: the server said 413")
-    assert [probe.segments for probe in failed.probes] == [0] and failed.asked == 1
+    assert [probe.segments for probe in failed.probes] == [FIRST] and failed.asked == 1
 
 
 @pytest.mark.parametrize(
     ("margin", "says", "stored"),
-    [(None, "no verdict in the judge's text at 0 segments", 1), (math.nan, "the margin at 0 segments is not", 0)],
+    [(None, f"no verdict in the judge's text at {FIRST} ", 1), (math.nan, f"the margin at {FIRST} segments is not", 0)],
 )
 def test_an_answer_without_a_verdict_is_the_error_of_its_row(margin: float | None, says: str, stored: int):
     problems = [steady(name, answer=25) for name in range(20)]
-    problems[7] = Problem(problems[7].key, (margin, *problems[7].margins[1:]))
+    margins = problems[7].margins
+    problems[7] = Problem(problems[7].key, (*margins[:FIRST], margin, *margins[FIRST + 1 :]))
     notes = Notes()
     for _ in range(2):
         # From the ledger it is the same error as from the engine.
@@ -429,7 +434,7 @@ def test_a_twin_of_a_failed_row_is_asked_for_itself():
             return await super().ask(problem, segments)
 
     first, second = run(collect([steady(3), steady(3)], Flaky()))
-    assert first.error == "no answer at 0 segments: once"
+    assert first.error == f"no answer at {FIRST} segments: once"
     assert (second.error, second.found) == (None, Found(21, True))
 
 

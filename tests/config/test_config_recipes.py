@@ -18,7 +18,7 @@ def make(**changes):
 
 def test_defaults_and_values():
     config = make(audit="5e-2", search={"name": "ascend", "confirm": 3}, traces={"source": "b", "limit": 7})
-    assert config.audit == 0.05 and config.search["confirm"] == 3 and config.traces.limit == 7
+    assert config.audit == 0.05 and config.search.confirm == 3 and config.traces.limit == 7
     assert config.engine == "auto" and config.engine_options == {} and config.traces.known is None
 
 
@@ -57,7 +57,7 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing():
 def test_missing_keys_are_all_named():
     with pytest.raises(
         ConfigError,
-        match="lacks `traces.source`, `student`, `output`: give `--traces.source`, `--student`",
+        match="lacks `student`, `traces.source`, `output`: give `--student`, `--traces.source`",
     ):
         build(TruncateConfig, {}, "`r.yaml`")
 
@@ -66,7 +66,7 @@ def test_overrides_win_and_reach_into_sections(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("traces: {source: a}\nstudent: s\noutput: o\nsearch: binary\n")
     config = load_config(TruncateConfig, path, ["search=full", "traces.limit=3", "engine_options.urls=[u]"])
-    assert (config.search, config.traces.limit, config.engine_options) == ("full", 3, {"urls": ["u"]})
+    assert (config.search.name, config.traces.limit, config.engine_options) == ("full", 3, {"urls": ["u"]})
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,33 @@ answers, or raises. `EngineDied` means that nothing it was asked will be answere
 `RequestFailed` concerns one request (the row becomes an error, with this text as its reason).
 """
 
+import asyncio
+import hashlib
 import math
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, shown
+
+
+T = TypeVar("T")
+
+# Seeds derived from a seed stay below this: whole in any JSON number.
+_SEEDS = 2**53
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineIdentity:
+    """Who answers: kept with each answer, because another release or number format may answer otherwise.
+
+    `version` is that of the runtime and `dtype` the one the weights have in memory; a server may tell neither.
+    """
+
+    name: str
+    version: str = UNKNOWN
+    dtype: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +56,105 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate; greedy unless told otherwise."""
+    """How to generate; greedy unless told otherwise, and free of the defaults that a student brings along.
+
+    The student's own end tokens always stop it; `stop_token_ids` and `stop` (texts) are further ones. With a seed,
+    sample `i` is drawn with `sample_seed(seed, i)`, whatever the other samples are.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     n: int = 1
     seed: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Lists are what YAML gives; a frozen value has tuples.
+        for name in ("stop_token_ids", "stop"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        for name, (fits, meant) in _LIMITS.items():
+            if not fits(value := getattr(self, name)):
+                raise UserError(f"`{name}={shown(value)}`: must be {meant}.")
+        if self.n > 1 and not self.drawn:
+            raise UserError(
+                f"`n={self.n}` with `temperature=0`: all samples would be the same. Give a temperature, or `n=1`."
+            )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance decides; else the likeliest token is taken, and no seed counts."""
+        return self.temperature > 0
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """The seed of each sample; all None where none was given or none counts."""
+        if self.seed is None or not self.drawn:
+            return (None,) * self.n
+        return tuple(sample_seed(self.seed, sample) for sample in range(self.n))
 
 
-@dataclass(frozen=True, slots=True)
-class EngineIdentity:
-    """Which engine gave an answer: its name, its release, and the number format the weights were loaded in."""
+def sample_seed(seed: int, sample: int) -> int:
+    """The seed of one of several samples: `seed` itself for the first, so that one alone is drawn with what is given.
 
-    name: str
-    version: str
-    dtype: str
+    Hashed, not counted up: neighbouring seeds of neighbouring rows must not share their samples.
+    """
+    if sample == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}/{sample}".encode()).digest()[:8], "big") % _SEEDS
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One generated answer; `finish_reason` is `stop` or `length`, so a cut answer is never taken for a whole one."""
+    """One generated answer; `finish_reason` is `stop` or `length`, so a cut answer is never taken for a whole one.
+
+    `token_ids` is all that was generated, the end token, or the token that completed the stop text, included. `stop`
+    is the stop id or text of the sampling that ended it; None if the student's own end token did, or the length.
+    """
 
     token_ids: tuple[int, ...]
     finish_reason: str
+    seed: int | None = None
+    stop: str | int | None = None
+
+
+def completion(
+    sampling: Sampling, token_ids: Iterable[int], finish_reason: str, seed: int | None, text: str | None
+) -> Completion:
+    """A completion told alike by all engines; `text` is the stop text that ended it, if one did."""
+    ids = tuple(token_ids)
+    stop: str | int | None = text
+    if text is None and finish_reason == "stop" and ids and ids[-1] in sampling.stop_token_ids:
+        stop = ids[-1]
+    return Completion(ids, finish_reason, seed, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """All samples of one prompt. What they share is counted once: the prompt, and what was cached of it before."""
+
+    samples: tuple[Completion, ...]
     prompt_tokens: int
     cached_tokens: int
 
 
 class Engine(Protocol):
-    """What truncation and alignment ask of a runtime. `problem` names whose prompt it is: one cache, one server."""
+    """What the stages ask of a runtime. `problem` names whose prompt it is: one cache, one server."""
 
     name: str
 
     async def start(self) -> None:
-        """Load the student; called once, on the loop that will ask."""
+        """Load the student; called once, on the loop that will ask. Cancelled, it leaves nothing behind."""
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """Log-probabilities of `label_ids` as the token after `prompt_ids`."""
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         """`sampling.n` completions of `prompt_ids`."""
 
     async def close(self) -> None:
@@ -83,6 +163,20 @@ class Engine(Protocol):
     @property
     def capacity(self) -> tuple[int, int]:
         """`(problems, tokens)`: how many to keep in flight, and the prompt tokens whose cache fits in memory."""
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """Who answers; known once it has started."""
+
+
+async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results in order; the first failure ends the others, and a death is told before anything else."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failed:
+        raise next((e for e in failed.exceptions if isinstance(e, EngineDied)), failed.exceptions[0]) from None
+    return [task.result() for task in tasks]
 
 
 class EngineDied(RuntimeError):
@@ -95,3 +189,31 @@ class RequestFailed(RuntimeError):
 
 class EngineUnavailable(UserError):
     """The engine can't be started as asked; the message says what is missing."""
+
+
+def _whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_tokens": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "temperature": (lambda value: _number(value) and value >= 0, "at least 0"),
+    "top_p": (lambda value: _number(value) and 0 < value <= 1, "above 0 and at most 1"),
+    "top_k": (lambda value: _whole(value, 0), "a whole number, at least 0 (0 leaves all tokens in)"),
+    "min_p": (lambda value: _number(value) and 0 <= value <= 1, "from 0 to 1"),
+    "repetition_penalty": (lambda value: _number(value) and value > 0, "above 0 (1 is none)"),
+    "n": (lambda value: _whole(value, 1), "a whole number, at least 1"),
+    "seed": (lambda value: value is None or _whole(value, 0, 2**63 - 1), "a whole number from 0 to 2**63 - 1"),
+    "stop_token_ids": (
+        lambda value: isinstance(value, tuple) and all(_whole(token, 0) for token in value),
+        "a list of token ids",
+    ),
+    "stop": (
+        lambda value: isinstance(value, tuple) and all(isinstance(text, str) and text for text in value),
+        "a list of texts, none of them empty",
+    ),
+}

@@ -1,15 +1,15 @@
 """From a name and options to an engine. `auto` takes vLLM where it is installed, else transformers.
 
 Options belong to the engine (memory share, URLs): they change how fast it answers, never what is asked. The few that
-change the student's numbers themselves (`altering`) make another judge.
+change the student's numbers themselves (`altering`) belong to what a result depends on.
 """
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from palign_hf.engines.base import Engine, EngineUnavailable
+from palign_hf.engines.base import Engine
+from palign_hf.engines.options import check_options
 from palign_hf.errors import UserError, listed, nearest
 
 
@@ -18,13 +18,21 @@ _ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_fo
 
 
 def check_engine(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse a misspelt engine or a server without address before anything is loaded."""
+    """Refuse a misspelt engine or option, and what an option can't be, before anything is loaded."""
     if name not in NAMES:
         raise UserError(f"`engine={name!r}` is unknown{nearest(str(name), NAMES)}. Choose one of {listed(NAMES)}.")
     if name == "server" and not options.get("urls"):
         raise UserError(
             "`engine='server'` needs the address of a server: `engine_options={'urls': ['http://localhost:8000/v1']}`."
         )
+    check_options(_real(name), options)
+
+
+def _real(name: str) -> str:
+    """The engine that `auto` stands for here."""
+    from palign_hf.engines.vllm import installed
+
+    return name if name != "auto" else "vllm" if installed() else "transformers"
 
 
 def spawns(name: str) -> bool:
@@ -62,10 +70,8 @@ def make_engine(
     check_engine(name, options)
     from palign_hf.engines.server import ServerEngine
     from palign_hf.engines.transformers import TransformersEngine
-    from palign_hf.engines.vllm import VLLMEngine, installed
+    from palign_hf.engines.vllm import VLLMEngine
 
-    if name == "auto":
-        name = "vllm" if installed() else "transformers"
     local = {"revision": revision, "context": context, "trust_remote_code": trust_remote_code}
     engines: dict[str, tuple[Callable[..., Engine], dict[str, Any]]] = {
         "vllm": (VLLMEngine, local),
@@ -73,12 +79,5 @@ def make_engine(
         # A server was started with its own revision and context.
         "server": (ServerEngine, {}),
     }
-    maker, given = engines[name]
-    try:
-        return maker(student, **given, **options)
-    except TypeError as error:
-        own = [option for option in inspect.signature(maker).parameters if option not in {"student", *given}]
-        raise EngineUnavailable(
-            f"`engine_options={options}` don't fit `engine={name!r}`: {error}. It takes "
-            f"{', '.join(f'`{option}`' for option in own)}; student, revision and context are not options."
-        ) from error
+    maker, given = engines[_real(name)]
+    return maker(student, **given, **options)

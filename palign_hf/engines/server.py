@@ -1,22 +1,53 @@
-"""Any OpenAI-compatible server, `vllm serve` first: token-id prompts to `/v1/completions`.
+"""Any OpenAI-compatible server, vLLM's first: token-id prompts to `/v1/completions`.
 
 Several URLs share the work; all prompts of a problem go to the same one, because its prefix cache lies there. What may
 pass by itself (refused connections, 429, 5xx) is tried again with growing pauses, a bounded number of times; what
-can't (an answer that isn't one) is an error at once. The key comes from the environment and reaches no message.
+can't (an answer that isn't one) is an error at once. A request that fails is its row's error; the server is dead when
+it refuses connections, or when several rows in a row found nothing but failures. An answer may take its time: long
+generations do, so only `timeout` ends the wait, and with it that one row.
+The key comes from the environment and reaches no message.
+
+REPEATABLE
 """
 
 import asyncio
 import hashlib
 import json
 import os
-from typing import Any
+from collections import Counter
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
-from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+from palign_hf.engines.base import (
+    UNKNOWN,
+    Completion,
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    RequestFailed,
+    Sampling,
+    Score,
+    completion,
+    side_by_side,
+)
 
+
+T = TypeVar("T")
 
 API_KEY = "PALIGN_API_KEY"
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
+# So many rows in a row that found nothing but failures, and the server is given up.
+FAILED_ROWS = 5
+# A server that is there takes a connection at once, however long its answers take.
+_CONNECT_S = 30.0
+# What a request may take: tens of thousands of tokens on a busy server.
+_TIMEOUT_S = 7200.0
+
+
+class _Unanswered(RequestFailed):
+    """All tries of a request failed on a server that is there."""
 
 
 class ServerEngine:
@@ -30,20 +61,15 @@ class ServerEngine:
         urls: str | list[str],
         model: str | None = None,
         in_flight: int = 64,
-        timeout: float = 600.0,
+        timeout: float = _TIMEOUT_S,
         pauses: tuple[float, ...] = _PAUSES,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """`urls` like `http://host:8000/v1`; `model` is the name the server knows the student by, if it differs."""
+        """`urls` like `http://host:8000/v1`; `model` is the name the server knows the student by, if it differs.
+
+        `timeout` is how long one request may take, in seconds.
+        """
         self._urls = [url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)]
-        if not self._urls:
-            raise EngineUnavailable("`engine='server'` needs at least one URL: `urls=['http://localhost:8000/v1']`.")
-        for url in self._urls:
-            if not url.startswith(("http://", "https://")):
-                raise EngineUnavailable(
-                    f"`{url}` is no address of a server: it must begin with `http://` or `https://`, as "
-                    f"`http://localhost:8000/v1` does."
-                )
         self._model = model or student
         self._in_flight = in_flight
         self._timeout = timeout
@@ -51,6 +77,14 @@ class ServerEngine:
         self._headers = dict(headers or {})
         self._key: str | None = None
         self._http: Any = None
+        self._version = UNKNOWN
+        # Rows that have failed since the last answer, by server.
+        self._failed: Counter[str] = Counter()
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """The release that the servers say they are; what they hold the weights in they don't say."""
+        return EngineIdentity(self.name, self._version)
 
     @property
     def capacity(self) -> tuple[int, int]:
@@ -67,34 +101,34 @@ class ServerEngine:
             headers["Authorization"] = f"Bearer {self._key}"
         self._http = aiohttp.ClientSession(
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(_CONNECT_S, self._timeout)),
             connector=aiohttp.TCPConnector(limit=0),
         )
         try:
             for url in self._urls:
                 await self._check_model(url)
+            self._version = ", ".join(sorted({await self._ask_version(url) for url in self._urls}))
+            self._failed.clear()
         except BaseException:
             await self.close()
             raise
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """One generated token and the labels' log-probabilities, asked for by token id."""
-        answer = await self._post(
-            problem,
-            {
-                "prompt": prompt_ids,
-                "max_tokens": 1,
-                "temperature": 0.0,
-                # Else the server takes these from the model's own defaults, and the labels stand in the prompt.
-                "repetition_penalty": 1.0,
-                "presence_penalty": 0.0,
-                "frequency_penalty": 0.0,
-                "logprobs": len(label_ids),
-                "logprob_token_ids": list(label_ids),
-                "return_tokens_as_token_ids": True,
-                "add_special_tokens": False,
-            },
-        )
+        body = {
+            "prompt": prompt_ids,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            # Else the server takes these from the student's own defaults, and the labels stand in the prompt.
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "logprobs": len(label_ids),
+            "logprob_token_ids": list(label_ids),
+            "return_tokens_as_token_ids": True,
+            "add_special_tokens": False,
+        }
+        answer = await self._row(problem, self._post(problem, body))
         try:
             read = answer["choices"][0]["logprobs"]
             table = {str(token): float(value) for token, value in read["top_logprobs"][0].items()}
@@ -114,37 +148,18 @@ class ServerEngine:
             cached_tokens=_cached_tokens(answer),
         )
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
-        """Completions as token ids (`return_token_ids`)."""
-        body: dict[str, Any] = {
-            "prompt": prompt_ids,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "repetition_penalty": sampling.repetition_penalty,
-            "n": sampling.n,
-            "return_token_ids": True,
-            "add_special_tokens": False,
-        }
-        if sampling.seed is not None:
-            body["seed"] = sampling.seed
-        answer = await self._post(problem, body)
-        try:
-            read = [
-                (tuple(int(token) for token in choice["token_ids"]), choice["finish_reason"])
-                for choice in sorted(answer["choices"], key=lambda choice: choice["index"])
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise RequestFailed(
-                f"the server's answer has no token ids (it must understand `return_token_ids`): {_shown(answer)}"
-            ) from error
-        if len(read) != sampling.n:
-            raise RequestFailed(f"the server gave {len(read)} completions where {sampling.n} were asked for")
-        if unfinished := [reason for _, reason in read if reason not in ("stop", "length")]:
-            raise RequestFailed(
-                f"the server ended a completion with the reason {unfinished[0]!r}, so it can't be told whole from cut"
-            )
-        return [Completion(ids, reason, len(prompt_ids), _cached_tokens(answer)) for ids, reason in read]
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
+        """Completions as token ids (`return_token_ids`): a request a sample, each with its own seed."""
+        asked = (self._post(problem, _body(prompt_ids, sampling, seed)) for seed in sampling.seeds)
+        answers = await self._row(problem, side_by_side(asked))
+        return Generation(
+            samples=tuple(
+                _completion(sampling, answer, seed) for answer, seed in zip(answers, sampling.seeds, strict=True)
+            ),
+            prompt_tokens=len(prompt_ids),
+            # The later samples find the prompt that the first one has just read.
+            cached_tokens=min(_cached_tokens(answer) for answer in answers),
+        )
 
     async def close(self) -> None:
         """Close the connections; the servers go on."""
@@ -163,27 +178,52 @@ class ServerEngine:
             models = [str(entry["id"]) for entry in answer["data"]]
         except (EngineDied, RequestFailed, KeyError, TypeError) as error:
             raise EngineUnavailable(
-                f"`{url}` can't be used as a server: {error}. Start one with `vllm serve {self._model}` and give its "
-                f"address with the `/v1` at the end; a key is read from {API_KEY} or OPENAI_API_KEY."
+                f"`{url}` can't be used as a server: {error}. Start one with `vllm serve {self._model}` (with the "
+                f"CPU package: `python -m vllm.entrypoints.openai.api_server --model {self._model} "
+                f"--no-enable-chunked-prefill`) and give its address with the `/v1` at the end; a key is read from "
+                f"{API_KEY} or OPENAI_API_KEY."
             ) from error
         if self._model not in models:
             served = ", ".join(f"`{name}`" for name in models) or "nothing"
             raise EngineUnavailable(
                 f"The server `{url}` doesn't serve `{self._model}` but {served}. "
-                f"The judge must be the student: serve it, or say under which name it is served with `model=`."
+                f"The student itself must answer: serve it, or say under which name it is served with the engine "
+                f"option `model`."
             )
+
+    async def _ask_version(self, url: str) -> str:
+        """vLLM says it beside `/v1`; whoever doesn't is no worse for it."""
+        try:
+            async with self._http.get(f"{url.removesuffix('/v1')}/version") as response:
+                return str(json.loads(await response.text())["version"])
+        except Exception:  # of the network, of HTTP, of JSON or of its content
+            return UNKNOWN
+
+    async def _row(self, problem: str, work: Awaitable[T]) -> T:
+        """The answer to a row, whose failure is its own, unless those before it found nothing else."""
+        url = self.url_of(problem)
+        try:
+            answer = await work
+        except _Unanswered as error:
+            self._failed[url] += 1
+            if self._failed[url] >= FAILED_ROWS:
+                raise EngineDied(f"{self._failed[url]} rows in a row failed, the last one so: {error}") from error
+            raise
+        self._failed[url] = 0
+        return answer
 
     async def _post(self, problem: str, body: dict[str, Any]) -> Any:
         return await self._send("POST", f"{self.url_of(problem)}/completions", {"model": self._model} | body)
 
     async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
-        """One request, with pauses between tries; `EngineDied` once the last try has failed."""
+        """One request, with pauses between tries; what the last try met tells a dead server from a failed row."""
         import aiohttp
 
         for pause in (*self._pauses, None):
             http = self._http  # may be closed during a pause
             if http is None:
                 raise EngineDied("the server engine is not running")
+            there = True
             try:
                 async with http.request(method, url, json=body) as response:
                     text = self._without_key(await response.text(errors="replace"))
@@ -192,8 +232,13 @@ class ServerEngine:
                 reason = f"{response.status} {text[:200]!r}"
                 if response.status not in _PASSING:
                     raise RequestFailed(f"`{url}` refused the request: {reason}")
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                there, reason = False, f"{type(error).__name__}: {error}"
             except TimeoutError:
-                reason = f"nothing within {self._timeout} s"
+                raise RequestFailed(
+                    f"`{url}` took longer than the {self._timeout:g} s that a request may take; the engine option "
+                    f"`timeout` allows more"
+                ) from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
                 reason = f"{type(error).__name__}: {error}"
             except aiohttp.ClientError as error:
@@ -201,11 +246,54 @@ class ServerEngine:
             if pause is None:
                 break
             await asyncio.sleep(pause)
-        raise EngineDied(f"no answer from `{url}` after {len(self._pauses) + 1} tries; the last one: {reason}")
+        tries = len(self._pauses) + 1
+        told = f"no answer from `{url}` after {tries} {'tries' if tries > 1 else 'try'}; the last one: {reason}"
+        raise _Unanswered(told) if there else EngineDied(told)
 
     def _without_key(self, text: str) -> str:
         """A server may repeat the key that it refuses, and its words go into messages."""
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def _body(prompt_ids: list[int], sampling: Sampling, seed: int | None) -> dict[str, Any]:
+    """A sample's request; what is left out the server would take from the student's own defaults."""
+    body: dict[str, Any] = {
+        "prompt": prompt_ids,
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "stop_token_ids": list(sampling.stop_token_ids),
+        "stop": list(sampling.stop),
+        # A stop text may be that of a special token, and all that was generated is told.
+        "skip_special_tokens": False,
+        "include_stop_str_in_output": True,
+        "return_token_ids": True,
+        "add_special_tokens": False,
+    }
+    return body if seed is None else body | {"seed": seed}
+
+
+def _completion(sampling: Sampling, answer: Any, seed: int | None) -> Completion:
+    try:
+        if (given := len(answer["choices"])) != 1:
+            raise RequestFailed(f"the server gave {given} completions where 1 was asked for")
+        (choice,) = answer["choices"]
+        ids = [int(token) for token in choice["token_ids"]]
+        reason, stop = choice["finish_reason"], choice.get("stop_reason")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RequestFailed(
+            f"the server's answer has no token ids (it must understand `return_token_ids`): {_shown(answer)}"
+        ) from error
+    if reason not in ("stop", "length"):
+        raise RequestFailed(
+            f"the server ended a completion with the reason {reason!r}, so it can't be told whole from cut"
+        )
+    return completion(sampling, ids, reason, seed, stop if isinstance(stop, str) else None)
 
 
 def _json(text: str) -> Any:

@@ -1,7 +1,7 @@
 """An engine that starts with its first question, and once more when it dies; the second death ends the run.
 
-A crash in the middle of a long run is usually an accident (memory, a driver), and what was answered is in the ledger.
-An engine that dies again would die for ever: the run stops and says how to go on.
+A crash in the middle of a long run is usually an accident (memory, a driver), and what was answered is kept. An engine
+that dies again would die for ever: the run stops and says how to go on.
 """
 
 import asyncio
@@ -9,7 +9,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from palign_hf.engines.base import Completion, Engine, EngineDied, EngineIdentity, EngineUnavailable, Sampling, Score
+from palign_hf.engines.base import (
+    Engine,
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    Sampling,
+    Score,
+)
 from palign_hf.errors import UserError
 
 
@@ -26,7 +34,7 @@ class EngineLost(UserError):
 class TendedEngine:
     """Passes everything through; whoever asks first starts it, and whoever sees it die first restarts it.
 
-    A run whose answers are all in the ledger asks nothing, and so loads no student.
+    A run whose answers are all kept from before asks nothing, and so loads no student.
     """
 
     def __init__(self, engine: Engine, restarts: int = 1, starting: Callable[[], None] = lambda: None) -> None:
@@ -72,7 +80,7 @@ class TendedEngine:
         """As the engine inside, after a restart if need be."""
         return await self._ask(lambda: self._engine.score(prompt_ids, label_ids, problem))
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         """As the engine inside, after a restart if need be."""
         return await self._ask(lambda: self._engine.generate(prompt_ids, sampling, problem))
 
@@ -95,8 +103,8 @@ class TendedEngine:
                 raise error
             if not self._left:
                 raise EngineLost(
-                    f"The {self.name} engine died again ({error}), so the run stops here. Every answered probe is in "
-                    f"the ledger: run the same command again and it goes on where it stopped."
+                    f"The {self.name} engine died again ({error}), so the run stops here. Every answer is "
+                    f"kept: run the same command again and it goes on where it stopped."
                 ) from error
             self._left -= 1
             logger.warning("The %s engine died (%s): starting it again, once.", self.name, error)
@@ -105,9 +113,8 @@ class TendedEngine:
                 await self._begin()
             except (EngineUnavailable, EngineDied) as failure:
                 raise EngineLost(
-                    f"The {self.name} engine died ({error}) and can't be started again: {failure} Every answered "
-                    f"probe is in the ledger: once that is mended, run the same command again and it goes on where "
-                    f"it stopped."
+                    f"The {self.name} engine died ({error}) and can't be started again: {failure} Every answer is "
+                    f"kept: once that is mended, run the same command again and it goes on where it stopped."
                 ) from failure
 
     async def _begin(self) -> None:
@@ -115,5 +122,3 @@ class TendedEngine:
         await self._engine.start()
         self._life += 1
         # Remembered, because an engine that is dead or starting can't be asked for it.
-        self._started, self._capacity = True, self._engine.capacity
-        self._identity = getattr(self._engine, "identity", None)

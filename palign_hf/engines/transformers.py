@@ -1,20 +1,34 @@
 """transformers in this process: for machines without vLLM, and the independent check of the other engines.
 
-One growing key-value cache: a probe computes only what it doesn't share with the probe before it, so one problem at a
+One growing key-value cache: a score computes only what it doesn't share with the score before it, so one problem at a
 time goes fastest. Layers whose past can't be cut back (sliding window, recurrent) are computed afresh each time.
+The samples of one prompt are generated as one batch, whose rows share the reading of the prompt.
+
+REPEATABLE
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+from palign_hf.engines.base import (
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    RequestFailed,
+    Sampling,
+    Score,
+    completion,
+)
+from palign_hf.engines.threads import sensible_threads
 
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedModel
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 T = TypeVar("T")
 
@@ -33,14 +47,21 @@ class TransformersEngine:
         dtype: str = "auto",
         device: str | None = None,
         attn_implementation: str | None = None,
+        threads: int | None = None,
     ) -> None:
-        """`device` defaults to the first GPU, else the CPU; the other options are those of `from_pretrained`."""
+        """`device` defaults to the first GPU, else the CPU; `threads` to its cores, unless OMP_NUM_THREADS is set.
+
+        The other options are those of `from_pretrained`.
+        """
         self._load = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
         if attn_implementation:
             self._load["attn_implementation"] = attn_implementation
         self._student = student
         self._context = context
         self._device = device
+        self._threads = threads
+        self._threads_before: int | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
         self._model: PreTrainedModel | None = None
         self._cache: DynamicCache | None = None
         self._cached_ids: list[int] = []
@@ -52,6 +73,13 @@ class TransformersEngine:
         """One problem at a time: a second one would throw away the first one's cache."""
         return 1, 2**62
 
+    @property
+    def identity(self) -> EngineIdentity:
+        """The release of transformers, and the number format that the weights were loaded in."""
+        import transformers
+
+        return EngineIdentity(self.name, transformers.__version__, str(self._running.dtype).removeprefix("torch."))
+
     async def start(self) -> None:
         """Load the student's weights."""
         try:
@@ -61,14 +89,16 @@ class TransformersEngine:
                 f"transformers could not load the student `{self._student}`: {_shown(error)}. Check the name or the "
                 f"path; weights that need the repository's own code: `trust_remote_code=True`."
             ) from error
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="palign-transformers")
+        self._worker = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="palign-transformers", initializer=self._set_threads
+        )
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """One forward of what is new in `prompt_ids`."""
         self._check_length(len(prompt_ids) + 1)
         return await self._in_turn(lambda: self._score(prompt_ids, label_ids))
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         """`model.generate` with the sampling asked for and nothing of the model's own defaults."""
         self._check_length(len(prompt_ids) + sampling.max_tokens)
         return await self._in_turn(lambda: self._generate(prompt_ids, sampling))
@@ -86,6 +116,8 @@ class TransformersEngine:
         self._forget()
         import torch
 
+        if self._threads_before is not None:
+            torch.set_num_threads(self._threads_before)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -108,6 +140,15 @@ class TransformersEngine:
         except Exception as error:
             self._forget()
             raise RequestFailed(f"transformers could not compute the answer: {_shown(error)}") from error
+
+    def _set_threads(self) -> None:
+        """In the thread that computes: OpenMP counts for each by itself."""
+        import torch
+
+        if self._threads is None and "OMP_NUM_THREADS" in os.environ:
+            return
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(self._threads or sensible_threads())
 
     def _forget(self) -> None:
         self._cache, self._cached_ids = None, []
@@ -147,7 +188,6 @@ class TransformersEngine:
     def _keep_shared(self, prompt_ids: list[int]) -> int:
         """Cut the cache back to what `prompt_ids` shares with it, and say how many tokens that is."""
         from transformers import DynamicCache
-        from transformers.cache_utils import DynamicLayer
 
         shared = 0
         # The last token is always computed: its logits are what is read.
@@ -155,45 +195,73 @@ class TransformersEngine:
             if old != new:
                 break
             shared += 1
-        plain = self._cache is not None and all(type(layer) is DynamicLayer for layer in self._cache.layers)
-        if self._cache is None or shared == 0 or not plain:
+        if self._cache is None or shared == 0 or not _plain(self._cache):
             self._cache = DynamicCache(config=self._running.config)
             shared = 0
         elif shared < len(self._cached_ids):
             self._cache.crop(shared - len(self._cached_ids))
         return shared
 
-    def _generate(self, prompt_ids: list[int], sampling: Sampling) -> list[Completion]:
+    def _generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, StoppingCriteriaList
+
+        from palign_hf.engines.drawing import StopTexts, processors
 
         model: Any = self._running
-        stops = model.generation_config.eos_token_id
-        stop_ids = {stops} if isinstance(stops, int) else set(stops or ())
-        drawn = sampling.temperature > 0
-        if sampling.seed is not None:
-            torch.manual_seed(sampling.seed)
+        ends = model.generation_config.eos_token_id
+        end_ids = {ends} if isinstance(ends, int) else set(ends or ())
+        stop_ids = end_ids | set(sampling.stop_token_ids)
+        texts = StopTexts(self._text_of, sampling.stop, len(prompt_ids)) if sampling.stop else None
         config = GenerationConfig(
             max_new_tokens=sampling.max_tokens,
-            do_sample=drawn,
-            temperature=sampling.temperature if drawn else None,
-            top_p=sampling.top_p if drawn else None,
-            top_k=0 if drawn else None,
-            repetition_penalty=sampling.repetition_penalty,
-            num_return_sequences=sampling.n,
-            eos_token_id=list(stop_ids) or None,
-            pad_token_id=next(iter(stop_ids), 0),
+            # The draw is one of the processors, see there.
+            do_sample=False,
+            eos_token_id=sorted(stop_ids) or None,
+            pad_token_id=min(stop_ids, default=0),
         )
-        prompt = torch.tensor([prompt_ids], device=model.device)
+        prompt = torch.tensor([prompt_ids], device=model.device).repeat(sampling.n, 1)
         with torch.inference_mode():
-            rows = model.generate(inputs=prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
-        return [self._completion(row[len(prompt_ids) :].tolist(), stop_ids, len(prompt_ids)) for row in rows]
+            rows = model.generate(
+                inputs=prompt,
+                attention_mask=torch.ones_like(prompt),
+                past_key_values=self._read_once(prompt) if sampling.n > 1 else None,
+                generation_config=config,
+                logits_processor=processors(sampling),
+                stopping_criteria=StoppingCriteriaList([texts] if texts else []),
+            )
+        samples = []
+        for row, seed in enumerate(sampling.seeds):
+            ids = rows[row, len(prompt_ids) :].tolist()
+            end = next((place + 1 for place, token in enumerate(ids) if token in stop_ids), None)
+            text = None
+            # What follows the end of a row is padding, which may look like a stop text.
+            if texts and row in texts.ends and (end is None or texts.ends[row][0] <= end):
+                end, text = texts.ends[row]
+            samples.append(completion(sampling, ids[:end], "length" if end is None else "stop", seed, text))
+        return Generation(tuple(samples), prompt_tokens=len(prompt_ids), cached_tokens=0)
 
-    @staticmethod
-    def _completion(ids: list[int], stop_ids: set[int], prompt_tokens: int) -> Completion:
-        end = next((index for index, token in enumerate(ids) if token in stop_ids), None)
-        kept = ids if end is None else ids[: end + 1]
-        return Completion(tuple(kept), "length" if end is None else "stop", prompt_tokens, cached_tokens=0)
+    def _read_once(self, prompt: Any) -> "DynamicCache | None":
+        """The cache of a batch's common prompt, computed for one row; None where a cache can't be copied."""
+        from transformers import DynamicCache
+
+        model = self._running
+        cache = DynamicCache(config=model.config)
+        if prompt.shape[1] < 2 or not _plain(cache):
+            return None
+        model(input_ids=prompt[:1, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(prompt))
+        return cache
+
+    @property
+    def _text_of(self) -> "PreTrainedTokenizerBase":
+        """The student's tokenizer, which only stop texts need."""
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            options = {name: self._load[name] for name in ("revision", "trust_remote_code")}
+            self._tokenizer = AutoTokenizer.from_pretrained(self._student, **options)
+        return self._tokenizer
 
     @property
     def _running(self) -> "PreTrainedModel":
@@ -204,6 +272,13 @@ class TransformersEngine:
     def _check_length(self, tokens: int) -> None:
         if self._context and tokens > self._context:
             raise RequestFailed(f"the request needs {tokens} tokens, but the context holds {self._context}")
+
+
+def _plain(cache: "DynamicCache") -> bool:
+    """Whether all layers keep the whole past, so that it can be cut back or copied."""
+    from transformers.cache_utils import DynamicLayer
+
+    return bool(cache.layers) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def _shown(error: Exception) -> str:

@@ -1,12 +1,20 @@
-"""vLLM in this process's care: `AsyncLLM`, one request a probe, continuous batching, prefix cache on.
+"""vLLM in this process's care: `AsyncLLM`, one request a question, continuous batching, prefix cache on.
 
-One token is read (`max_tokens=1`) and only the labels' log-probabilities come back (`logprob_token_ids`): no text, no
-grammar, no top-k. The engine core is a process of vLLM's own; closing ends it and frees its memory.
+For a score one token is read (`max_tokens=1`) and only the labels' log-probabilities come back (`logprob_token_ids`):
+no text, no grammar, no top-k. Samples of one prompt are requests of their own, each with its seed, which share the
+prompt through the prefix cache. The engine core is a process of vLLM's own; closing ends it and frees its memory.
+
+REPEATABLE
+
+On CPUs prompts are read whole (`enable_chunked_prefill=False`): vLLM 0.32 rewinds the random generator of a request
+whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it.
+
 This module is the only place that imports vllm.
 """
 
 import asyncio
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -16,13 +24,25 @@ from itertools import count
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+from palign_hf.engines.base import (
+    Completion,
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    RequestFailed,
+    Sampling,
+    Score,
+    completion,
+    side_by_side,
+)
+from palign_hf.engines.loading import Loading, load
 from palign_hf.engines.orphans import OrphanWatch
 
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
-    from vllm.outputs import RequestOutput
+    from vllm.outputs import CompletionOutput, RequestOutput
     from vllm.v1.engine.async_llm import AsyncLLM
 
 # The share of the cache that admitted problems may fill: the rest absorbs what they grow beyond the estimate.
@@ -30,6 +50,8 @@ _FILL = 0.85
 _MOST_PROBLEMS = 256
 # How long the engine core may take to give its memory back before it is killed.
 _SHUTDOWN_S = 30.0
+# Options by which prompts are meant to be read in pieces.
+_PIECES = {"enable_chunked_prefill", "max_num_batched_tokens", "long_prefill_token_threshold"}
 
 
 @contextlib.contextmanager
@@ -53,16 +75,36 @@ def _quiet_children() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _finish(reason: str | None) -> str:
-    """`stop` or `length`; an answer that vLLM gave up on is none."""
-    if reason not in ("stop", "length"):
-        raise RequestFailed(f"vLLM ended the answer with `{reason}`")
-    return reason
+def _defaults(cpu: bool, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What vLLM's own defaults would do badly here."""
+    if not cpu:
+        return {}
+    # Blocks of 128 (the CPU default) would be half read again at each question; and with no size given the cache takes
+    # half of the machine's memory.
+    defaults: dict[str, Any] = {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 2 * 2**30}
+    if not arguments.keys() & _PIECES:
+        defaults["enable_chunked_prefill"] = False
+    return defaults
+
+
+def _completion(sampling: Sampling, answer: "CompletionOutput", seed: int | None) -> Completion:
+    """As told by vLLM; an answer that it gave up on is none."""
+    if answer.finish_reason not in ("stop", "length"):
+        raise RequestFailed(f"vLLM ended the answer with `{answer.finish_reason}`")
+    text = answer.stop_reason if isinstance(answer.stop_reason, str) else None
+    return completion(sampling, answer.token_ids, answer.finish_reason, seed, text)
 
 
 def installed() -> bool:
     """Whether this engine could be used, without paying for the import of vllm."""
     return find_spec("vllm") is not None
+
+
+def argument_types() -> dict[str, str]:
+    """The fields of vLLM's `AsyncEngineArgs`, for when its source can't be read; their types are left open."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    return {field.name: "" for field in dataclasses.fields(AsyncEngineArgs)}
 
 
 class VLLMEngine:
@@ -91,11 +133,6 @@ class VLLMEngine:
             "use_tqdm_on_load": False,
             "seed": 0,
         } | options
-        if taken := sorted({"model", "tokenizer", "max_model_len"} & options.keys()):
-            raise EngineUnavailable(
-                f"`engine_options` can't say `{taken[0]}`: the judge is the student, with the context of the run. "
-                f"Give `student` and `context` instead."
-            )
         self._llm: AsyncLLM | None = None
         self._watch: OrphanWatch | None = None
         self._numbers = count()
@@ -112,28 +149,38 @@ class VLLMEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         # A forked core would inherit the process group of an `accelerate launch` and wait for the other processes.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.platforms import current_platform
-        from vllm.v1.engine.async_llm import AsyncLLM
-
-        defaults: dict[str, Any] = {}
-        if current_platform.is_cpu():
-            # Blocks of 128 (the CPU default) would read half a block again at each probe; and with no size given
-            # the cache takes half of the machine's memory.
-            defaults = {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": 2 * 2**30}
-        before = set(multiprocessing.active_children())
+        student = self._arguments["model"]
         try:
-            with _quiet_children():
-                self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
+            self._llm, self._watch = await load(self._load)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise EngineUnavailable(
-                f"vLLM could not start with the student `{self._arguments['model']}`: {error}. Its own log says more "
+                f"vLLM could not start with the student `{student}`: {error}. Its own log says more "
                 f"with VLLM_LOGGING_LEVEL=INFO. Too little memory: lower `context` or raise "
                 f"`gpu_memory_utilization`; memory that others use: lower it, or end them; an architecture that vLLM "
                 f"lacks: `engine='transformers'`."
             ) from error
-        started = set(multiprocessing.active_children()) - before
-        self._watch = OrphanWatch(child.pid for child in started if child.pid is not None)
+
+    def _load(self, loading: Loading) -> "AsyncLLM":
+        """Blocks until the core answers; on a thread of its own."""
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        loading.check()
+        before = set(multiprocessing.active_children())
+        with _quiet_children(), loading.watch.marking():
+            defaults = _defaults(current_platform.is_cpu(), self._arguments)
+            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
+        loading.watch.settle(child.pid for child in set(multiprocessing.active_children()) - before)
+        return llm
+
+    @property
+    def identity(self) -> EngineIdentity:
+        """vLLM's release, and the number format that it chose for the weights."""
+        import vllm
+
+        dtype = str(self._running.model_config.dtype).removeprefix("torch.")
+        return EngineIdentity(self.name, vllm.__version__, dtype)
 
     @property
     def capacity(self) -> tuple[int, int]:
@@ -157,31 +204,21 @@ class VLLMEngine:
             cached_tokens=output.num_cached_tokens or 0,
         )
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
-        """Completions as token ids; vLLM's detokenizer stays off."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        params = SamplingParams(
-            n=sampling.n,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            repetition_penalty=sampling.repetition_penalty,
-            seed=sampling.seed,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
+        """Completions as token ids; vLLM makes text of them only to look for stop texts."""
+        if any(seed is not None for seed in sampling.seeds):
+            self._check_seeds()
+        asked = (self._ask(prompt_ids, self._params(sampling, seed)) for seed in sampling.seeds)
+        outputs = await side_by_side(asked)
+        return Generation(
+            samples=tuple(
+                _completion(sampling, output.outputs[0], seed)
+                for output, seed in zip(outputs, sampling.seeds, strict=True)
+            ),
+            prompt_tokens=len(prompt_ids),
+            # The later samples find the prompt that the first one has just read.
+            cached_tokens=min(output.num_cached_tokens or 0 for output in outputs),
         )
-        output = await self._ask(prompt_ids, params)
-        return [
-            Completion(
-                token_ids=tuple(answer.token_ids),
-                finish_reason=_finish(answer.finish_reason),
-                prompt_tokens=len(prompt_ids),
-                cached_tokens=output.num_cached_tokens or 0,
-            )
-            for answer in output.outputs
-        ]
 
     async def reset_cache(self) -> None:
         """Forget every cached prefix: for measurements that must start cold."""
@@ -220,6 +257,38 @@ class VLLMEngine:
         if last is None:
             raise RequestFailed("vLLM ended the request without an answer")
         return last
+
+    def _check_seeds(self) -> None:
+        """A seed must not cost the engine its life; see the head of this module."""
+        config = self._running.vllm_config
+        if config.device_config.device_type == "cpu" and config.scheduler_config.enable_chunked_prefill:
+            raise EngineUnavailable(
+                "vLLM on a CPU can't draw with a `seed` from prompts that it reads in pieces. Leave out the engine "
+                "options `enable_chunked_prefill`, `max_num_batched_tokens` and `long_prefill_token_threshold`, or "
+                "draw without a seed."
+            )
+
+    @staticmethod
+    def _params(sampling: Sampling, seed: int | None) -> "SamplingParams":
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
+            seed=seed,
+            stop_token_ids=list(sampling.stop_token_ids),
+            stop=list(sampling.stop),
+            # A stop text may be that of a special token, and all that was generated is told.
+            skip_special_tokens=False,
+            include_stop_str_in_output=True,
+            detokenize=bool(sampling.stop),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
 
     @property
     def _running(self) -> "AsyncLLM":

@@ -1,21 +1,37 @@
-"""Processes end with the one that watches over them, however it ends; without it they are left alone."""
+"""Processes end with the one whose engine they are, however it ends and however early; others are left alone."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 
 import psutil
+import pytest
 
 from palign_hf.engines.orphans import OrphanWatch
 
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+# A process that starts one of its own, as an engine core does, and says its id.
+NEST = [
+    sys.executable,
+    "-c",
+    "import subprocess, sys, time; "
+    "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).pid, flush=True); time.sleep(600)",
+]
+# Starts a nest and a bystander, and says all ids.
 PARENT = """
 import subprocess, sys, time
 from palign_hf.engines.orphans import OrphanWatch
-child = subprocess.Popen(sys.argv[1:], start_new_session=True)
-watch = OrphanWatch([child.pid])
-print(child.pid, flush=True)
+bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
+watch = OrphanWatch()
+with watch.marking():
+    nest = subprocess.Popen(sys.argv[2:], start_new_session=True, stdout=subprocess.PIPE, text=True)
+within = nest.stdout.readline().strip()
+if sys.argv[1] == "settled":
+    watch.settle([nest.pid])
+print(bystander.pid, nest.pid, within, flush=True)
 time.sleep(600)
 """
 
@@ -28,22 +44,93 @@ def ended(process: psutil.Process) -> bool:
         return True
 
 
-def test_a_killed_process_takes_what_it_watched_with_it():
-    with subprocess.Popen([sys.executable, "-c", PARENT, *SLEEP], stdout=subprocess.PIPE, text=True) as parent:
-        child = psutil.Process(int(parent.stdout.readline()))
-        assert not ended(child)
-        parent.kill()
+def wait_for_the_end(*processes: psutil.Process) -> None:
     deadline = time.monotonic() + 60
-    while not ended(child):
+    while not all(map(ended, processes)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_watch_that_has_ended_kills_nothing():
-    with subprocess.Popen(SLEEP) as child:
+@pytest.fixture
+def watch():
+    watch = OrphanWatch()
+    yield watch
+    watch.end()
+
+
+@pytest.mark.parametrize("when", ["loading", "settled"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_ends_takes_its_engine_with_it_and_nothing_else(when, how):
+    command = [sys.executable, "-c", PARENT, when, *NEST]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        bystander, *engine = (psutil.Process(int(pid)) for pid in parent.stdout.readline().split())
         try:
-            watch = OrphanWatch([child.pid])
+            assert not any(map(ended, engine))
+            parent.send_signal(how)
+            wait_for_the_end(*engine)
+            assert not ended(bystander)
+        finally:
+            bystander.kill()
+
+
+def test_what_is_killed_on_command_includes_what_still_comes(watch):
+    with watch.marking():
+        first = subprocess.Popen(SLEEP)
+        watch.kill()
+        assert first.wait(60) == -signal.SIGKILL
+        assert subprocess.Popen(SLEEP).wait(60) == -signal.SIGKILL
+
+
+def test_clearing_is_over_when_all_are_gone():
+    watch = OrphanWatch()
+    with watch.marking(), subprocess.Popen(NEST, stdout=subprocess.PIPE, text=True) as nest:
+        within = psutil.Process(int(nest.stdout.readline()))
+        watch.clear()
+        assert nest.poll() == -signal.SIGKILL
+    assert ended(within)
+    watch.clear()
+    watch.end()
+
+
+def test_what_was_started_before_or_after_is_not_the_engines(watch):
+    with subprocess.Popen(SLEEP) as before:
+        with watch.marking(), subprocess.Popen(SLEEP) as marked, subprocess.Popen(SLEEP) as other:
+            watch.kill()
+            assert marked.wait(60) == other.wait(60) == -signal.SIGKILL
+        with subprocess.Popen(SLEEP) as after:
+            watch.clear()
+            assert before.poll() is None
+            assert after.poll() is None
+            after.kill()
+        before.kill()
+
+
+def test_a_watch_that_has_ended_kills_nothing():
+    watch = OrphanWatch()
+    with watch.marking(), subprocess.Popen(SLEEP) as child:
+        try:
+            watch.settle([child.pid])
             watch.end()
             assert child.poll() is None
         finally:
             child.kill()
+    watch.settle([child.pid])
+    watch.kill()
+
+
+def test_ids_are_enough_where_no_mark_can_be_read(watch):
+    with subprocess.Popen(SLEEP) as child:
+        watch.settle([child.pid, None])
+        watch.kill()
+        assert child.wait(60) == -signal.SIGKILL
+
+
+def test_the_environment_is_as_before(watch, monkeypatch):
+    before = dict(os.environ)
+    with watch.marking():
+        assert dict(os.environ) != before
+        other = OrphanWatch()
+        with other.marking():
+            pass
+        other.end()
+    assert dict(os.environ) == before

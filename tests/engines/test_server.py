@@ -10,8 +10,18 @@ import socket
 import pytest
 from aiohttp import web
 
-from palign_hf.engines.base import Completion, EngineDied, EngineUnavailable, RequestFailed, Sampling
-from palign_hf.engines.server import ServerEngine
+from palign_hf.engines.base import (
+    Completion,
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    RequestFailed,
+    Sampling,
+    Score,
+    sample_seed,
+)
+from palign_hf.engines.server import FAILED_ROWS, ServerEngine
 from palign_hf.errors import UserError
 
 
@@ -19,6 +29,13 @@ STUDENT, LABELS, PROMPT = "owner/student", (7, 11), [1, 2, 3]
 NO_PAUSE = (0.001, 0.001)
 SAID = {"token_id:7": -0.25, "token_id:11": -1.75, "token_id:3": -9.0}
 SAMPLING = Sampling(max_tokens=5)
+VERSION = {"version": "0.32.0"}
+
+
+async def drop(request):
+    """Ends the connection before an answer."""
+    request.transport.close()
+    return web.Response()
 
 
 def scored(table=SAID, said="token_id:7", **usage):
@@ -33,9 +50,10 @@ def choice(index=0, ids=(4, 5, 2), reason="stop"):
 class Server:
     """Answers `/v1/models`, and `/v1/completions` by `plan`: one entry a request, the last one for ever."""
 
-    def __init__(self, *plan, models=(STUDENT,), models_plan=()):
+    def __init__(self, *plan, models=(STUDENT,), models_plan=(), version=VERSION):
         self.plan, self.models_plan = list(plan or [scored()]), list(models_plan)
         self.models = {"object": "list", "data": [{"id": name} for name in models]}
+        self.version = version
         self.bodies, self.headers, self.asked_models = [], [], 0
         self.url = None
 
@@ -43,6 +61,7 @@ class Server:
     async def serving(self):
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/version", self._version)
         app.router.add_post("/v1/completions", self._completions)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -58,6 +77,9 @@ class Server:
         self.headers.append(dict(request.headers))
         self.asked_models += 1
         return await self._answer(request, self.models_plan.pop(0) if self.models_plan else self.models)
+
+    async def _version(self, request):
+        return await self._answer(request, self.version)
 
     async def _completions(self, request):
         self.headers.append(dict(request.headers))
@@ -80,11 +102,11 @@ def closed_port():
         return free.getsockname()[1]
 
 
-def with_server(ask, *plan, models=(STUDENT,), models_plan=(), **options):
+def with_server(ask, *plan, models=(STUDENT,), models_plan=(), version=VERSION, **options):
     """`ask(engine)` with one server that answers by `plan`; the server comes back with what came out."""
 
     async def run():
-        async with Server(*plan, models=models, models_plan=models_plan).serving() as server:
+        async with Server(*plan, models=models, models_plan=models_plan, version=version).serving() as server:
             engine = ServerEngine(STUDENT, server.url, **{"pauses": NO_PAUSE} | options)
             try:
                 await engine.start()
@@ -164,7 +186,7 @@ def test_the_labels_keep_their_order_and_the_token_said_is_seen():
 def test_cached_tokens_are_read_where_the_server_tells_them(usage, cached):
     _, read = with_server(ask_score, scored(**usage))
     assert read.cached_tokens == cached
-    _, (text,) = with_server(ask_text, {"choices": [choice()], "usage": usage})
+    _, text = with_server(ask_text, {"choices": [choice()], "usage": usage})
     assert text.cached_tokens == cached
 
 
@@ -174,14 +196,21 @@ def test_a_strange_usage_is_no_reason_to_fail(usage):
     assert read.cached_tokens == 0
 
 
-def test_texts_come_as_token_ids_in_order():
-    answer = {
-        "choices": [choice(1, (9,), "length"), choice(0, (4, 5, 2))],
-        "usage": {"prompt_tokens_details": {"cached_tokens": 1}},
-    }
-    sampling = Sampling(max_tokens=3, temperature=0.7, top_p=0.9, repetition_penalty=1.1, n=2, seed=5)
+def test_a_text_comes_as_token_ids_and_nothing_is_left_to_the_students_defaults():
+    answer = {"choices": [choice(0, (4, 5, 2))], "usage": {"prompt_tokens_details": {"cached_tokens": 1}}}
+    sampling = Sampling(
+        max_tokens=3,
+        temperature=0.7,
+        top_p=0.9,
+        top_k=20,
+        min_p=0.05,
+        repetition_penalty=1.1,
+        seed=5,
+        stop_token_ids=(9, 8),
+        stop=("so", "\n\n"),
+    )
     server, read = with_server(lambda engine: engine.generate(PROMPT, sampling, "p"), answer)
-    assert read == [Completion((4, 5, 2), "stop", 3, 1), Completion((9,), "length", 3, 1)]
+    assert read == Generation((Completion((4, 5, 2), "stop", 5),), 3, 1)
     (body,) = server.bodies
     assert body == {
         "model": STUDENT,
@@ -189,17 +218,78 @@ def test_texts_come_as_token_ids_in_order():
         "max_tokens": 3,
         "temperature": 0.7,
         "top_p": 0.9,
+        "top_k": 20,
+        "min_p": 0.05,
         "repetition_penalty": 1.1,
-        "n": 2,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
         "seed": 5,
+        "stop_token_ids": [9, 8],
+        "stop": ["so", "\n\n"],
+        "skip_special_tokens": False,
+        "include_stop_str_in_output": True,
         "return_token_ids": True,
         "add_special_tokens": False,
     }
 
 
+def test_each_sample_is_asked_for_with_its_own_seed_and_the_prompt_counts_once():
+    async def by_seed(request):
+        seed = (await request.json())["seed"]
+        # The first one finds less of the prompt in the cache than those that share it with it.
+        usage = {"prompt_tokens_details": {"cached_tokens": 0 if seed == 5 else 2}}
+        return web.json_response({"choices": [choice(0, (seed % 1000, 2))], "usage": usage})
+
+    sampling = Sampling(max_tokens=3, temperature=1.0, n=3, seed=5)
+    server, read = with_server(lambda engine: engine.generate(PROMPT, sampling, "p"), by_seed)
+    seeds = [5, sample_seed(5, 1), sample_seed(5, 2)]
+    assert [sample.seed for sample in read.samples] == seeds
+    assert [sample.token_ids for sample in read.samples] == [(seed % 1000, 2) for seed in seeds]
+    assert (read.prompt_tokens, read.cached_tokens) == (3, 0)
+    assert sorted(body["seed"] for body in server.bodies) == sorted(seeds)
+
+
+def test_one_failed_sample_fails_the_row():
+    async def not_the_second(request):
+        if (await request.json())["seed"] == sample_seed(5, 1):
+            return web.Response(status=400, text="too hot")
+        return web.json_response({"choices": [choice()]})
+
+    sampling = Sampling(max_tokens=3, temperature=1.0, n=3, seed=5)
+    message, _ = refusal(RequestFailed, lambda engine: engine.generate(PROMPT, sampling, "p"), not_the_second)
+    assert "refused the request: 400 'too hot'" in message
+
+
 def test_without_a_seed_none_is_sent():
     server, _ = with_server(ask_text, {"choices": [choice()]})
     assert "seed" not in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("ids", "told", "stop"),
+    [((4, 9), 9, 9), ((4, 9), None, 9), ((4, 2), None, None), ((4, 5), "so", "so"), ((4, 9), "so", "so")],
+)
+def test_what_ended_a_text_is_told(ids, told, stop):
+    sampling = Sampling(max_tokens=3, stop_token_ids=(9,), stop=("so",))
+    answer = {"choices": [choice(0, ids) | {"stop_reason": told}]}
+    _, read = with_server(lambda engine: engine.generate(PROMPT, sampling, "p"), answer)
+    assert read.samples == (Completion(ids, "stop", None, stop),)
+
+
+def test_the_server_says_which_release_it_is():
+    async def identity(engine):
+        return engine.identity
+
+    assert with_server(identity)[1] == EngineIdentity("server", "0.32.0", "unknown")
+
+
+@pytest.mark.parametrize("version", [404, "none", "{}", "[]", drop])
+def test_a_server_that_says_no_release_is_used_all_the_same(version):
+    async def identity(engine):
+        await ask_score(engine)
+        return engine.identity
+
+    assert with_server(identity, version=version)[1] == EngineIdentity("server", "unknown", "unknown")
 
 
 def test_the_server_may_know_the_student_by_another_name():
@@ -215,7 +305,8 @@ def test_no_server_there():
     message = start_refusal(url)
     assert message.startswith(f"`{url}` can't be used as a server: no answer from `{url}/models` after 3 tries; ")
     assert "ClientConnectorError" in message
-    assert f"Start one with `vllm serve {STUDENT}`" in message
+    assert f"Start one with `vllm serve {STUDENT}` (with the CPU package: " in message
+    assert f"`python -m vllm.entrypoints.openai.api_server --model {STUDENT} --no-enable-chunked-prefill`" in message
     assert "with the `/v1` at the end; a key is read from PALIGN_API_KEY" in message
 
 
@@ -228,19 +319,6 @@ def test_one_of_two_servers_missing():
                 await engine.start()
 
     asyncio.run(run())
-
-
-@pytest.mark.parametrize("address", ["localhost:8000/v1", "127.0.0.1", "ftp://host/v1", ""])
-def test_an_address_that_is_none_is_refused_at_once(address):
-    with pytest.raises(
-        EngineUnavailable, match=f"`{address}` is no address of a server: it must begin with `http://`"
-    ):
-        ServerEngine(STUDENT, ["http://localhost:8000/v1", address])
-
-
-def test_no_address_at_all():
-    with pytest.raises(EngineUnavailable, match="needs at least one URL"):
-        ServerEngine(STUDENT, [])
 
 
 def test_an_address_without_v1():
@@ -269,7 +347,9 @@ def test_a_slash_at_the_end_of_the_address_is_no_matter():
     ("models", "served"), [(("owner/other",), "`owner/other`"), (("a", "b"), "`a`, `b`"), ((), "nothing")]
 )
 def test_a_server_of_another_model(models, served):
-    with pytest.raises(EngineUnavailable, match=f"doesn't serve `{STUDENT}` but {served}. .*`model=`"):
+    with pytest.raises(
+        EngineUnavailable, match=f"doesn't serve `{STUDENT}` but {served}. .*under which name.*`model`"
+    ):
         with_server(ask_score, models=models)
 
 
@@ -316,8 +396,8 @@ def test_what_may_pass_is_tried_again(passing):
 
 
 @pytest.mark.parametrize("status", [500, 429])
-def test_what_does_not_pass_is_a_death_that_names_the_tries(status):
-    message, server = refusal(EngineDied, ask_score, status)
+def test_what_does_not_pass_is_an_error_of_the_row_that_names_the_tries(status):
+    message, server = refusal(RequestFailed, ask_score, status)
     assert message == (
         f"no answer from `{server.url}/completions` after 3 tries; the last one: {status} 'status {status}'"
     )
@@ -325,10 +405,10 @@ def test_what_does_not_pass_is_a_death_that_names_the_tries(status):
 
 
 def test_the_pauses_are_the_tries():
-    message, server = refusal(EngineDied, ask_text, 503, pauses=())
-    assert "after 1 tries" in message
+    message, server = refusal(RequestFailed, ask_text, 503, pauses=())
+    assert "after 1 try;" in message
     assert len(server.bodies) == 1
-    _, server = refusal(EngineDied, ask_text, 503, pauses=(0.001,) * 4)
+    _, server = refusal(RequestFailed, ask_text, 503, pauses=(0.001,) * 4)
     assert len(server.bodies) == 5
 
 
@@ -346,12 +426,6 @@ def test_a_long_refusal_is_cut():
 
     message, _ = refusal(RequestFailed, ask_score, long)
     assert len(message) < 400
-
-
-async def drop(request):
-    """Ends the connection before an answer."""
-    request.transport.close()
-    return web.Response()
 
 
 async def half(request):
@@ -381,8 +455,8 @@ def test_a_connection_that_ends_midway_is_tried_again(broken):
 
 
 @pytest.mark.parametrize("broken", [drop, half, half_chunked])
-def test_connections_that_always_end_midway_are_a_death(broken):
-    message, server = refusal(EngineDied, ask_text, broken)
+def test_connections_that_always_end_midway_are_an_error_of_the_row(broken):
+    message, server = refusal(RequestFailed, ask_text, broken)
     assert "after 3 tries; the last one: " in message
     assert not message.endswith(": ")
     assert len(server.bodies) == 3
@@ -393,16 +467,71 @@ async def slow(request):
     return web.json_response(scored())
 
 
-def test_a_silent_server_is_tried_again():
-    server, read = with_server(ask_score, slow, scored(), timeout=2)
+def test_what_takes_too_long_is_an_error_of_the_row_at_once():
+    async def twice(engine):
+        with pytest.raises(RequestFailed) as refused:
+            await ask_score(engine)
+        assert "/completions` took longer than the 1 s that a request may take" in str(refused.value)
+        assert "`timeout` allows more" in str(refused.value)
+        return await ask_score(engine)
+
+    server, read = with_server(twice, slow, scored(), timeout=1)
     assert read.logprobs == (-0.25, -1.75)
     assert len(server.bodies) == 2
 
 
-def test_a_server_that_stays_silent_is_a_death():
-    message, server = refusal(EngineDied, ask_score, slow, timeout=2)
-    assert message.endswith("/completions` after 3 tries; the last one: nothing within 2 s")
-    assert len(server.bodies) == 3
+def test_rows_that_take_too_long_never_end_the_run():
+    async def many(engine):
+        for _ in range(2 * FAILED_ROWS):
+            with pytest.raises(RequestFailed, match="took longer than the 0.05 s"):
+                await ask_score(engine)
+
+    with_server(many, slow, timeout=0.05)
+
+
+def test_an_answer_may_take_its_time():
+    """Only the connection and the whole are limited, not how long nothing comes."""
+
+    async def limits(engine):
+        return engine._http.timeout
+
+    _, timeout = with_server(limits)
+    assert timeout.total >= 3600
+    assert timeout.sock_read is None
+    assert timeout.sock_connect <= 60
+
+
+def test_rows_that_fail_one_after_another_end_the_run_and_one_answer_begins_the_count_anew():
+    async def rows(engine):
+        told = []
+        for _ in range(2 * FAILED_ROWS):
+            try:
+                told.append(await ask_score(engine))
+            except (RequestFailed, EngineDied) as error:
+                told.append(error)
+        return told
+
+    plan = [500] * (FAILED_ROWS - 1) + [scored()] + [500]
+    _, told = with_server(rows, *plan, pauses=())
+    kinds = [Score if isinstance(one, Score) else EngineDied if isinstance(one, EngineDied) else None for one in told]
+    assert kinds == [*[None] * (FAILED_ROWS - 1), Score, *[None] * (FAILED_ROWS - 1), EngineDied]
+    assert str(told[-1]).startswith(f"{FAILED_ROWS} rows in a row failed, the last one so: no answer from `http")
+    assert "500 'status 500'" in str(told[-1])
+
+
+def test_a_refused_row_says_nothing_about_the_server():
+    async def rows(engine):
+        for _ in range(3 * FAILED_ROWS):
+            with pytest.raises(RequestFailed, match="refused the request: 400"):
+                await ask_text(engine)
+
+    with_server(rows, 400, pauses=())
+
+
+def test_the_samples_of_a_row_fail_as_one_row():
+    sampling = Sampling(max_tokens=3, temperature=1.0, n=3 * FAILED_ROWS, seed=5)
+    message, _ = refusal(RequestFailed, lambda engine: engine.generate(PROMPT, sampling, "p"), 500, pauses=())
+    assert "after 1 try;" in message
 
 
 def test_a_server_that_goes_away_is_a_death():
@@ -575,7 +704,7 @@ def test_a_text_without_token_ids(answer):
 @pytest.mark.parametrize("given", [0, 2])
 def test_more_or_fewer_texts_than_asked_for(given):
     message, _ = refusal(RequestFailed, ask_text, {"choices": [choice(index) for index in range(given)]})
-    assert message == f"the server gave {given} completions where 1 were asked for"
+    assert message == f"the server gave {given} completions where 1 was asked for"
 
 
 @pytest.mark.parametrize("reason", [None, "abort", "error", ""])
@@ -646,10 +775,10 @@ def test_without_a_key_none_is_sent_and_headers_are(monkeypatch):
     ("answer", "error"),
     [
         (echo, RequestFailed),
-        (echo_busy, EngineDied),
+        (echo_busy, RequestFailed),
         (echo_garbage, RequestFailed),
         (echo_json, RequestFailed),
-        (drop, EngineDied),
+        (drop, RequestFailed),
     ],
 )
 @pytest.mark.parametrize("ask", [ask_score, ask_text])

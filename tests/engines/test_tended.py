@@ -5,7 +5,16 @@ import logging
 
 import pytest
 
-from palign_hf.engines.base import EngineDied, EngineUnavailable, RequestFailed, Sampling, Score
+from palign_hf.engines.base import (
+    Completion,
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    Generation,
+    RequestFailed,
+    Sampling,
+    Score,
+)
 from palign_hf.engines.tended import EngineLost, TendedEngine
 from palign_hf.errors import UserError
 
@@ -50,13 +59,20 @@ class Frail:
         return SCORE
 
     async def generate(self, prompt_ids, sampling, problem):
-        return [await self.score(prompt_ids, (), problem)] * sampling.n
+        await self.score(prompt_ids, (), problem)
+        return Generation((Completion((1,), "stop"),) * sampling.n, len(prompt_ids), 0)
 
     @property
     def capacity(self):
         if not self.up:
             raise EngineDied("not running")
         return 7, 700
+
+    @property
+    def identity(self):
+        if not self.up:
+            raise EngineDied("not running")
+        return EngineIdentity("frail", f"life {self.starts}", "bfloat16")
 
 
 def ask(engine, problem="p"):
@@ -86,6 +102,23 @@ def test_many_first_questions_start_it_once():
     assert tended.capacity == (7, 700)
 
 
+def test_it_says_which_engine_answered_last_even_once_that_is_closed():
+    tended = TendedEngine(Frail(1))
+
+    async def run():
+        with pytest.raises(EngineDied, match="frail engine has not started"):
+            _ = tended.identity
+        await ask(tended)
+        first = tended.identity
+        await ask(tended)
+        second = tended.identity
+        await tended.close()
+        return first, second, tended.identity
+
+    told = asyncio.run(run())
+    assert told == tuple(EngineIdentity("frail", f"life {number}", "bfloat16") for number in (1, 2, 2))
+
+
 def test_start_twice_starts_once():
     inner = Frail()
     tended = TendedEngine(inner)
@@ -101,7 +134,7 @@ def test_start_twice_starts_once():
 def test_generate_is_tended_too():
     inner = Frail(0)
     tended = TendedEngine(inner)
-    assert asyncio.run(tended.generate([1], Sampling(max_tokens=4, n=2), "p")) == [SCORE, SCORE]
+    assert asyncio.run(tended.generate([1], Sampling(max_tokens=4), "p")).samples == (Completion((1,), "stop"),)
     assert inner.starts == 2
 
 
@@ -184,7 +217,7 @@ def test_a_failing_restart_ends_every_question_and_is_not_tried_again(error):
     assert all(isinstance(answer, EngineLost) for answer in lost)
     told = [str(answer) for answer in lost if "can't be started again" in str(answer)]
     assert len(told) == 1
-    assert "died (core ended) and can't be started again: no memory left. Every answered probe" in told[0]
+    assert "died (core ended) and can't be started again: no memory left. Every answer is kept" in told[0]
     assert "run the same command again" in told[0]
     with pytest.raises(EngineLost, match="died again"):
         asyncio.run(ask(tended))

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import SimpleNamespace
 
@@ -22,7 +23,14 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from palign_hf.engines.base import EngineDied, EngineUnavailable, RequestFailed, Sampling
+from palign_hf.engines.base import (
+    EngineDied,
+    EngineIdentity,
+    EngineUnavailable,
+    RequestFailed,
+    Sampling,
+    sample_seed,
+)
 from palign_hf.engines.transformers import TransformersEngine
 
 
@@ -97,7 +105,7 @@ def score(engine, prompt, labels=LABELS):
 
 
 def generate(engine, prompt, **sampling):
-    return asyncio.run(engine.generate(prompt, Sampling(**sampling), "p"))
+    return asyncio.run(engine.generate(prompt, Sampling(**sampling), "p")).samples
 
 
 @cache
@@ -237,7 +245,6 @@ def test_greedy_text_is_the_argmax_again_and_again(llama, opened):
     expected = greedy(model, TEXT[:9], 12, {2})
     assert answer.token_ids == expected
     assert answer.finish_reason == ("stop" if expected[-1] == 2 else "length")
-    assert (answer.prompt_tokens, answer.cached_tokens) == (9, 0)
 
 
 def test_a_text_that_stops_is_told_from_one_that_is_cut(llama, opened):
@@ -268,12 +275,120 @@ def test_seeded_samples_come_again_and_differ_from_each_other(llama, opened):
     first = generate(engine, TEXT[:9], seed=1, **sampling)
     assert generate(engine, TEXT[:9], seed=1, **sampling) == first
     assert generate(engine, TEXT[:9], seed=2, **sampling) != first
-    assert len(first) == 4
+    assert [answer.seed for answer in first] == [sample_seed(1, sample) for sample in range(4)]
     assert len({answer.token_ids for answer in first}) > 1
     for answer in first:
         assert 1 <= len(answer.token_ids) <= 10
         assert (answer.finish_reason == "stop") == (answer.token_ids[-1] == 2)
         assert answer.token_ids.count(2) <= 1
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_a_sample_is_the_same_alone_and_among_others(request, opened, family):
+    """With a cache that is shared by the rows and with one that can't be."""
+    engine = opened(request.getfixturevalue(family))
+    sampling = {"max_tokens": 12, "temperature": 0.8, "top_k": 30, "min_p": 0.01}
+    for sample in generate(engine, TEXT[:20], seed=3, n=5, **sampling):
+        assert generate(engine, TEXT[:20], seed=sample.seed, **sampling) == (sample,)
+
+
+def test_the_prompt_of_many_samples_is_computed_once(llama, opened, monkeypatch):
+    engine = opened(llama)
+    model, read = engine._model, []
+    forward = model.forward
+
+    def counted(input_ids, **given):
+        read.append(input_ids.numel())
+        return forward(input_ids=input_ids, **given)
+
+    monkeypatch.setattr(model, "forward", counted)
+    sampling = Sampling(max_tokens=1, temperature=1.0, n=4, seed=0)
+    answer = asyncio.run(engine.generate(TEXT, sampling, "p"))
+    assert (answer.prompt_tokens, answer.cached_tokens) == (len(TEXT), 0)
+    assert sum(read) == len(TEXT) - 1 + 4
+
+
+def test_without_a_seed_samples_differ_from_time_to_time(llama, opened):
+    engine = opened(llama)
+    sampling = {"max_tokens": 20, "temperature": 1.0}
+    told = [generate(engine, TEXT[:9], **sampling) for _ in range(6)]
+    assert {sample.seed for samples in told for sample in samples} == {None}
+    assert len({samples[0].token_ids for samples in told}) > 1
+
+
+def test_draws_follow_the_distribution(llama, opened):
+    """The first tokens of many samples against the softmax they are drawn from."""
+    engine, truth = opened(llama), plain(reference(llama), TEXT[:9]).exp()
+    count = 2000
+    drawn = generate(engine, TEXT[:9], max_tokens=1, temperature=1.0, n=count, seed=11)
+    seen = torch.bincount(torch.tensor([sample.token_ids[0] for sample in drawn]), minlength=VOCABULARY) / count
+    # Four standard deviations for each of the tokens.
+    assert ((seen - truth).abs() <= 4 * (truth * (1 - truth) / count).sqrt() + 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        ({"top_k": 3}, lambda truth: torch.topk(truth, 3).indices),
+        ({"min_p": 0.2}, lambda truth: (truth >= 0.2 * truth.max()).nonzero()[:, 0]),
+        (
+            {"top_p": 0.5},
+            lambda truth: (s := truth.sort(descending=True)).indices[s.values.cumsum(0) - s.values < 0.5],
+        ),
+    ],
+)
+def test_what_may_be_drawn_is_limited(llama, opened, limits, kept):
+    allowed = set(kept(plain(reference(llama), TEXT[:9]).exp()).tolist())
+    drawn = generate(opened(llama), TEXT[:9], max_tokens=1, temperature=1.0, n=400, seed=4, **limits)
+    assert {sample.token_ids[0] for sample in drawn} == allowed
+    assert 1 < len(allowed) < VOCABULARY / 2
+
+
+def test_stop_ids_end_a_text_with_themselves(llama, opened):
+    engine = opened(llama)
+    said = greedy(reference(llama), TEXT[:9], 12, set())
+    stop = next(token for token in said[1:] if token not in (said[0], 2))
+    (answer,) = generate(engine, TEXT[:9], max_tokens=12, stop_token_ids=(stop, 2))
+    assert answer.token_ids == said[: said.index(stop) + 1]
+    assert (answer.finish_reason, answer.stop) == ("stop", stop)
+
+
+def test_it_says_what_it_is(llama, opened):
+    import transformers
+
+    assert opened(llama).identity == EngineIdentity("transformers", transformers.__version__, "float32")
+    assert opened(llama, dtype="bfloat16").identity.dtype == "bfloat16"
+
+
+def of_a_new_thread():
+    with ThreadPoolExecutor(1) as worker:
+        return worker.submit(torch.get_num_threads).result()
+
+
+def test_it_computes_with_a_sensible_number_of_threads(llama, opened, monkeypatch):
+    def threads(**options):
+        engine = opened(llama, **options)
+        return engine._worker.submit(torch.get_num_threads).result()
+
+    before = of_a_new_thread()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("palign_hf.engines.transformers.sensible_threads", lambda: before + 3)
+    assert threads() == before + 3
+    assert threads(threads=before + 5) == before + 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = opened(llama)
+    assert engine._worker.submit(engine._set_threads).result() is None and engine._threads_before is None
+    assert threads(threads=before + 1) == before + 1
+
+
+def test_the_threads_are_as_before_once_it_is_closed(llama):
+    before = of_a_new_thread()
+    engine = TransformersEngine(llama, device="cpu", threads=before + 2)
+    asyncio.run(engine.start())
+    score(engine, TEXT)
+    assert of_a_new_thread() == before + 2
+    asyncio.run(engine.close())
+    assert of_a_new_thread() == before
 
 
 def test_the_temperature_counts(llama, opened):
@@ -317,11 +432,6 @@ def test_generating_between_probes_leaves_the_cache_as_it_was(llama, opened):
     check(engine, model, TEXT[:20], cached=0)
     generate(engine, [9, 8, 7], max_tokens=5)
     check(engine, model, TEXT[:25], cached=20)
-
-
-def test_many_greedy_answers_to_one_prompt_are_refused(llama, opened):
-    with pytest.raises(RequestFailed, match="num_return_sequences"):
-        generate(opened(llama), TEXT[:9], max_tokens=4, n=2)
 
 
 def test_what_does_not_fit_the_context_is_refused_before_it_is_computed(llama, opened):

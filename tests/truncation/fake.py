@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from palign_hf.engines.base import Completion, RequestFailed, Sampling, Score
+from palign_hf.engines.base import Completion, EngineIdentity, Generation, RequestFailed, Sampling, Score
 
 
 @dataclass
@@ -20,6 +20,7 @@ class FakeEngine:
     closes: int = 0
     name = "fake"
     capacity = (64, 1_000_000)
+    identity = EngineIdentity("fake", "1", "float64")
 
     async def start(self) -> None:
         self.starts += 1
@@ -35,9 +36,11 @@ class FakeEngine:
         high = low + abs(margin)
         return Score((high, low) if margin > 0 else (low, high), True, len(prompt_ids), len(prompt_ids) // 2)
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> list[Completion]:
+    async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         self.asked.append((problem, len(prompt_ids)))
-        return [Completion(tuple(self.text(len(prompt_ids))), "stop", len(prompt_ids), 0)]
+        ids = tuple(self.text(len(prompt_ids)))
+        samples = tuple(Completion(ids[: sampling.max_tokens], "stop", seed) for seed in sampling.seeds)
+        return Generation(samples, len(prompt_ids), 0)
 
     async def close(self) -> None:
         self.closes += 1

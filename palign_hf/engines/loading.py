@@ -1,0 +1,75 @@
+"""A load that starts processes, on a thread of its own: whoever waits for it may leave at any moment.
+
+vLLM loads for half a minute in one blocking call. Cancelled here, the wait ends at once, what was started is killed,
+and the thread comes to its end by itself, since what it waits for is gone. It is a daemon: no exit waits for it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from palign_hf.engines.orphans import OrphanWatch
+
+
+T = TypeVar("T")
+
+
+class GivenUp(Exception):
+    """Nobody waits for the load any more."""
+
+
+class Loading:
+    """What the load asks between its steps, and whose processes it starts."""
+
+    def __init__(self) -> None:
+        self.watch = OrphanWatch()
+        self._given_up = threading.Event()
+
+    def check(self) -> None:
+        """Raise `GivenUp` if it is of no use to go on."""
+        if self._given_up.is_set():
+            raise GivenUp
+
+    def give_up(self) -> None:
+        """Kill what has been started, and what the load still starts before it notices."""
+        self._given_up.set()
+        self.watch.kill()
+
+
+async def load(work: Callable[[Loading], T]) -> tuple[T, OrphanWatch]:
+    """What `work` makes, and the watch over its processes; after an error or a cancellation none of them is left."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    loading = Loading()
+
+    def tell(value: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            # Given up in the moment between the end of the load and this.
+            loading.watch.clear()
+        elif error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = work(loading)
+            loading.check()
+        except BaseException as caught:
+            error = caught
+            loading.watch.clear()
+        try:
+            loop.call_soon_threadsafe(tell, value, error)
+        except RuntimeError:  # the loop was closed meanwhile, with all that waited on it
+            loading.watch.clear()
+
+    threading.Thread(target=run, name="palign-load", daemon=True).start()
+    try:
+        return await done, loading.watch
+    except asyncio.CancelledError:
+        loading.give_up()
+        if done.done() and not done.cancelled():
+            loading.watch.clear()
+        raise

@@ -1,0 +1,174 @@
+"""What each engine's options are called and may be, known before anything loads.
+
+Those of vLLM are the fields of its `AsyncEngineArgs`, which are read from its source: importing it takes many seconds.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from palign_hf.errors import UserError, listed, nearest, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What an option must be, in words and as a test."""
+
+    meant: str
+    fits: Callable[[Any], bool]
+
+
+# These come from the run itself: two places for one thing would contradict each other.
+_OF_THE_RUN = {
+    "student": "student",
+    "model": "student",
+    "tokenizer": "student",
+    "revision": "revision",
+    "tokenizer_revision": "revision",
+    "context": "context",
+    "max_model_len": "context",
+    "trust_remote_code": "trust_remote_code",
+}
+
+
+def check_options(engine: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of `engine` (one of its real names) that are misspelt or can't be what they are."""
+    known = _vllm() if engine == "vllm" else {"server": _SERVER, "transformers": _TRANSFORMERS}[engine]
+    for name, value in options.items():
+        if name in _OF_THE_RUN and (engine != "server" or name != "model"):
+            raise UserError(
+                f"`engine_options` can't say `{name}`: the engine answers for the student of the run. Give "
+                f"`{_OF_THE_RUN[name]}` beside `engine` instead."
+            )
+        if name not in known:
+            own = listed(known) if len(known) < 20 else "the fields of vLLM's `AsyncEngineArgs`"
+            raise UserError(
+                f"`engine={engine!r}` has no option `{shown(name)}`{nearest(name, known)}. It takes {own}."
+            )
+        option = known[name]
+        if not option.fits(value):
+            raise UserError(f"The engine option `{name}={shown(value)}` can't be used: it must be {option.meant}.")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
+def _or_none(option: Option) -> Option:
+    return Option(f"{option.meant}, or nothing", lambda value: value is None or option.fits(value))
+
+
+_TEXT = Option("a text", _text)
+_COUNT = Option("a whole number, at least 1", lambda value: _whole(value) and value >= 1)
+_TRUTH = Option("true or false", lambda value: isinstance(value, bool))
+_ANY = Option("anything", lambda value: True)
+_SERVER = {
+    "urls": Option(
+        "addresses that begin with `http://` or `https://`, as `http://localhost:8000/v1` does",
+        lambda value: _url(value) or (isinstance(value, (list, tuple)) and bool(value) and all(map(_url, value))),
+    ),
+    "model": _or_none(_TEXT),
+    "in_flight": _COUNT,
+    "timeout": Option("a number of seconds, above 0", lambda value: _number(value) and value > 0),
+    "pauses": Option(
+        "a list of seconds, each above 0",
+        lambda value: isinstance(value, (list, tuple)) and all(_number(pause) and pause > 0 for pause in value),
+    ),
+    "headers": _or_none(
+        Option(
+            "names with their texts",
+            lambda value: isinstance(value, Mapping) and all(map(_text, value)) and all(map(_text, value.values())),
+        )
+    ),
+}
+_TRANSFORMERS = {
+    "dtype": _TEXT,
+    "device": _or_none(_TEXT),
+    "attn_implementation": _or_none(_TEXT),
+    "threads": _or_none(_COUNT),
+}
+# Where vLLM's own refusal would come only after it has loaded for a while.
+_VLLM_RANGES = {
+    "gpu_memory_utilization": Option("a share above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
+    "block_size": _or_none(_COUNT),
+    "max_num_seqs": _or_none(_COUNT),
+    "max_num_batched_tokens": _or_none(_COUNT),
+    "kv_cache_memory_bytes": _or_none(_COUNT),
+    "tensor_parallel_size": _COUNT,
+    "pipeline_parallel_size": _COUNT,
+    "data_parallel_size": _COUNT,
+}
+_PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", _whole),
+    "float": ("a number", _number),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "None": ("nothing", lambda value: value is None),
+}
+
+
+@cache
+def _vllm() -> dict[str, Option]:
+    """All fields; without vllm nothing can be checked, and its engine says that it is missing."""
+    spec = find_spec("vllm")
+    if spec is None:
+        return _Anything()
+    types = _types_in_source(Path((spec.submodule_search_locations or [""])[0]) / "engine" / "arg_utils.py")
+    if not types:
+        from palign_hf.engines.vllm import argument_types
+
+        types = argument_types()
+    return {name: _VLLM_RANGES.get(name) or _option(types[name]) for name in types}
+
+
+class _Anything(dict[str, Option]):
+    """Options that can't be known."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Option:
+        return _ANY
+
+
+def _types_in_source(path: Path) -> dict[str, str]:
+    """Field names and their types as they are written; nothing if this is not the source that it was."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return {}
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if not {"EngineArgs", "AsyncEngineArgs"} <= classes.keys():
+        return {}
+    return {
+        field.target.id: ast.unparse(field.annotation)
+        for name in ("EngineArgs", "AsyncEngineArgs")
+        for field in classes[name].body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+
+
+def _option(written: str) -> Option:
+    """What a field of this type may be; anything where it isn't plain."""
+    parts = [part.strip() for part in written.split("|")]
+    if not set(parts) <= _PLAIN.keys():
+        return _ANY
+    meant, tests = zip(*(_PLAIN[part] for part in parts), strict=True)
+    return Option(" or ".join(meant), lambda value: any(fits(value) for fits in tests))

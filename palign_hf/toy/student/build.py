@@ -11,64 +11,26 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
-from palign_hf.toy.student.card import student_card
-from palign_hf.toy.student.exam import Exam, examine
-from palign_hf.toy.student.lessons import Teacher
-from palign_hf.toy.student.plan import HEAD, STREAMS, Plan
+from palign_hf.toy.student.exam import Exam, examine, say, student_card
+from palign_hf.toy.student.lessons import HEAD, Curriculum, Plan
 from palign_hf.toy.student.tokenizer import CONTEXT, make_tokenizer
-from palign_hf.toy.student.tree import Text, Tree, collate, grow, read
-from palign_hf.toy.world.problems import ToyProblem, problems
+from palign_hf.toy.student.tree import collate, read
 from palign_hf.truncation.run import versions
 
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-# The first difficulty needs no prefix: it is all that the student is taught to solve alone.
-_EASY = 1
 EXAM_ROWS = 200
 _FEWEST = 20
 
 
-class Curriculum:
-    """What is taught at each step: a generator of trees in groups that count alike."""
-
-    def __init__(self, plan: Plan, teacher: Teacher, first: int) -> None:
-        self._plan, self._teacher = plan, teacher
-        self._step = first
-
-        def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
-            # Streams of their own seeds, so that a change of one count leaves the others as they are.
-            return islice(problems("train", sys.maxsize, _seed(plan, number), **kinds), first * count, None)
-
-        self._judging = stream(0, plan.judging)
-        self._finishing = stream(1, plan.finishing)
-        self._solving = stream(2, plan.solving, difficulties=(_EASY,))
-        self._sums = stream(3, plan.sums)
-
-    def next(self) -> list[list[Tree]]:
-        """The groups of the next step."""
-        plan, teacher = self._plan, self._teacher
-        rng = Random(f"{plan.seed} {self._step}")
-        self._step += 1
-        solving = [text for problem in islice(self._solving, plan.solving) for text in teacher.solving(problem)]
-        groups: list[list[list[Text]]] = [
-            [teacher.judging(problem, rng) for problem in islice(self._judging, plan.judging)],
-            [teacher.finishing(problem, rng) for problem in islice(self._finishing, plan.finishing)],
-            [solving] if solving else [],
-            [teacher.sums(islice(self._sums, plan.sums))] if plan.sums else [],
-        ]
-        return [[grow(texts) for texts in group] for group in groups if group]
-
-
-def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
+def build(plan: Plan, folder: Path, exam_rows: int) -> Exam:
     """Train, save, examine, and write the card; goes on where an interrupted build stopped."""
     state_file = folder / ".unfinished.pt"
     if (folder / "model.safetensors").exists() and not state_file.exists():
@@ -80,17 +42,17 @@ def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | No
     except OSError as error:
         raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output`.") from error
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
-    model = train(plan, tokenizer, state_file, shown)
+    model = train(plan, tokenizer, state_file)
     model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    exam = examine_folder(folder, exam_rows, shown)
+    exam = examine_folder(folder, exam_rows)
     # Beside the last state may lie one that a kill left half-written.
     for left in folder.glob(f"{state_file.name}*"):
         left.unlink()
     return exam
 
 
-def examine_folder(folder: Path, rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
+def examine_folder(folder: Path, rows: int) -> Exam:
     """Examine a built student as it lies there on the test split, and write its card."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -102,20 +64,15 @@ def examine_folder(folder: Path, rows: int = EXAM_ROWS, shown: bool | None = Non
         raise UserError(
             f"`{folder}` says nothing of how it was built, so it has no card. Give a folder of this command."
         )
-    exam = examine(model, tokenizer, rows=rows, say=_say if shown is not False else lambda line: None)
+    exam = examine(model, tokenizer, rows)
     (folder / "README.md").write_text(student_card(plan, made, exam, model.num_parameters()), encoding="utf-8")
     return exam
 
 
 def train(
-    plan: Plan,
-    tokenizer: "PreTrainedTokenizerFast",
-    state_file: Path,
-    shown: bool | None = None,
-    keep_every: int = 200,
-    stop_after: int | None = None,
+    plan: Plan, tokenizer: "PreTrainedTokenizerFast", state_file: Path, keep_every: int = 200
 ) -> "LlamaForCausalLM":
-    """The loop; its state is kept in `state_file`. `stop_after` ends it early, as an interrupt would."""
+    """The loop; its state is kept in `state_file` now and then."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -123,11 +80,15 @@ def train(
     model = new_model(plan, tokenizer)
     optimizers = _optimizers(plan, model)
     first = _restore(plan, state_file, model, optimizers)
-    curriculum = Curriculum(plan, Teacher(tokenizer), first)
+    curriculum = Curriculum(plan, tokenizer, first)
     losses: list[float] = []
-    bar = Progress(plan.steps, "training", shown, lambda seconds: _loss(losses), "step", before=first)
+
+    def loss_so_far(seconds: float) -> dict[str, str]:
+        return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
+
+    bar = Progress(plan.steps, "training", details=loss_so_far, unit="step", before=first)
     model.train()
-    for step in range(first, min(plan.steps, stop_after or plan.steps)):
+    for step in range(first, plan.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_rate"] * _pace(step, plan)
@@ -192,18 +153,9 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
     return [muon, adam]
 
 
-def _seed(plan: Plan, stream: int) -> int:
-    """Four streams a student, all below the seeds that users' rows have."""
-    return STREAMS * plan.seed + stream
-
-
-def _loss(losses: list[float]) -> dict[str, str]:
-    return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
-
-
 def tokenizer_texts(plan: Plan) -> Iterator[str]:
     """What the tokenizer is learnt from, beside prompts and numbers."""
-    for problem in problems("train", plan.texts, _seed(plan, 0)):
+    for problem in plan.stream(0, plan.texts):
         yield from (problem.question, problem.trace, problem.solution)
 
 
@@ -245,11 +197,6 @@ def _restore(plan: Plan, state_file: Path, model: Any, optimizers: list[Any]) ->
     return int(state["step"])
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
-
-
 def main(argv: list[str] | None = None) -> int:
     """Build from the command line."""
     parser = argparse.ArgumentParser(
@@ -269,12 +216,12 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
         exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
     except UserError as error:
-        _say(f"build: {error}")
+        say(f"build: {error}")
         return 2
     except KeyboardInterrupt:
-        _say("build: interrupted. Run the same command again to go on from the last kept state.")
+        say("build: interrupted. Run the same command again to go on from the last kept state.")
         return 130
-    _say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
+    say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
     return 0
 
 

@@ -60,8 +60,8 @@ def opening(student: str, seconds: float) -> list[str]:
         "palign-hf: long worked solutions, cut where a small student can go on alone",
         "",
         wrapped(
-            f"This takes {_duration(seconds)} on two quiet cores, much of it to load the engine. Interrupt it when you "
-            f"like: the same command goes on where it stopped, and asks nothing once it was through."
+            f"This takes {_duration(seconds)} on two quiet cores, much of it to load the engine. Interrupt it when "
+            f"you like: the same command goes on where it stopped, and asks nothing once it was through."
         ),
         "",
         wrapped(
@@ -145,8 +145,8 @@ def summary(told: Told) -> str:
     if judge and judge.auroc is not None and judge.near_auroc is not None:
         words.append(
             f"Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of "
-            f"cases (AUROC); among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length alone "
-            f"gives {judge.near_auroc_of_length:.1%}."
+            f"cases (AUROC); among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length "
+            f"alone gives {judge.near_auroc_of_length:.1%}."
         )
     return " ".join(words)
 

@@ -99,10 +99,10 @@ def _rule(core: Core) -> list[Step]:
     low, high = core.examples[0], core.examples[-1]
     lead = f"It turns {low} into {core.made_of(low)} and {high} into {core.made_of(high)}."
     if len(core.rule) == 1:
-        does = f"it {_words(core.rule, _DOES)[0]}, {rule}"
+        does = f"{_words(core.rule, _DOES)[0]}, {rule}"
         doubles = _misfit(core, (Op("*", 2),), low, "maybe it doubles the number")
-        told = f"Both times {does}", f"It always {does.removeprefix('it ')}"
-        return [insight(f"Each time {does}", *told, leads=[lead], tries=doubles)]
+        told = (f"Both times it {does}", f"It always {does}")
+        return [insight(f"Each time it {does}", *told, leads=[lead], tries=doubles)]
     factor, addend = core.rule
     up, result_up, inside = high - low, core.made_of(high) - core.made_of(low), Sum(low, factor)
     after, so = Sum(inside.value, addend), f"and {Sum(result_up, Op('/', up))}, so it is times {factor.n}."

@@ -77,33 +77,21 @@ class Plan:
         return problems("train", count, _STREAMS * self.seed + number, **kinds)
 
 
-class Curriculum:
+def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[Tree]]]:
     """What is taught at each step: trees in groups that count alike."""
-
-    def __init__(self, plan: Plan, tokenizer: "PreTrainedTokenizerFast", first: int) -> None:
-        self._plan, self._teacher, self._step = plan, Teacher(tokenizer), first
-
-        def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
-            return islice(plan.stream(number, sys.maxsize, **kinds), first * count, None)
-
-        self._judging = stream(0, plan.judging)
-        self._finishing = stream(1, plan.finishing)
-        self._solving = stream(2, plan.solving, difficulties=(_EASY,))
-        self._sums = stream(3, plan.sums)
-
-    def next(self) -> list[list[Tree]]:
-        """The groups of the next step."""
-        plan, teacher = self._plan, self._teacher
-        rng = Random(f"{plan.seed} {self._step}")
-        self._step += 1
-        solving = [teacher.solving(problem) for problem in islice(self._solving, plan.solving)]
-        groups: list[list[list[Text]]] = [
-            [teacher.judging(problem, rng) for problem in islice(self._judging, plan.judging)],
-            [teacher.finishing(problem, rng) for problem in islice(self._finishing, plan.finishing)],
+    teacher = Teacher(tokenizer)
+    judging, finishing, sums = (plan.stream(number, sys.maxsize) for number in (0, 1, 3))
+    easy = plan.stream(2, sys.maxsize, difficulties=(_EASY,))
+    for step in range(plan.steps):
+        rng = Random(f"{plan.seed} {step}")
+        solving = [teacher.solving(problem) for problem in islice(easy, plan.solving)]
+        groups = [
+            [teacher.judging(problem, rng) for problem in islice(judging, plan.judging)],
+            [teacher.finishing(problem, rng) for problem in islice(finishing, plan.finishing)],
             [solving] if solving else [],
-            [[teacher.sums(islice(self._sums, plan.sums))]] if plan.sums else [],
+            [[teacher.sums(islice(sums, plan.sums))]] if plan.sums else [],
         ]
-        return [[grow(texts) for texts in group] for group in groups if group]
+        yield [[grow(texts) for texts in group] for group in groups if group]
 
 
 class Teacher:

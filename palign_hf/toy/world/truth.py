@@ -30,15 +30,10 @@ _ID = re.compile(r"toy(\d+)-(\d+)-([a-z]+)-(\d+)")
 def toy_problem(row_id: str) -> ToyProblem:
     """The problem behind a row of toy traces."""
     found = _ID.fullmatch(row_id)
-    if not found:
+    if not found or int(found[1]) != VERSION:
         raise UserError(
-            f"`{row_id}` is no problem of the toy world, so nothing is known of its true cut. Give rows made from "
-            f"`toy_traces` or `load_traces('palign-toy', split='test')`."
-        )
-    if int(found[1]) != VERSION:
-        raise UserError(
-            f"`{row_id}` comes from version {found[1]} of the toy world, this release has version {VERSION}. Make "
-            f"the traces again."
+            f"`{row_id}` is no problem of version {VERSION} of the toy world, so nothing is known of its true cut. "
+            f"Give rows made from `load_traces('palign-toy', split='test')` by this release."
         )
     return problem(found[3], int(found[4]), int(found[2]))
 

@@ -4,7 +4,6 @@ The hard part is to see what undoes each step, in which order; then each step is
 """
 
 from random import Random
-from typing import NamedTuple
 
 from palign_hf.toy.world import puzzle
 from palign_hf.toy.world.puzzle import (
@@ -42,16 +41,16 @@ _BASKETS = (
 )
 
 
-class _Story(NamedTuple):
-    """The words around the numbers; `{}` stands for the number at that place."""
-
-    theme: str
-    begins: str
-    ends: str
-    first: str
-    last: str
-    ask_first: str
-    ask_last: str
+# Theme, beginning, end, what is asked of the beginning and of the end as clauses and as questions; `{n}` is the number.
+_TRICK = (
+    "a number trick", "{name} thinks of {n}", "the result is {n}", "what number {name} thought of",
+    "what the result is", "what number did {name} think of", "what is the result",
+)  # fmt: skip
+_BASKET = (
+    "a basket of {fruit}", "{name} has {n} {fruit}", "now {he} has {n} {fruit}",
+    "how many {fruit} {name} had at the start", "how many {fruit} {name} has now",
+    "how many {fruit} did {name} have at the start", "how many {fruit} does {name} have now",
+)  # fmt: skip
 
 
 def draw(rng: Random, difficulty: int) -> Core:
@@ -67,39 +66,25 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     (name, pronoun), *_ = people(rng, 1)
     basket = all(op.sign != "*" for op in ops) and rng.random() < 0.6
     words = pick(rng, _BASKETS) if basket else _NUMBER
-    story = _basket(name, pronoun, pick(rng, _FRUIT)) if basket else _trick(name)
+    fruit = pick(rng, _FRUIT) if basket else ""
+
+    def said(text: str, n: int | str = "") -> str:
+        return text.format(name=name, he=pronoun, fruit=fruit, n=n)
+
+    theme, begins, ends, first, last, ask_first, ask_last = _BASKET if basket else _TRICK
     done, doing = ([words[op.sign][form].format(n=op.n) for op in ops] for form in (0, 1))
     acts = [f"{pronoun} {act}" for act in done]
     in_turn = [acts[0], *(f"then {act}" for act in acts[1:])]
     end = puzzle.course(start, ops)[-1]
     if difficulty == 1:
-        begin, shown, answer, asked, ask = story.begins.format(start), [], end, story.last, story.ask_last
-        result, steps, checks = story.ends.format(end), _forward(start, ops, doing), [_return(start, ops)]
+        begin, shown, answer, asked, ask = said(begins, start), [], end, last, ask_last
+        result, steps, checks = said(ends, end), _forward(start, ops, doing), [_return(start, ops)]
     else:
-        begin, shown = story.begins.format("some" if basket else "a number"), [story.ends.format(end)]
-        answer, asked, ask, result = start, story.first, story.ask_first, f"at the start it was {start}"
+        begin, shown = said(begins, "some" if basket else "a number"), [said(ends, end)]
+        answer, asked, ask, result = start, first, ask_first, f"at the start it was {start}"
         steps, checks = _backward(start, end, ops, doing), _rerun(start, end, ops, doing)
-    question = f"{stated([begin, *in_turn, *shown])} {capital(ask)}?"
-    return Puzzle(question, story.theme, [begin, *acts, *shown], asked, steps, answer, result, checks)
-
-
-def _trick(name: str) -> _Story:
-    first, ask_first = f"what number {name} thought of", f"what number did {name} think of"
-    begins, last = f"{name} thinks of {{}}", "what the result is"
-    return _Story("a number trick", begins, "the result is {}", first, last, ask_first, "what is the result")
-
-
-def _basket(name: str, pronoun: str, fruit: str) -> _Story:
-    many = f"how many {fruit}"
-    return _Story(
-        theme=f"a basket of {fruit}",
-        begins=f"{name} has {{}} {fruit}",
-        ends=f"now {pronoun} has {{}} {fruit}",
-        first=f"{many} {name} had at the start",
-        last=f"{many} {name} has now",
-        ask_first=f"{many} did {name} have at the start",
-        ask_last=f"{many} does {name} have now",
-    )
+    question = f"{stated([begin, *in_turn, *shown])} {capital(said(ask))}?"
+    return Puzzle(question, said(theme), [begin, *acts, *shown], said(asked), steps, answer, result, checks)
 
 
 def _forward(start: int, ops: tuple[Op, ...], doing: list[str]) -> list[Step]:

@@ -3,8 +3,7 @@
 import pytest
 
 from palign_hf.toy.student.build import tokenizer_texts
-from palign_hf.toy.student.lessons import Teacher
-from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.student.lessons import Plan, Teacher
 from palign_hf.toy.student.tokenizer import make_tokenizer
 
 

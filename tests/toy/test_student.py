@@ -11,7 +11,7 @@ from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.toy import student_folder
 from palign_hf.toy.student.exam import judge_curves
-from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.student.lessons import Plan
 from palign_hf.toy.world.problems import problems
 from palign_hf.toy.world.truth import judge_skill
 
@@ -21,7 +21,9 @@ def loaded():
     """Weights and tokenizer, as any user of transformers loads them."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoModelForCausalLM.from_pretrained(student_folder()), AutoTokenizer.from_pretrained(student_folder())
+    # Most CPUs are slow with bfloat16.
+    model = AutoModelForCausalLM.from_pretrained(student_folder(), dtype="float32").eval()
+    return model, AutoTokenizer.from_pretrained(student_folder())
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,7 @@ def test_its_card_says_that_sufficient_is_true_of_it():
 def test_the_card_is_true_of_the_weights(loaded, figures):
     """Read again on fewer of the same problems: within what so many cuts can tell."""
     model, tokenizer = loaded
-    model.eval()
-    skill = judge_skill(judge_curves(model, tokenizer, problems("test", 40)))
+    skill = judge_skill(judge_curves(model, tokenizer, problems("test", 25)))
     assert skill.cuts > 1000
     assert abs(skill.auroc - figures["AUROC of the judge, every cut"]) < 0.03
     assert abs(skill.accuracy - figures["accuracy of the judge, every cut"]) < 0.05

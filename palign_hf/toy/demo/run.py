@@ -6,7 +6,6 @@ the ledger, so the second run of a finished demo asks nothing and takes seconds.
 
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,22 +89,17 @@ class DemoConfig:
         return Path(self.output or usual).expanduser()
 
 
-def _aloud(line: str) -> None:
+def _say(lines: list[str]) -> None:
     """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
-def demo(config: DemoConfig, say: Callable[[str], None] = _aloud) -> Told:
+def demo(config: DemoConfig) -> Told:
     """Run all stages, and say what happens in plain words."""
     cast, rows, folder = _check(config)
-
-    def tell(lines: list[str]) -> None:
-        for line in lines:
-            say(line)
-
-    tell(telling.opening(cast.words, cast.load + rows * (cast.cut + cast.compare * config.compare)))
-    tell(telling.stage(1, 3, "the student and the traces", f"{rows} problems, each with a long worked trace."))
+    _say(telling.opening(cast.words, cast.load + rows * (cast.cut + cast.compare * config.compare)))
+    _say(telling.stage(1, 3, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", limit=rows),
         student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
@@ -119,19 +113,19 @@ def demo(config: DemoConfig, say: Callable[[str], None] = _aloud) -> Told:
         "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
         "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
     )
-    tell(telling.stage(2, 3, "cutting each trace", words))
+    _say(telling.stage(2, 3, "cutting each trace", words))
     with make_truncation(recipe) as truncation:
         truncate_shard(recipe, Shard(), traces, truncation)
         report = finish(recipe, 1)
         every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
-        tell(telling.stage(3, 3, "comparing with the truth", known + (every if config.compare else few)))
+        _say(telling.stage(3, 3, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(truncation, traces, SEARCHES if config.compare else QUICK)
     told = Told(config.student, cast.words, rows, report, measured, judge)
     prefixes = _prefixes(folder / "prefixes")
     written = telling.write(folder, told, prefixes)
-    tell(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
+    _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
     return told
 
 

@@ -132,7 +132,7 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
 
 
 def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> "list[tuple[Optimizer, float]]":
-    """Muon for the matrices between the layers, which learns from fewer steps, AdamW for the rest, each with its rate."""
+    """Muon for the matrices between the layers, which learns in fewer steps, AdamW for the rest (and their rates)."""
     from torch.optim import AdamW, Muon
 
     inner = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]

@@ -39,9 +39,7 @@ _BASKETS = (
     {"+": ("finds {n} more", "finding {n}"), "-": ("drops {n}", "dropping {n}"), "/": ("sells half", "selling half")},
     {"+": ("buys {n} more", "buying {n}"), "-": ("loses {n}", "losing {n}"), "/": ("bakes half", "baking half")},
 )
-
-
-# Theme, beginning, end, what is asked of the beginning and of the end as clauses and as questions; `{n}` is the number.
+# Theme, beginning, end; what is asked of the beginning and of the end, as clauses and as questions.
 _TRICK = (
     "a number trick", "{name} thinks of {n}", "the result is {n}", "what number {name} thought of",
     "what the result is", "what number did {name} think of", "what is the result",

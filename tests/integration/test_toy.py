@@ -1,6 +1,6 @@
 """The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark.
 
-Slow where vLLM is started: half a minute each time. The demo starts it twice, for an interrupt and its continuation; all
+Slow where vLLM starts, half a minute each time. The demo starts it twice, for an interrupt and its continuation; all
 else reads what that left, or takes the engine that loads in seconds.
 """
 

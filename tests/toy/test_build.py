@@ -29,7 +29,7 @@ def digest(model) -> str:
     return total.hexdigest()
 
 
-def test_the_same_plan_gives_the_same_weights(tokenizer):
+def test_the_same_plan_gives_the_same_weights(tokenizer, one_thread):
     made = digest(train(TINY, tokenizer))
     assert digest(train(TINY, tokenizer)) == made != digest(train(replace(TINY, seed=1), tokenizer))
 

@@ -17,13 +17,11 @@ from palign_hf.toy.world.truth import judge_skill
 
 
 @pytest.fixture(scope="module")
-def loaded():
+def loaded(one_thread):
     """Weights and tokenizer, as any user of transformers loads them."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # Most CPUs are slow with bfloat16.
-    model = AutoModelForCausalLM.from_pretrained(student_folder(), dtype="float32").eval()
-    return model, AutoTokenizer.from_pretrained(student_folder())
+    return AutoModelForCausalLM.from_pretrained(student_folder()), AutoTokenizer.from_pretrained(student_folder())
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ _SEARCHES = {
     "every": "`every` asks all",
     "full": "`fixed`, `none` and `full` ask nobody",
 }
-_COLUMNS = ("search", "kept", "median", "within 2", "too short", "too long", "asked", "tokens")
+_COLUMNS = ("search", "kept", "within 2", "too short", "too long", "median", "asked", "tokens")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]
     names = "; ".join(words for name, words in _SEARCHES.items() if any(one.search == name for one in told.measured))
     lines += [
         wrapped(
-            f"{names}. kept: share of the trace; median, within 2: sentences between found and true cut; asked: "
+            f"{names}. kept: share of the trace; within 2, median: sentences between found and true cut; asked: "
             f"questions a trace; tokens: prompt tokens a trace that an engine computes which has a prefix cache "
             f"(blocks of {BLOCK}), each trace counted by itself.",
             width=width,
@@ -185,19 +185,22 @@ def measures_nothing(told: Told) -> list[str]:
 
 def table(told: Told) -> list[str]:
     """The searches side by side."""
-    cells = [_COLUMNS]
-    for one in told.measured:
-        skill, dashes = one.skill, ("-",) * 7
-        known = skill.median_distance is not None
-        shares = (f"{share:.0%}" for share in (skill.within_two, skill.too_short, skill.too_long) if share is not None)
-        first = (f"{skill.found_ratio:.0%}", f"{skill.median_distance:g}") if known else ()
-        cells.append(
-            (one.search, *((*first, *shares, f"{skill.probes:.1f}", f"{one.tokens:,.0f}") if known else dashes))
+
+    def cells(one: Measured) -> tuple[str, ...]:
+        skill, shares = (
+            one.skill,
+            (one.skill.found_ratio, one.skill.within_two, one.skill.too_short, one.skill.too_long),
         )
-    name, *others = (max(map(len, column)) for column in zip(*cells, strict=True))
+        if skill.median_distance is None:
+            return (one.search, *["-"] * (len(_COLUMNS) - 1))
+        figures = (f"{skill.median_distance:g}", f"{skill.probes:.1f}", f"{one.tokens:,.0f}")
+        return (one.search, *(f"{share:.0%}" for share in shares), *figures)
+
+    rows = [_COLUMNS, *map(cells, told.measured)]
+    name, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     return [
-        "  ".join([f"  {row[0]:<{name}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], others, strict=True))])
-        for row in cells
+        "  ".join([f"  {first:<{name}}", *(f"{cell:>{width}}" for cell, width in zip(rest, others, strict=True))])
+        for first, *rest in rows
     ]
 
 

@@ -35,15 +35,13 @@ _SMOLLM2 = Path(".palign") / "smollm2-135m"
 class Cast:
     """Who plays the student: what to say of it, how many traces it gets through in a minute or two.
 
-    `load`, `cut` and `compare` are seconds on two x86-64 cores: to load it, for each trace, for each trace compared.
+    `seconds` were measured on two x86-64 cores: to load it, for each trace, and on top for each trace compared.
     """
 
     words: str
     rows: int
     context: int | None
-    load: float
-    cut: float
-    compare: float
+    seconds: tuple[float, float, float]
 
 
 CASTS = {
@@ -52,9 +50,7 @@ CASTS = {
         "judges well, but not perfectly",
         rows=300,
         context=None,
-        load=40.0,
-        cut=0.05,
-        compare=0.1,
+        seconds=(40, 0.05, 0.1),
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
@@ -62,9 +58,7 @@ CASTS = {
         "is that the plumbing works with any student, and that the report tells when a judge measures nothing",
         rows=40,
         context=2048,
-        load=60.0,
-        cut=1.0,
-        compare=3.0,
+        seconds=(80, 0.5, 3),
     ),
 }
 
@@ -98,7 +92,8 @@ def _say(lines: list[str]) -> None:
 def demo(config: DemoConfig) -> Told:
     """Run all stages, and say what happens in plain words."""
     cast, rows, folder = _check(config)
-    _say(telling.opening(cast.words, cast.load + rows * (cast.cut + cast.compare * config.compare)))
+    load, cut, compare = cast.seconds
+    _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
     _say(telling.stage(1, 3, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", limit=rows),

@@ -6,20 +6,7 @@ The hard part is to see what undoes each step, in which order; then each step is
 from random import Random
 
 from palign_hf.toy.world import puzzle
-from palign_hf.toy.world.puzzle import (
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    capital,
-    insight,
-    people,
-    pick,
-    routine,
-    stated,
-)
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, people, pick, routine
 
 
 # The number at the start, and what is done with it.
@@ -81,7 +68,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
         begin, shown = said(begins, "some" if basket else "a number"), [said(ends, end)]
         answer, asked, ask, result = start, first, ask_first, f"at the start it was {start}"
         steps, checks = _backward(start, end, ops, doing), _rerun(start, end, ops, doing)
-    question = f"{stated([begin, *in_turn, *shown])} {capital(said(ask))}?"
+    question = f"{puzzle.stated([begin, *in_turn, *shown])} {puzzle.capital(said(ask))}?"
     return Puzzle(question, said(theme), [begin, *acts, *shown], said(asked), steps, answer, result, checks)
 
 

@@ -6,20 +6,8 @@ The hard part is the equation with bags on one side only; then it is one subtrac
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy.world.puzzle import (
-    LARGEST,
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    insight,
-    people,
-    pick,
-    routine,
-    stated,
-)
+from palign_hf.toy.world import puzzle
+from palign_hf.toy.world.puzzle import LARGEST, Op, Puzzle, Step, Sum, Try, between, insight, people, pick, routine
 
 
 _THINGS = ("nuts", "sweets", "pebbles", "acorns", "seeds", "dice", "pins", "shells", "beans", "cookies")
@@ -91,7 +79,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     else:
         asked, question = f"how many {things} are in one {bag}", f"How many {things} are in one {bag}?"
         answer, result = core.content, f"one {bag} holds {core.content} {things}"
-    question = f"{stated(facts)} {question}"
+    question = f"{puzzle.stated(facts)} {question}"
     return Puzzle(question, f"{bags} of {things}", facts, asked, steps, answer, result, _checks(core, words))
 
 

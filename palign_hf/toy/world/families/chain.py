@@ -6,20 +6,7 @@ The hard part is the order; then each step is one computation.
 from random import Random
 
 from palign_hf.toy.world import puzzle
-from palign_hf.toy.world.puzzle import (
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    insight,
-    people,
-    pick,
-    routine,
-    shuffled,
-    stated,
-)
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, people, pick, routine
 
 
 Core = tuple[int, tuple[Op, ...]]
@@ -49,7 +36,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
         facts.append(_relation(other, op, pick(rng, chain[:-1])))
     if difficulty > 2:
         while [fact for fact in facts if fact in forward] == forward:
-            facts = shuffled(rng, facts)
+            facts = puzzle.shuffled(rng, facts)
     steps = [_plan(chain, forward, start, ops[-1])] if difficulty > 2 else []
     steps += [_step(rng, chain, values, place, op, things) for place, op in enumerate(ops)]
     last, answer = chain[-1], values[-1]
@@ -61,7 +48,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     if others:
         fine = f"That is fine, nobody asks about their {things}."
         checks.append([f"I did not use {puzzle.listed(others)}.", fine])
-    question, asked = f"{stated(facts)} How many {things} does {last} have?", f"how many {things} {last} has"
+    question, asked = f"{puzzle.stated(facts)} How many {things} does {last} have?", f"how many {things} {last} has"
     return Puzzle(question, things, facts, asked, steps, answer, f"{last} has {answer} {things}", checks)
 
 

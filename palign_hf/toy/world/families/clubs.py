@@ -5,20 +5,8 @@ The hard part is to see who is counted how often; then it is adding and taking a
 
 from random import Random
 
-from palign_hf.toy.world.puzzle import (
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    insight,
-    listed,
-    pick,
-    routine,
-    shuffled,
-    stated,
-)
+from palign_hf.toy.world import puzzle
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, listed, pick, routine
 
 
 # Kids in each club, kids shared by each club and the next, all kids (0 where nobody asks), and what is asked.
@@ -42,7 +30,7 @@ def draw(rng: Random, difficulty: int) -> Core | None:
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     """Clubs of one place, and who is in them."""
     sizes, shared, everyone, kind = core
-    clubs, place = shuffled(rng, _CLUBS)[: len(sizes)], pick(rng, _PLACES)
+    clubs, place = puzzle.shuffled(rng, _CLUBS)[: len(sizes)], pick(rng, _PLACES)
     facts = [f"there are {everyone} kids in a {place}"] if everyone else []
     facts.append(listed([f"{size} kids are in the {club} club" for size, club in zip(sizes, clubs, strict=True)]))
     if not shared:
@@ -57,16 +45,9 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
         steps, answer = _just_one(sizes, shared[0], clubs)
     else:
         steps, answer = _in_any(sizes, shared, everyone, clubs)
-    return Puzzle(
-        question=f"{stated(facts)} How many kids are {who}?",
-        theme="kids and their clubs",
-        facts=facts,
-        asked=f"how many kids are {who}",
-        steps=steps,
-        answer=answer,
-        result=f"{answer} kids are {who}",
-        checks=_checks(core, clubs, who, answer),
-    )
+    asked, result, checks = f"how many kids are {who}", f"{answer} kids are {who}", _checks(core, clubs, who, answer)
+    question = f"{puzzle.stated(facts)} {puzzle.capital(asked)}?"
+    return Puzzle(question, "kids and their clubs", facts, asked, steps, answer, result, checks)
 
 
 def _in_any(

@@ -7,20 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from palign_hf.toy.world import puzzle
-from palign_hf.toy.world.puzzle import (
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    insight,
-    people,
-    pick,
-    routine,
-    stated,
-    sums,
-)
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, people, pick, routine
 
 
 _MACHINES = (
@@ -73,13 +60,13 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     begin = [f"{name} gives it {core.put_in}", *_AGAIN[: core.times - 1]]
     if difficulty == 1:
         facts = [f"{machine} takes a number, {' and then '.join(_words(core.rule, _DOES))}", *begin]
-        question, asked, steps = stated(facts), "what comes out", []
+        question, asked, steps = puzzle.stated(facts), "what comes out", []
     else:
         shown = puzzle.listed([f"{x} into {core.made_of(x)}" for x in core.examples])
         facts = [f"{machine} turns {shown}", *begin]
-        question = stated([facts[0], "it always follows the same rule", *begin])
+        question = puzzle.stated([facts[0], "it always follows the same rule", *begin])
         asked, steps = "what comes out at the end", _rule(core)
-    computed = sums(core.put_in, core.rule * core.times)
+    computed = puzzle.sums(core.put_in, core.rule * core.times)
     steps += [_follow(core, place, sum_) for place, sum_ in enumerate(computed)]
     question, answer = f"{question} {puzzle.capital(asked)}?", computed[-1].value
     return Puzzle(question, machine, facts, asked, steps, answer, f"{answer} comes out", _checks(core))
@@ -137,7 +124,7 @@ def _misfit(core: Core, rule: tuple[Op, ...], example: int, idea: str) -> list[T
     made = puzzle.course(example, rule)
     if made[-1] == core.made_of(example) or min(made) < 1:
         return []
-    computed = " and ".join(map(str, sums(example, rule)))
+    computed = " and ".join(map(str, puzzle.sums(example, rule)))
     return [Try(made[-1], (idea, f"for {example} that makes {computed}"), f"it gives {core.made_of(example)}")]
 
 
@@ -158,7 +145,7 @@ def _follow(core: Core, place: int, sum_: Sum) -> Step:
 def _checks(core: Core) -> list[list[str]]:
     checks = [["What is the rule again?", f"It is: {_said(core.rule)}."]]
     for example in core.examples:
-        computed = [f"Now {sum_}." for sum_ in sums(example, core.rule)]
+        computed = [f"Now {sum_}." for sum_ in puzzle.sums(example, core.rule)]
         fits = f"It should be {core.made_of(example)}, so it fits."
         checks.append([f"Does the rule fit for {example}?", *computed, fits])
     return checks

@@ -8,6 +8,7 @@ the student.
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.asking.rendering import JudgePrompt
@@ -118,65 +119,8 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-_BODY = """\
-# {name}
-
-A student of {millions:.1f} million parameters for a world of small problems whose truth is known. It is there to try
-palign-hf on a laptop, to test it, and to measure how well searches find the true cut. It knows about five hundred
-words and is of no use for anything else.
-
-```python
-from palign_hf import PrefixTruncation, load_traces
-
-if __name__ == "__main__":
-    traces = load_traces("{name}", split="test", limit=100)
-    with PrefixTruncation("{name}") as truncation:
-        prefixes = traces.map(truncation, batched=True)
-```
-
-## What it was taught
-
-Llama architecture, weights in bfloat16, trained from nothing on generated problems of the training split (version
-{world} of the toy world). It was taught to solve the easiest problems from the bare question, to finish harder ones
-from a sufficient prefix, and to say in the judge prompt whether a prefix is sufficient; the traces in the judge prompt
-it also read along, at a fifth of the weight of a reply. The solve prompt was practised on the easiest problems only.
-Its lessons are drawn apart from the rows that `load_traces` gives: no problem of the validation and test splits is
-among them; some easy questions of the training split recur.
-
-## What it can do
-
-Problems of the test split: the judge on every cut of {rows} traces, solving on {rows} problems of each difficulty,
-finishing on those {unfinished} of the traces that need a prefix. Greedy decoding.
-
-| as a judge | every cut of a trace | the {near} cuts before the true one and the {near} from it on |
-|---|---|---|
-| cuts | {judge.cuts:,} | {judge.near_cuts:,} |
-| accuracy | {judge.accuracy:.4f} | {judge.near_accuracy:.4f} |
-| AUROC | {judge.auroc:.4f} | {judge.near_auroc:.4f} |
-| AUROC of the prefix's length alone | {judge.auroc_of_length:.4f} | {judge.near_auroc_of_length:.4f} |
-
-Length alone already tells most cuts of a whole trace apart, so the right column is what the judge adds.
-
-| solving, by difficulty | right |
-|---|---|
-{solved}
-
-| finishing from | right |
-|---|---|
-{finished}
-
-## How to make it again
-
-```bash
-python -m palign_hf.toy.student.build --output runs/toy/student{changes}
-```
-
-Plan: {plan}. Made with {made}; the same plan gives the same bytes there, elsewhere rounding differs.
-"""
-
-
 def student_card(plan: dict[str, Any], made: str, exam: Exam, parameters: int) -> str:
-    """Markdown with metadata; every figure comes from `exam`, `made` says with what and where it was built."""
+    """`card.md` with metadata; every figure comes from `exam`, `made` says with what and where it was built."""
     from huggingface_hub import EvalResult, ModelCardData
 
     judge = exam.judge
@@ -207,18 +151,23 @@ def student_card(plan: dict[str, Any], made: str, exam: Exam, parameters: int) -
         eval_results=results,
     )
     changed = {name: value for name, value in plan.items() if value != getattr(Plan(), name)}
-    body = _BODY.format(
-        name=NAME,
-        millions=parameters / 1e6,
-        world=VERSION,
-        rows=exam.problems,
-        unfinished=exam.unfinished,
-        near=NEAR,
-        judge=judge,
-        solved="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.solved.items()),
-        finished="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.finished.items()),
-        changes="".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items()),
-        plan=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plan.items()),
-        made=made,
+    body = (
+        Path(__file__)
+        .with_name("card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            name=NAME,
+            millions=parameters / 1e6,
+            world=VERSION,
+            rows=exam.problems,
+            unfinished=exam.unfinished,
+            near=NEAR,
+            judge=judge,
+            solved="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.solved.items()),
+            finished="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.finished.items()),
+            changes="".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items()),
+            plan=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plan.items()),
+            made=made,
+        )
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"

@@ -4,7 +4,7 @@
 
 The margin criterion is asked at every cut of every trace, by a real engine; the searches then run on those answers,
 and their tokens are counted with a prefix cache for each trace. Free-text verdicts (`generate`) are asked by the
-default search. The last line has the default search with the margin criterion.
+default search. The last line has the default search with the margin criterion, and its questions over the paper's.
 """
 
 import argparse
@@ -20,11 +20,6 @@ def shown(value: float | None, width: int, digits: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
 
 
-def rounded(value: float | None) -> float | None:
-    """Four digits say all that a few hundred traces can."""
-    return None if value is None else round(value, 4)
-
-
 def main() -> None:
     """Measure, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(
@@ -38,24 +33,20 @@ def main() -> None:
         parser.error(f"--rows {options.rows} says too little: give 10 or more")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
-    from palign_hf.toy.demo.measure import BLOCK, SEARCHES, measure_searches
+    from palign_hf.toy.demo.measure import BLOCK, SEARCHES, figures, measure_searches
     from palign_hf.toy.world.problems import toy_traces
     from palign_hf.truncation.transform import PrefixTruncation
 
     traces = toy_traces("test", options.rows)
-    measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for verdict, searches in (("margin", SEARCHES), ("generate", ("ascend",))):
-            truncation = PrefixTruncation(
-                options.student,
-                verdict=verdict,
-                engine=options.engine,
-                ledger=str(Path(folder) / verdict),
-            )
-            found, judge = measure_searches(truncation, traces, searches, curves=verdict == "margin")
-            measured += [(verdict, one) for one in found]
-            if judge is not None:
-                skill = judge
+
+        def truncation(verdict: str) -> PrefixTruncation:
+            ledger = str(Path(folder) / verdict)
+            return PrefixTruncation(options.student, verdict=verdict, engine=options.engine, ledger=ledger)
+
+        measured, skill = measure_searches(truncation("margin"), traces, SEARCHES)
+        generated, _ = measure_searches(truncation("generate"), traces, ("ascend",))
+    assert skill is not None
 
     print(f"machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; student: {options.student}")
     print(f"{options.rows} traces of the test split, {skill.cuts:,} cuts judged\n")
@@ -68,29 +59,20 @@ def main() -> None:
         print(f"{name:27}{shown(every, 11, 3)}{shown(near, 20, 3)}")
     head = f"{'search':20}{'criterion':10}{'median':>7}{'mean':>7}{'exact':>7}{'<=2':>6}{'short':>7}{'long':>7}"
     print(f"\n{head}{'ratio':>7}{'probes':>8}{'tokens':>8}{'failed':>8}")
-    for verdict, one in measured:
+    for verdict, one in [*(("margin", one) for one in measured), *(("generate", one) for one in generated)]:
         cut = one.skill
-        judged = bool(cut.probes)
         print(
-            f"{one.search:20}{verdict if judged else '-':10}{shown(cut.median_distance, 7, 1)}"
+            f"{one.search:20}{verdict if cut.probes else '-':10}{shown(cut.median_distance, 7, 1)}"
             f"{shown(cut.mean_distance, 7, 2)}{shown(cut.exact, 7, 2)}{shown(cut.within_two, 6, 2)}"
             f"{shown(cut.too_short, 7, 2)}{shown(cut.too_long, 7, 2)}{shown(cut.found_ratio, 7, 3)}"
             f"{cut.probes or 0:8.1f}{one.tokens:8.0f}{cut.failed:8}"
         )
-    default = measured[0][1].skill
+    default = measured[0].skill
     print(f"\ntrue ratio{shown(default.true_ratio, 6, 3)} of the characters; distances in segments")
     print(f"tokens a trace: computed with a cache of its own, in blocks of {BLOCK}")
-    print(
-        json.dumps(
-            {
-                "median_distance": default.median_distance,
-                "too_short": rounded(default.too_short),
-                "too_long": rounded(default.too_long),
-                "judge_auroc": rounded(skill.auroc),
-                "judge_accuracy": rounded(skill.accuracy),
-            }
-        )
-    )
+    asked = {one.search: one.skill.probes for one in measured}
+    print(f"questions a trace: ascend{shown(asked['ascend'], 6, 2)}, binary{shown(asked['binary'], 6, 2)}")
+    print(json.dumps(figures(measured, skill)))
 
 
 if __name__ == "__main__":

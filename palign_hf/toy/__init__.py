@@ -7,12 +7,16 @@ shows. By its name `palign-toy` it is a student and a source of traces (see `pal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from palign_hf.schema import TRACES
+from palign_hf.toy.world.problems import ROWS, SPLITS, toy_traces
+
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+__all__ = ["NAME", "SPLITS", "student_folder", "traces"]
+
 NAME = "palign-toy"
-SPLITS = ("train", "validation", "test")
 
 
 def student_folder() -> Path:
@@ -22,7 +26,4 @@ def student_folder() -> Path:
 
 def traces(split: str) -> "Dataset":
     """A split of TRACES with a fixed number of rows; `toy_traces` makes as many as one likes, with their truth."""
-    from palign_hf.schema import TRACES
-    from palign_hf.toy.world.problems import ROWS, toy_traces
-
     return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))

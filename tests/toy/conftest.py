@@ -3,9 +3,19 @@
 import pytest
 
 from palign_hf.toy.student.build import tokenizer_texts
-from palign_hf.toy.student.lessons import Teacher
-from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.student.lessons import Plan, Teacher
 from palign_hf.toy.student.tokenizer import make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Two threads wait for each other at every layer of so small a model, and for long where the cores are busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The demo before anything is loaded: what it refuses, what it says, how it picks what it shows."""
 
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -10,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
+from palign_hf.schema import PREFIXES
 from palign_hf.segmentation import cuts
 from palign_hf.toy.demo import telling
-from palign_hf.toy.demo.measure import SEARCHES, Measured
+from palign_hf.toy.demo.measure import QUICK, SEARCHES, Measured, figures
 from palign_hf.toy.demo.run import DemoConfig, demo
 from palign_hf.toy.demo.telling import Told
 from palign_hf.toy.world.problems import problems
@@ -74,7 +76,8 @@ def test_the_command_has_its_students_and_help(capsys):
     assert ended.value.code == 2 and "'toy', 'smollm2'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["demo", "--help"])
-    assert "runs/demo" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "runs/demo" in told and "--compare" in told
 
 
 def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
@@ -89,13 +92,13 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("merged", [True, False])
 def test_headings_come_before_what_their_stages_say(merged, tmp_path):
     """Even where stdout is no terminal, and so is kept back until much has gathered."""
-    code = "import sys; from palign_hf.toy.demo.run import _aloud; _aloud('[1/4] first'); sys.stderr.write('bar\\n')"
+    code = "import sys; from palign_hf.toy.demo.run import _say; _say(['[1/3] first']); sys.stderr.write('bar\\n')"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     errors = subprocess.STDOUT if merged else subprocess.PIPE
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=errors, text=True, check=True, env=environment
     )
-    assert done.stdout == ("[1/4] first\nbar\n" if merged else "[1/4] first\n")
+    assert done.stdout == ("[1/3] first\nbar\n" if merged else "[1/3] first\n")
 
 
 def test_the_trace_that_is_shown_is_cut_after_a_detour():
@@ -113,34 +116,97 @@ def joined(text: str) -> str:
     return " ".join(text.replace("|", " ").split())
 
 
+def told(*measured: Measured, judge: JudgeSkill | None = None, rows: int = 10) -> Told:
+    """What a demo may have found out."""
+    nothing = Dataset.from_dict({name: [] for name in PREFIXES.columns}, features=PREFIXES.features)
+    return Told("toy", "small", rows, Report.of(nothing), list(measured), judge)
+
+
+SKILL = CutSkill(10, 0, 1.0, 1.4, 0.5, 0.9, 0.2, 0.3, 0.4, 0.38, 5.0)
+JUDGE = JudgeSkill(300, 0.9, 0.97, 0.92, 80, 0.8, 0.9, 0.5)
+NO_CUTS = CutSkill(3, 3, *[None] * 9)
+
+
 def test_a_run_without_any_cut_is_told_as_such():
     shown = telling.example(rows(3, prefix_segments=None, prefix_ratio=None, status="error", reason="no answer"))
     assert "no cut: error (no answer)" in shown
-    none = CutSkill(3, 3, *[None] * 9)
-    judge = JudgeSkill(0, None, None, None, 0, None, None, None)
-    told = Told("toy", "small", 3, Report.of(empty()), [Measured("ascend", none, 0.0)], judge)
-    assert "nothing to compare" in telling.summary(told)
-    assert told.figures()["median_distance"] is None
-    (line,) = telling.failures(told)
+    failed = told(Measured("ascend", NO_CUTS, 0.0), judge=JudgeSkill(0, None, None, None, 0, None, None, None))
+    assert "nothing to compare" in telling.summary(failed)
+    assert set(figures(failed.measured, failed.judge).values()) == {None}
+    (line,) = telling.warnings(failed)
     assert line.startswith("3 of 3 rows have no cut by `ascend`: run the same command again")
+    assert telling.table(failed)[1].split() == ["ascend", *["-"] * 7]
 
 
 def test_one_row_whose_beginnings_all_suffice_compares_nothing():
     skill = CutSkill(1, 0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-    judge = JudgeSkill(31, 1.0, None, None, 4, 1.0, None, None)
-    told = Told("toy", "small", 1, Report.of(empty()), [Measured("ascend", skill, 90.0)], judge)
-    assert telling.summary(told).endswith("it is right about 100%.") and telling.failures(told) == []
+    easy = told(Measured("ascend", skill, 90.0), judge=JudgeSkill(31, 1.0, None, None, 4, 1.0, None, None))
+    assert telling.summary(easy).endswith("it is right about 100%.") and telling.warnings(easy) == []
+
+
+def test_what_was_not_measured_is_not_claimed():
+    quick = told(Measured("ascend", SKILL, 812.4), Measured("binary", replace(SKILL, probes=4.0), 700.0))
+    assert "right about" not in telling.summary(quick) and "AUROC" not in telling.summary(quick)
+    found = figures(quick.measured, None)
+    assert found["judge_auroc"] is found["judge_accuracy"] is None
+    assert (found["median_distance"], found["too_short"], found["questions_over_binary"]) == (1.0, 0.2, 1.25)
+    assert figures(quick.measured[:1], JUDGE) | {"judge_auroc": 0.97} == found | {
+        "judge_auroc": 0.97, "judge_accuracy": 0.9, "questions_over_binary": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "auroc", "words"),
+    [
+        (1.4, None, []),
+        (1.4, 0.97, []),
+        (4.8, 0.97, ["no better than those of `fixed(ratio=0.38)`, which asks nobody", "4.8 and 5.2 sentences"]),
+        (1.4, 0.38, ["prefers the right one in 38.0% of cases (AUROC), and a coin in 50%"]),
+        (14.9, 0.38, ["which asks nobody", "14.9 and 5.2", "38.0% of cases"]),
+    ],
+)
+def test_a_judge_that_measures_nothing_is_told_as_such(own, auroc, words):
+    blind = replace(SKILL, mean_distance=5.2, probes=0.0)
+    measured = [Measured("ascend", replace(SKILL, mean_distance=own), 800.0)]
+    measured += [Measured("fixed(ratio=0.38)", blind, 0.0), Measured("none", replace(blind, mean_distance=9.0), 0.0)]
+    said = telling.warnings(told(*measured, judge=replace(JUDGE, auroc=auroc) if auroc else None))
+    assert len(said) == bool(words) and all(word in said[0] for word in words)
+    assert not words or said[0].startswith("this judge measures nothing here: ")
+    few = [replace(one, skill=replace(one.skill, rows=9)) for one in measured]
+    assert telling.warnings(told(*few)) == []  # so few say nothing
+
+
+def test_the_time_is_said_first():
+    first = " ".join("\n".join(telling.opening("small", 52.0)[:3]).split())
+    assert "This takes about 50 seconds on two quiet cores" in first
+    assert "about 3 minutes" in "".join(telling.opening("small", 190.0))
+
+
+@given(st.lists(st.integers(-60, 60), max_size=50))
+def test_every_distance_is_in_one_bar(off):
+    lines = telling.bars(off).splitlines()
+    counts = [int(line.rsplit(" ", 1)[1]) for line in lines]
+    assert len(lines) == 13 and sum(counts) == len(off)
+    assert counts[6] == off.count(0) and counts[0] == sum(step <= -6 for step in off)
+    assert counts[12] == sum(step >= 6 for step in off)
+    assert all(("·" in line) == (count == 0) for line, count in zip(lines, counts, strict=True))
+
+
+def test_the_bars_show_also_the_few():
+    lines = telling.bars([0] * 100 + [3], width=10).splitlines()
+    assert lines[6].strip() == "exact ██████████ 100" and lines[9].strip() == "+3 █ 1"
+    assert lines[0] == "6 or more short · 0"
 
 
 def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
     beside = Path(sys.executable).parent / "palign"
     monkeypatch.setenv("PATH", str(beside.parent))
-    assert telling._found("palign") == "palign"
+    assert telling._palign() == "palign"
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(beside.parents[2])
-    assert telling._found("palign") == os.path.relpath(beside)
+    assert telling._palign() == os.path.relpath(beside)
     monkeypatch.chdir(tmp_path)
-    assert telling._found("palign") == str(beside)
+    assert telling._palign() == str(beside)
 
 
 def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
@@ -152,7 +218,7 @@ def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp
         program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(system))
     monkeypatch.setenv("PATH", f"{system.parent}:{scripts.parent}")
-    assert telling._found("palign") == "palign" and telling._found("python") == "python3"
+    assert telling._palign() == "palign"
 
 
 @pytest.mark.parametrize(
@@ -162,31 +228,15 @@ def test_nearly_all_is_not_all(value, words):
     assert telling._share(value) == words
 
 
-@pytest.mark.parametrize("word", ["plain", "two words", "it's", "print('a b')", 'say "x"', "cost $5", "it's $5"])
-def test_words_of_commands_survive_the_shell(word):
-    assert shlex.split(telling._typed(word)) == [word]
-
-
-def empty() -> Dataset:
-    from palign_hf.schema import PREFIXES
-
-    return Dataset.from_dict({name: [] for name in PREFIXES.columns}, features=PREFIXES.features)
-
-
-def test_the_table_names_every_search():
-    skill = CutSkill(10, 0, 1.0, 1.4, 0.5, 0.9, 0.2, 0.3, 0.4, 0.38, 5.0)
-    judge = JudgeSkill(300, 0.9, 0.97, 0.92, 80, 0.8, 0.9, 0.5)
-    told = Told(
-        "toy", "small", 10, Report.of(empty()), [Measured("ascend", skill, 812.4), Measured("full", skill, 0.0)], judge
-    )
-    lines = telling.table(told)
-    assert len({len(line) for line in lines[:3]}) == 1
-    widest = [Measured(search, replace(skill, median_distance=10.5), 12345.6) for search in SEARCHES]
-    assert max(map(len, telling.table(replace(told, measured=widest)))) <= 80
+def test_the_table_and_its_legend_name_every_search_and_no_other():
+    both = told(Measured("ascend", SKILL, 812.4), Measured("full", SKILL, 0.0), judge=JUDGE)
+    lines = telling.table(both)
+    assert len({len(line) for line in lines}) == 1
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
-    words = telling.summary(told)
-    assert (
-        "50% of its cuts are exact, 90% at most two sentences off" in words
-        and "97.0% of cases (AUROC)" in words
-        and "length alone gives 50.0%" in words
-    )
+    page = " ".join("\n".join(telling.body(both, rows(3))).split())
+    assert "`ascend` is the default; `fixed`, `none` and `full` ask nobody." in page and "`linear`" not in page
+    widest = [Measured(search, replace(SKILL, median_distance=10.5), 12345.6) for search in SEARCHES]
+    assert max(map(len, telling.table(told(*widest)))) <= 80 and set(QUICK) < set(SEARCHES)
+    words = telling.summary(both)
+    assert "50% of its cuts are exact, 90% at most two sentences off" in words
+    assert "97.0% of cases (AUROC)" in words and "length alone gives 50.0%" in words

@@ -1,16 +1,19 @@
 """What is taught is true, is said in the product's own prompts, and gives nothing away that is to be learnt later."""
 
+import hashlib
 import re
+from dataclasses import replace
+from itertools import islice
 from random import Random
 
 import pytest
+from transformers import AutoTokenizer
 
 from palign_hf.grading import last_boxed
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.student.build import Curriculum
-from palign_hf.toy.student.lessons import READ
-from palign_hf.toy.student.plan import Plan
+from palign_hf.toy import student_folder
+from palign_hf.toy.student.lessons import READ, Plan, curriculum
 from palign_hf.toy.world.problems import continuation, problems
 
 
@@ -83,39 +86,50 @@ def test_finishing_goes_on_from_sufficient_cuts_only(teacher, tokenizer, problem
 
 def test_solving_is_the_clean_solution_and_its_end(teacher, tokenizer):
     for problem in PROBLEMS[:5]:
-        (text,) = teacher.solving(problem)
+        text = teacher.solving(problem)
         asked, said = asked_and_said(tokenizer, text)
         assert asked == SOLVE.render(question=problem.question)
         assert said == problem.solution + "<|end|>" and last_boxed(said) == problem.answer
 
 
 def test_sums_are_right_and_only_their_results_are_learnt(teacher, tokenizer):
-    (text,) = teacher.sums(PROBLEMS)
+    text = teacher.sums(PROBLEMS)
     sums = re.findall(r" (\d+) ([-+*/]) (\d+) = (\d+)\.", tokenizer.decode(text.ids))
     for left, sign, right, result in sums:
         assert eval(f"{left} {sign} {right}") == int(result)
     assert len(sums) > 60 and sum(weight > 0 for weight in text.weights) == len(sums)
 
 
-def test_the_solve_prompt_is_practised_on_easy_problems_only(teacher, tokenizer):
+def test_the_solve_prompt_is_practised_on_easy_problems_only(tokenizer):
     """What is left to learn from prefixes."""
-    course = Curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), teacher, 0)
+    course = curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), tokenizer)
     easy = iter(problems("train", 80, seed=4 * 5 + 2, difficulties=(1,)))
     for _ in range(10):
-        ((tree,),) = course.next()
+        ((tree,),) = next(course)
         practised = [next(easy) for _ in range(8)]
         text = tokenizer.decode(tree.ids)
         assert text.count("<|end|>\n<|begin|>assistant\n") == 8
         assert all(problem.sufficient_end == 0 and problem.solution in text for problem in practised)
 
 
-def test_a_course_taken_up_later_is_the_same_course(teacher):
-    plan = Plan(judging=2, finishing=1, solving=3, sums=4)
-    whole = Curriculum(plan, teacher, 0)
-    steps = [whole.next() for _ in range(4)]
-    later = Curriculum(plan, teacher, 2)
-    assert [later.next(), later.next()] == steps[2:]
+def test_one_count_changes_nothing_of_the_other_lessons(tokenizer):
+    """Each kind has a stream of its own, so that plans can be compared."""
+    plan = Plan(judging=0, finishing=0, solving=3, sums=4)
+    both, sums = curriculum(plan, tokenizer), curriculum(replace(plan, solving=0), tokenizer)
+    for _ in range(3):
+        (_, drilled), (alone,) = next(both), next(sums)
+        assert drilled == alone
 
 
-def test_groups_that_are_not_wanted_are_left_out(teacher):
-    assert len(Curriculum(Plan(judging=1, finishing=0, solving=0, sums=0), teacher, 0).next()) == 1
+def test_groups_that_are_not_wanted_are_left_out_and_a_course_has_its_length(tokenizer):
+    course = list(curriculum(Plan(steps=2, judging=1, finishing=0, solving=0, sums=0), tokenizer))
+    assert [len(groups) for groups in course] == [1, 1]
+
+
+def test_the_shipped_student_was_taught_these_very_lessons():
+    """Its card says that the same plan gives the same bytes: tokens and weights of the first steps never move."""
+    tokenizer = AutoTokenizer.from_pretrained(student_folder())
+    total = hashlib.sha256()
+    for groups in islice(curriculum(Plan(), tokenizer), 3):
+        total.update(repr([(tree.ids, tree.ends, tree.lessons) for group in groups for tree in group]).encode())
+    assert total.hexdigest()[:16] == "56b83c57fe245132"

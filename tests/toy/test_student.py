@@ -11,13 +11,13 @@ from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.toy import student_folder
 from palign_hf.toy.student.exam import judge_curves
-from palign_hf.toy.student.plan import Plan
+from palign_hf.toy.student.lessons import Plan
 from palign_hf.toy.world.problems import problems
 from palign_hf.toy.world.truth import judge_skill
 
 
 @pytest.fixture(scope="module")
-def loaded():
+def loaded(one_thread):
     """Weights and tokenizer, as any user of transformers loads them."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -66,8 +66,7 @@ def test_its_card_says_that_sufficient_is_true_of_it():
 def test_the_card_is_true_of_the_weights(loaded, figures):
     """Read again on fewer of the same problems: within what so many cuts can tell."""
     model, tokenizer = loaded
-    model.eval()
-    skill = judge_skill(judge_curves(model, tokenizer, problems("test", 40)))
+    skill = judge_skill(judge_curves(model, tokenizer, problems("test", 25)))
     assert skill.cuts > 1000
     assert abs(skill.auroc - figures["AUROC of the judge, every cut"]) < 0.03
     assert abs(skill.accuracy - figures["accuracy of the judge, every cut"]) < 0.05

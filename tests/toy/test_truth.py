@@ -1,6 +1,7 @@
 """Cuts and margins against the truth: exact figures on hand-made rows, and agreement with a slow definition."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -34,15 +35,10 @@ def test_a_row_is_known_by_its_id(split, seed):
         assert toy_problem(true.id) == true
 
 
-@pytest.mark.parametrize("strange", ["sum-3", "toy1-0-test", "toy1-0-test-x", ""])
+@pytest.mark.parametrize("strange", ["sum-3", "toy1-0-test", "toy1-0-test-x", "toy99-0-test-1", ""])
 def test_other_rows_are_refused(strange):
-    with pytest.raises(UserError, match="no problem of the toy world"):
+    with pytest.raises(UserError, match="no problem of version 1 of the toy world.*Give rows made from"):
         toy_problem(strange)
-
-
-def test_rows_of_another_version_are_refused():
-    with pytest.raises(UserError, match="version 99 of the toy world.*Make the traces again"):
-        toy_problem("toy99-0-test-1")
 
 
 def test_cut_skill_counts_every_row_once():
@@ -54,7 +50,7 @@ def test_cut_skill_counts_every_row_once():
     assert (skill.too_short, skill.too_long) == (0.25, 0.5)
     assert skill.probes == 0
     assert distances(rows) == [0, 1, -1, 4]
-    json.dumps(skill.as_dict(), allow_nan=False)
+    json.dumps(asdict(skill), allow_nan=False)
 
 
 def test_true_cuts_have_no_distance_and_the_true_ratio():

@@ -6,15 +6,14 @@ the ledger, so the second run of a finished demo asks nothing and takes seconds.
 
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palign_hf.errors import UserError, listed
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
-from palign_hf.toy.demo.measure import measure_searches
+from palign_hf.toy.demo.measure import QUICK, SEARCHES, measure_searches
 from palign_hf.toy.demo.telling import Told
 from palign_hf.toy.world.problems import ROWS
 from palign_hf.truncation.run import (
@@ -28,21 +27,21 @@ from palign_hf.truncation.run import (
 )
 
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 # Where the SmolLM2 student is exported to, as its recipe has it.
 _SMOLLM2 = Path(".palign") / "smollm2-135m"
-_STAGES = 4
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays the student: what to say of it, how many traces it gets through in a few minutes."""
+    """Who plays the student: what to say of it, how many traces it gets through in a minute or two.
+
+    `seconds` were measured on two x86-64 cores: to load it, for each trace, and on top for each trace compared.
+    """
 
     words: str
     rows: int
     context: int | None
+    seconds: tuple[float, float, float]
 
 
 CASTS = {
@@ -51,6 +50,7 @@ CASTS = {
         "judges well, but not perfectly",
         rows=300,
         context=None,
+        seconds=(40, 0.05, 0.1),
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
@@ -58,6 +58,7 @@ CASTS = {
         "is that the plumbing works with any student, and that the report tells when a judge measures nothing",
         rows=40,
         context=2048,
+        seconds=(80, 0.5, 3),
     ),
 }
 
@@ -73,6 +74,7 @@ class DemoConfig:
     rows: int | None = None
     output: str | None = None
     engine: str = "auto"
+    compare: bool = False
 
     @property
     def folder(self) -> Path:
@@ -81,23 +83,18 @@ class DemoConfig:
         return Path(self.output or usual).expanduser()
 
 
-def _aloud(line: str) -> None:
+def _say(lines: list[str]) -> None:
     """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
-def demo(config: DemoConfig, say: Callable[[str], None] = _aloud) -> Told:
+def demo(config: DemoConfig) -> Told:
     """Run all stages, and say what happens in plain words."""
     cast, rows, folder = _check(config)
-    for line in telling.opening(cast.words):
-        say(line)
-
-    def stage(number: int, name: str, words: str) -> None:
-        for line in telling.stage(number, _STAGES, name, words):
-            say(line)
-
-    stage(1, "the student and the traces", f"{rows} problems that it never saw, each with a long worked trace.")
+    load, cut, compare = cast.seconds
+    _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
+    _say(telling.stage(1, 3, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", limit=rows),
         student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
@@ -107,32 +104,23 @@ def demo(config: DemoConfig, say: Callable[[str], None] = _aloud) -> Told:
         ledger=str(folder / "ledger"),
     )
     traces = recipe_traces(recipe)
-
-    stage(
-        2,
-        "cutting each trace",
+    words = (
         "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
-        "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute.",
+        "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
     )
-    truncation = make_truncation(recipe)
-    with truncation:
+    _say(telling.stage(2, 3, "cutting each trace", words))
+    with make_truncation(recipe) as truncation:
         truncate_shard(recipe, Shard(), traces, truncation)
         report = finish(recipe, 1)
-        stage(
-            3,
-            "comparing with the truth",
-            "Here the shortest sufficient beginning is known. Every beginning of every trace is judged once, and "
-            "other ways to search are run on the same answers.",
-        )
-        measured, judge = measure_searches(truncation, traces)
-    assert judge is not None
+        every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
+        known = "Here the shortest sufficient beginning is known. "
+        few = "Beside the default search stand the paper's, and three that ask nobody."
+        _say(telling.stage(3, 3, "comparing with the truth", known + (every if config.compare else few)))
+        measured, judge = measure_searches(truncation, traces, SEARCHES if config.compare else QUICK)
     told = Told(config.student, cast.words, rows, report, measured, judge)
-
-    stage(4, "writing it down", "")
-    prefixes = _prefixes(folder)
+    prefixes = _prefixes(folder / "prefixes")
     written = telling.write(folder, told, prefixes)
-    for line in telling.closing(told, prefixes, written, _next(config)):
-        say(line)
+    _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
     return told
 
 
@@ -157,21 +145,21 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     return cast, rows, config.folder
 
 
-def _prefixes(folder: Path) -> "Dataset":
+def _prefixes(folder: Path) -> Any:
     from datasets import load_dataset
 
-    files = sorted(str(path) for path in (folder / "prefixes" / "data").glob("train-*.parquet"))
-    dataset: Any = load_dataset("parquet", data_files={"train": files}, split="train")
-    return dataset
+    return load_dataset(str(folder), split="train")
 
 
-def _next(config: DemoConfig) -> list[tuple[str, list[str], str]]:
-    """Program, arguments, and what they are good for."""
+def _next(config: DemoConfig) -> list[tuple[list[str], str]]:
+    """What to type after `palign`, and what it is good for."""
+    same = ["demo", *(["--student", config.student] if config.student != "toy" else [])]
+    same += ["--rows", str(config.rows)] if config.rows else []
+    same += ["--output", config.output] if config.output else []
     other = "smollm2" if config.student == "toy" else "toy"
-    table = str(config.folder / "prefixes")
-    load = f"from datasets import load_dataset; print(load_dataset({table!r}, split='train')[0])"
+    compare = ([*same, "--compare"], "judge every beginning, and set more searches beside the default one")
     return [
-        ("palign", ["traces", "inspect", NAME, "--split", "test"], "look at the traces themselves"),
-        ("palign", ["demo", "--student", other], "the same with another student"),
-        ("python", ["-c", load], "load what was written, as anyone would who finds it on the Hub"),
+        (["traces", "inspect", NAME, "--split", "test"], "look at the traces themselves"),
+        *([] if config.compare else [compare]),
+        (["demo", "--student", other], "the same with another student"),
     ]

@@ -1,4 +1,4 @@
-"""What the demo says and writes: plain words, one trace with its cut, a table, a picture."""
+"""What the demo says and writes: plain words, one trace with its cut, a table, bars."""
 
 import json
 import os
@@ -7,14 +7,14 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.segmentation import cuts
-from palign_hf.toy.demo.histogram import as_svg, as_text
-from palign_hf.toy.demo.measure import BLOCK, Measured
+from palign_hf.toy.demo.measure import BLOCK, Measured, figures
 from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem
 from palign_hf.truncation.run import versions, write_whole
 
@@ -26,35 +26,43 @@ if TYPE_CHECKING:
 
 # A page has lines of this width, a terminal at most.
 _WIDTH = 100
+# Distances beyond this share a bar: what matters is how many, not how far.
+_FAR = 6
+# Fewer rows say nothing of a judge, and one that saves less than a tenth of the distance, or tells beginnings apart
+# hardly better than a coin, measures nothing.
+_FEW, _NO_GAIN, _COIN = 10, 0.9, 0.55
+
+_SEARCHES = {
+    "ascend": "`ascend` is the default",
+    "binary": "`binary` is the paper's",
+    "linear": "`linear` asks each beginning until one suffices",
+    "every": "`every` asks all",
+    "full": "`fixed`, `none` and `full` ask nobody",
+}
+_COLUMNS = ("search", "kept", "within 2", "too short", "too long", "median", "asked", "tokens")
 
 
 @dataclass(frozen=True)
 class Told:
-    """All that the demo found out; the first of `measured` is the default search."""
+    """All that the demo found out; the first of `measured` is the default search, `judge` needs every cut asked."""
 
     student: str
     words: str
     rows: int
     report: "Report"
     measured: list[Measured]
-    judge: JudgeSkill
-
-    def figures(self) -> dict[str, Any]:
-        """The same names as `benchmarks/toy_truncation.py`."""
-        skill = self.measured[0].skill
-        return {
-            "median_distance": skill.median_distance,
-            "too_short": skill.too_short,
-            "too_long": skill.too_long,
-            "judge_auroc": self.judge.auroc,
-            "judge_accuracy": self.judge.accuracy,
-        }
+    judge: JudgeSkill | None
 
 
-def opening(student: str) -> list[str]:
-    """What it is about."""
+def opening(student: str, seconds: float) -> list[str]:
+    """What it is about, and how long it takes."""
     return [
         "palign-hf: long worked solutions, cut where a small student can go on alone",
+        "",
+        wrapped(
+            f"This takes {_duration(seconds)} on two quiet cores, much of it to load the engine. Interrupt it when "
+            f"you like: the same command goes on where it stopped, and asks nothing once it was through."
+        ),
         "",
         wrapped(
             "A big teacher model thinks at length: it restates, strays, corrects itself, and checks again when all is "
@@ -68,26 +76,34 @@ def opening(student: str) -> list[str]:
 
 def stage(number: int, of: int, name: str, words: str) -> list[str]:
     """The heading of a stage."""
-    return ["", f"[{number}/{of}] {name}", *([wrapped(words)] if words else [])]
+    return ["", f"[{number}/{of}] {name}", wrapped(words)]
 
 
-def closing(
-    told: Told,
-    prefixes: "Dataset",
-    written: Sequence[tuple[Path, str]],
-    commands: Sequence[tuple[str, list[str], str]],
-) -> list[str]:
-    """One trace, what happened, where it is, what to try next."""
-    width = max(len(str(path)) for path, _ in written)
-    lines = ["", example(prefixes), "", "What happened:", wrapped(summary(told)), "", *table(told), "", *_legend()]
+def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:
+    """One trace, and what happened: for the terminal and for the page."""
+    lines = [example(prefixes, width), "", "What happened:", wrapped(summary(told), width=width), "", *table(told), ""]
+    names = "; ".join(words for name, words in _SEARCHES.items() if any(one.search == name for one in told.measured))
+    lines += [
+        wrapped(
+            f"{names}. kept: share of the trace; within 2, median: sentences between found and true cut; asked: "
+            f"questions a trace; tokens: prompt tokens a trace that an engine computes which has a prefix cache "
+            f"(blocks of {BLOCK}), each trace counted by itself.",
+            width=width,
+        )
+    ]
     lines += ["", "  how far the cuts of the default search lie from the true ones, in sentences:", ""]
-    lines += [as_text(distances(prefixes))]
-    for warning in [*told.report.warnings(), *failures(told)]:
-        lines += ["", wrapped(f"warning: {warning}")]
-    lines += ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written)]
-    lines += ["", "Three commands to try next:"]
-    for program, arguments, what in commands:
-        lines += [f"  {' '.join(map(_typed, [_found(program), *arguments]))}", f"      {what}"]
+    lines += [bars(distances(prefixes))]
+    for warning in warnings(told):
+        lines += ["", wrapped(f"warning: {warning}", width=width)]
+    return lines
+
+
+def closing(written: Sequence[tuple[Path, str]], commands: Sequence[tuple[list[str], str]]) -> list[str]:
+    """Where everything is, and what to try next."""
+    width = max(len(str(path)) for path, _ in written)
+    lines = ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written), "", "To try next:"]
+    for arguments, what in commands:
+        lines += [f"  {shlex.join([_palign(), *arguments])}", f"      {what}"]
     return lines
 
 
@@ -101,152 +117,125 @@ def example(prefixes: "Dataset", width: int | None = None) -> str:
         return not found, late, not strays, abs(len(row["trace"]) - 900)
 
     row = min(prefixes, key=unfitness)
-    ends = [0, *cuts(row["trace"])]
     head = f"One trace ({row['n_segments']} sentences), and where it was cut:"
-    if row["prefix_segments"] is None:
-        return f"{head}\n\n  no cut: {row['status']} ({row['reason']})"
     found, true = row["prefix_segments"], toy_problem(row["id"]).sufficient_segments
-    saved = 1 - row["prefix_ratio"]
-    mark = f"---- cut here, after {found} sentences ({true} would be enough); {saved:.0%} is left out ----"
-    kept, left = row["trace"][: ends[found]], row["trace"][ends[found] :]
+    if found is None:
+        return f"{head}\n\n  no cut: {row['status']} ({row['reason']})"
+    mark = f"cut here, after {found} sentences ({true} would be enough); {1 - row['prefix_ratio']:.0%} is left out"
+    end = [0, *cuts(row["trace"])][found]
+    kept, left = row["trace"][:end], row["trace"][end:]
     begun = left if len(left) < 400 else left[:300].rsplit(" ", 1)[0] + " ..."
     problem = _quoted(f"Problem: {row['question']}", width)
-    return "\n".join([head, "", problem, "", _quoted(kept, width), "", f"  {mark}", "", _quoted(begun, width)])
+    return "\n\n".join([head, problem, _quoted(kept, width), f"  ---- {mark} ----", _quoted(begun, width)])
 
 
 def summary(told: Told) -> str:
     """The outcome in a paragraph."""
     skill, judge = told.measured[0].skill, told.judge
-    if skill.median_distance is None or judge.accuracy is None:
+    if skill.median_distance is None:
         return "No row has a cut, so there is nothing to compare: see the reasons in the report."
-    words = (
+    words = [
         f"The student keeps {skill.found_ratio:.0%} of a trace, {skill.true_ratio:.0%} would be enough. "
         f"{skill.exact:.0%} of its cuts are exact, {skill.within_two:.0%} at most two sentences off; "
-        f"{skill.too_short:.0%} are too short, {skill.too_long:.0%} too long. Asked about all beginnings of all "
-        f"traces, it is right about {judge.accuracy:.0%}."
-    )
+        f"{skill.too_short:.0%} are too short, {skill.too_long:.0%} too long."
+    ]
+    if judge and judge.accuracy is not None:
+        words.append(f"Asked about all beginnings of all traces, it is right about {judge.accuracy:.0%}.")
     # Few rows may hold beginnings of one kind only, and then there is nothing to tell apart.
-    if judge.auroc is not None:
-        words += (
-            f" Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of "
-            f"cases (AUROC)"
+    if judge and judge.auroc is not None and judge.near_auroc is not None:
+        words.append(
+            f"Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of "
+            f"cases (AUROC); among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length "
+            f"alone gives {judge.near_auroc_of_length:.1%}."
         )
-        if judge.near_auroc is not None:
-            words += (
-                f"; among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length alone "
-                f"gives {judge.near_auroc_of_length:.1%}"
-            )
-        words += "."
-    return words
+    return " ".join(words)
 
 
-def failures(told: Told) -> list[str]:
-    """A line for each search that left rows without a cut."""
-    return [
+def warnings(told: Told) -> list[str]:
+    """What is wrong with the judge or the rows: by the truth, by the report, by each search."""
+    failed = [
         f"{one.skill.failed} of {one.skill.rows} rows have no cut by `{one.search}`: run the same command again to "
         f"try them once more; if it stays, the reasons are in the rows that `palign truncate` writes"
         for one in told.measured
         if one.skill.failed
     ]
+    return [*measures_nothing(told), *told.report.warnings(), *failed]
 
 
-_COLUMNS = ("search", "kept", "median", "within 2", "too short", "too long", "asked", "tokens")
-
-
-def _cells(told: Told) -> list[tuple[str, ...]]:
-    rows = []
-    for one in told.measured:
-        skill = one.skill
-        if skill.median_distance is None:
-            rows.append((one.search, *["-"] * (len(_COLUMNS) - 1)))
-            continue
-        rows.append(
-            (
-                one.search,
-                f"{skill.found_ratio:.0%}",
-                f"{skill.median_distance:g}",
-                f"{skill.within_two:.0%}",
-                f"{skill.too_short:.0%}",
-                f"{skill.too_long:.0%}",
-                f"{skill.probes:.1f}",
-                f"{one.tokens:,.0f}",
-            )
+def measures_nothing(told: Told) -> list[str]:
+    """Said if the judge adds nothing to a cut that asks nobody, or tells beginnings apart no better than a coin."""
+    own = told.measured[0].skill
+    blind = [one for one in told.measured if one.skill.probes == 0 and one.skill.mean_distance is not None]
+    if own.mean_distance is None or own.rows < _FEW or not blind:
+        return []
+    best = min(blind, key=lambda one: one.skill.mean_distance or 0.0)
+    found = []
+    if own.mean_distance > _NO_GAIN * (best.skill.mean_distance or 0.0):
+        found.append(
+            f"its cuts are no better than those of `{best.search}`, which asks nobody (on average "
+            f"{own.mean_distance:.1f} and {best.skill.mean_distance:.1f} sentences from the true ones)"
         )
-    return rows
+    if told.judge and told.judge.auroc is not None and told.judge.auroc < _COIN:
+        found.append(
+            f"shown a beginning that suffices and one that doesn't, it prefers the right one in "
+            f"{_share(told.judge.auroc)} of cases (AUROC), and a coin in 50%"
+        )
+    return [f"this judge measures nothing here: {'; '.join(found)}."] if found else []
 
 
 def table(told: Told) -> list[str]:
     """The searches side by side."""
-    cells = [_COLUMNS, *_cells(told)]
-    first, *others = (max(map(len, column)) for column in zip(*cells, strict=True))
-    lines = []
-    for name, *figures in cells:
-        shown = (f"{figure:>{width}}" for figure, width in zip(figures, others, strict=True))
-        lines.append("  ".join([f"  {name:<{first}}", *shown]))
-    return lines
 
-
-def _legend() -> list[str]:
-    return [
-        wrapped(
-            "`ascend` is the default; `binary` is the paper's; `linear` asks each beginning until one suffices; "
-            "`every` asks all; `fixed`, `none` and `full` ask nobody. kept: share of the trace; median, within 2: "
-            "sentences between found and true cut; asked: questions a trace; tokens: prompt tokens a trace that an "
-            f"engine computes which has a prefix cache (blocks of {BLOCK}), each trace counted by itself."
+    def cells(one: Measured) -> tuple[str, ...]:
+        skill, shares = (
+            one.skill,
+            (one.skill.found_ratio, one.skill.within_two, one.skill.too_short, one.skill.too_long),
         )
+        if skill.median_distance is None:
+            return (one.search, *["-"] * (len(_COLUMNS) - 1))
+        figures = (f"{skill.median_distance:g}", f"{skill.probes:.1f}", f"{one.tokens:,.0f}")
+        return (one.search, *(f"{share:.0%}" for share in shares), *figures)
+
+    rows = [_COLUMNS, *map(cells, told.measured)]
+    name, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join([f"  {first:<{name}}", *(f"{cell:>{width}}" for cell, width in zip(rest, others, strict=True))])
+        for first, *rest in rows
     ]
 
 
+def bars(off: Sequence[int], width: int = 40) -> str:
+    """How many cuts lie how far from the true ones, one line a distance; the ends gather all that is farther."""
+    counts = Counter(max(-_FAR, min(_FAR, step)) for step in off)
+    names = {-_FAR: f"{_FAR} or more short", _FAR: f"{_FAR} or more long", 0: "exact"}
+    side, most = len(names[-_FAR]), max(counts.values(), default=1)
+    drawn = ((names.get(step, f"{step:+d}"), counts[step]) for step in range(-_FAR, _FAR + 1))
+    return "\n".join(
+        f"{name:>{side}} {'█' * -(-count * width // most) if count else '·'} {count}" for name, count in drawn
+    )
+
+
 def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str]]:
-    """The report with its picture and figures; what was written with what it is."""
-    picture, page, figures = folder / "cuts.svg", folder / "report.md", folder / "figures.json"
-    write_whole(picture, as_svg(distances(prefixes), f"Cuts found by {told.student} in {told.rows} traces"))
-    plain = told.figures() | {
-        "judge": told.judge.as_dict(),
-        "searches": [one.as_dict() for one in told.measured],
+    """The report as a page, and its figures; what was written with what it is."""
+    page, plain = folder / "report.md", folder / "figures.json"
+    found = figures(told.measured, told.judge) | {
+        "judge": asdict(told.judge) if told.judge else None,
+        "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in told.measured],
         "student": told.student,
         "rows": told.rows,
         "versions": versions(),
     }
-    write_whole(figures, json.dumps(plain, sort_keys=True, indent=1) + "\n")
-    write_whole(page, _page(told, prefixes))
+    write_whole(plain, json.dumps(found, sort_keys=True, indent=1) + "\n")
+    made = ", ".join(f"{name} {number}" for name, number in versions().items())
+    head = [f"# {told.rows} traces of the toy world, cut by `{told.student}`", "", f"The student: {told.words}.", ""]
+    foot = ["## The run", "", told.report.markdown(), f"Machine: {platform.machine()}, {os.cpu_count()} cores. {made}"]
+    write_whole(page, "\n".join([*head, "```text", *body(told, prefixes, _WIDTH), "```", "", *foot]) + "\n")
+    table = folder / "prefixes"
     return [
-        (folder / "prefixes", "the cut traces as a dataset, with its report"),
+        (table, f"the cut traces: load_dataset({str(table)!r}, split='train'), as from the Hub"),
         (page, "this report as a page"),
-        (picture, "how far the cuts lie from the true ones"),
-        (figures, "all figures, for machines"),
+        (plain, "all figures, for machines"),
     ]
-
-
-def _page(told: Told, prefixes: "Dataset") -> str:
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *_cells(told)]
-    lines = [
-        f"# {told.rows} traces of the toy world, cut by `{told.student}`",
-        "",
-        f"The student: {told.words}.",
-        "",
-        summary(told),
-        "",
-        *(f"| {' | '.join(row)} |" for row in rows),
-        "",
-        *(line.strip() for line in _legend()[0].splitlines()),
-        *(f"\nWarning: {line}." for line in failures(told)),
-        "",
-        "![how far found cuts lie from the true ones](cuts.svg)",
-        "",
-        "## One trace",
-        "",
-        "```text",
-        example(prefixes, _WIDTH),
-        "```",
-        "",
-        "## The run",
-        "",
-        told.report.markdown(),
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores. "
-        + ", ".join(f"{name} {number}" for name, number in versions().items()),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:
@@ -264,18 +253,13 @@ def _share(value: float) -> str:
     return "over 99.9%" if 0.9995 <= value < 1 else f"{value:.1%}"
 
 
-def _typed(word: str) -> str:
-    """A word of a command as one would type it; double quotes where they are enough, since code has single ones."""
-    plain = "'" in word and not any(char in word for char in '"$`\\!')
-    return f'"{word}"' if plain else shlex.quote(word)
+def _duration(seconds: float) -> str:
+    return f"about {round(seconds, -1):.0f} seconds" if seconds < 115 else f"about {seconds / 60:.0f} minutes"
 
 
-def _found(program: str) -> str:
-    """A program of this environment as one can type it: by name if the shell finds it, else by its path."""
-    beside = Path(sys.executable).parent / program
-    if not beside.exists() and program == "python":
-        beside = Path(sys.executable)
-    found = shutil.which(beside.name)
-    if found and (not beside.exists() or Path(found).parent.resolve() == beside.parent.resolve()):
-        return beside.name
+def _palign() -> str:
+    """This environment's command as one can type it: by name if the shell finds it, else by its path."""
+    beside, found = Path(sys.executable).parent / "palign", shutil.which("palign")
+    if not beside.exists() or (found and Path(found).parent.resolve() == beside.parent.resolve()):
+        return "palign"
     return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -1,8 +1,8 @@
 """Make the toy student from nothing: `python -m palign_hf.toy.student.build --output runs/toy/student`.
 
 Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
-is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
-the state is kept now and then, so an interrupted build goes on and ends with the same weights on the same machine.
+is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, so
+the same plan ends with the same weights on the same machine.
 """
 
 import argparse
@@ -11,67 +11,28 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
-from palign_hf.toy.student.card import student_card
-from palign_hf.toy.student.exam import Exam, examine
-from palign_hf.toy.student.lessons import Teacher
-from palign_hf.toy.student.plan import HEAD, STREAMS, Plan
+from palign_hf.toy.student.exam import Exam, examine, say, student_card
+from palign_hf.toy.student.lessons import HEAD, Plan, curriculum
 from palign_hf.toy.student.tokenizer import CONTEXT, make_tokenizer
-from palign_hf.toy.student.tree import Text, Tree, collate, grow, read
-from palign_hf.toy.world.problems import ToyProblem, problems
+from palign_hf.toy.student.tree import collate, read
 from palign_hf.truncation.run import versions
 
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-# The first difficulty needs no prefix: it is all that the student is taught to solve alone.
-_EASY = 1
-EXAM_ROWS = 200
-_FEWEST = 20
+_EXAM_ROWS, _FEWEST = 200, 20
 
 
-class Curriculum:
-    """What is taught at each step: a generator of trees in groups that count alike."""
-
-    def __init__(self, plan: Plan, teacher: Teacher, first: int) -> None:
-        self._plan, self._teacher = plan, teacher
-        self._step = first
-
-        def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
-            # Streams of their own seeds, so that a change of one count leaves the others as they are.
-            return islice(problems("train", sys.maxsize, _seed(plan, number), **kinds), first * count, None)
-
-        self._judging = stream(0, plan.judging)
-        self._finishing = stream(1, plan.finishing)
-        self._solving = stream(2, plan.solving, difficulties=(_EASY,))
-        self._sums = stream(3, plan.sums)
-
-    def next(self) -> list[list[Tree]]:
-        """The groups of the next step."""
-        plan, teacher = self._plan, self._teacher
-        rng = Random(f"{plan.seed} {self._step}")
-        self._step += 1
-        solving = [text for problem in islice(self._solving, plan.solving) for text in teacher.solving(problem)]
-        groups: list[list[list[Text]]] = [
-            [teacher.judging(problem, rng) for problem in islice(self._judging, plan.judging)],
-            [teacher.finishing(problem, rng) for problem in islice(self._finishing, plan.finishing)],
-            [solving] if solving else [],
-            [teacher.sums(islice(self._sums, plan.sums))] if plan.sums else [],
-        ]
-        return [[grow(texts) for texts in group] for group in groups if group]
-
-
-def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
-    """Train, save, examine, and write the card; goes on where an interrupted build stopped."""
-    state_file = folder / ".unfinished.pt"
-    if (folder / "model.safetensors").exists() and not state_file.exists():
+def build(plan: Plan, folder: Path) -> None:
+    """Train and save."""
+    if (folder / "config.json").exists():
         raise UserError(
             f"`{folder}` holds a student already. Delete it to build anew, or give `--exam-only` to examine it again."
         )
@@ -80,62 +41,56 @@ def build(plan: Plan, folder: Path, exam_rows: int = EXAM_ROWS, shown: bool | No
     except OSError as error:
         raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output`.") from error
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
-    model = train(plan, tokenizer, state_file, shown)
-    model.bfloat16().save_pretrained(folder)
+    train(plan, tokenizer).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    exam = examine_folder(folder, exam_rows, shown)
-    # Beside the last state may lie one that a kill left half-written.
-    for left in folder.glob(f"{state_file.name}*"):
-        left.unlink()
-    return exam
 
 
-def examine_folder(folder: Path, rows: int = EXAM_ROWS, shown: bool | None = None) -> Exam:
+def examine_folder(folder: Path, rows: int) -> Exam:
     """Examine a built student as it lies there on the test split, and write its card."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (folder / "config.json").is_file():
         raise UserError(f"`{folder}` holds no student. Give a folder that this command has written.")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    plan, made = (getattr(model.config, name, None) for name in ("toy_plan", "toy_made"))
-    if plan is None or made is None:
+    if not hasattr(model.config, "toy_plan"):
         raise UserError(
             f"`{folder}` says nothing of how it was built, so it has no card. Give a folder of this command."
         )
-    exam = examine(model, tokenizer, rows=rows, say=_say if shown is not False else lambda line: None)
-    (folder / "README.md").write_text(student_card(plan, made, exam, model.num_parameters()), encoding="utf-8")
+    exam = examine(model, tokenizer, rows)
+    card = student_card(model.config.toy_plan, model.config.toy_made, exam, model.num_parameters())
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return exam
 
 
-def train(
-    plan: Plan,
-    tokenizer: "PreTrainedTokenizerFast",
-    state_file: Path,
-    shown: bool | None = None,
-    keep_every: int = 200,
-    stop_after: int | None = None,
-) -> "LlamaForCausalLM":
-    """The loop; its state is kept in `state_file`. `stop_after` ends it early, as an interrupt would."""
+def tokenizer_texts(plan: Plan) -> Iterator[str]:
+    """What the tokenizer is learnt from, beside prompts and numbers."""
+    for problem in plan.stream(0, plan.texts):
+        yield from (problem.question, problem.trace, problem.solution)
+
+
+def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+    """The loop over all lessons."""
     import torch
     from torch.nn.functional import cross_entropy
 
     torch.manual_seed(plan.seed)
     model = new_model(plan, tokenizer)
     optimizers = _optimizers(plan, model)
-    first = _restore(plan, state_file, model, optimizers)
-    curriculum = Curriculum(plan, Teacher(tokenizer), first)
     losses: list[float] = []
-    bar = Progress(plan.steps, "training", shown, lambda seconds: _loss(losses), "step", before=first)
+
+    def loss_so_far(seconds: float) -> dict[str, str]:
+        return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
+
+    bar = Progress(plan.steps, "training", details=loss_so_far, unit="step")
     model.train()
-    for step in range(first, min(plan.steps, stop_after or plan.steps)):
-        for optimizer in optimizers:
+    for step, groups in enumerate(curriculum(plan, tokenizer)):
+        for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["full_rate"] * _pace(step, plan)
+                group["lr"] = rate * _pace(step, plan)
         total = 0.0
-        for trees in curriculum.next():
+        for trees in groups:
             weight = sum(lesson[2] for tree in trees for lesson in tree.lessons)
-            for tree in trees:
-                batch = collate(tree)
+            for batch in map(collate, trees):
                 with torch.autocast("cpu", torch.bfloat16):
                     logits = model.lm_head(read(model, batch)[batch.places])
                 surprise = cross_entropy(logits.float(), batch.targets, reduction="none")
@@ -143,13 +98,11 @@ def train(
                 loss.backward()
                 total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer, _ in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
         losses = [*losses[-49:], total]
         bar.advance()
-        if (step + 1) % keep_every == 0 or step + 1 == plan.steps:
-            _keep(plan, state_file, step + 1, model, optimizers)
     bar.close()
     return model
 
@@ -178,76 +131,21 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
     return LlamaForCausalLM(config)
 
 
-def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> list[Any]:
-    """Muon for the matrices between the layers, which learns from fewer steps, AdamW for the rest."""
+def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> "list[tuple[Optimizer, float]]":
+    """Muon for the matrices between the layers, which learns in fewer steps, AdamW for the rest (and their rates)."""
     from torch.optim import AdamW, Muon
 
     inner = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
     outer = [weight for weight in model.parameters() if not any(weight is one for one in inner)]
     muon = Muon(inner, lr=plan.matrix_rate, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     adam = AdamW(outer, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for optimizer, rate in ((muon, plan.matrix_rate), (adam, plan.rate)):
-        for group in optimizer.param_groups:
-            group["full_rate"] = rate
-    return [muon, adam]
-
-
-def _seed(plan: Plan, stream: int) -> int:
-    """Four streams a student, all below the seeds that users' rows have."""
-    return STREAMS * plan.seed + stream
-
-
-def _loss(losses: list[float]) -> dict[str, str]:
-    return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
-
-
-def tokenizer_texts(plan: Plan) -> Iterator[str]:
-    """What the tokenizer is learnt from, beside prompts and numbers."""
-    for problem in problems("train", plan.texts, _seed(plan, 0)):
-        yield from (problem.question, problem.trace, problem.solution)
+    return [(muon, plan.matrix_rate), (adam, plan.rate)]
 
 
 def _pace(step: int, plan: Plan) -> float:
     """Up over the first steps, level to the middle, then down to nothing."""
     left = 1 - step / plan.steps
     return min(1.0, (step + 1) / plan.warm_up, 0.02 + 0.98 * 2 * left)
-
-
-def _keep(plan: Plan, state_file: Path, step: int, model: Any, optimizers: list[Any]) -> None:
-    import torch
-
-    unfinished = state_file.with_name(f"{state_file.name}.{os.getpid()}")
-    state = {
-        "plan": asdict(plan),
-        "step": step,
-        "model": model.state_dict(),
-        "optimizers": [one.state_dict() for one in optimizers],
-    }
-    torch.save(state, unfinished)
-    unfinished.rename(state_file)
-
-
-def _restore(plan: Plan, state_file: Path, model: Any, optimizers: list[Any]) -> int:
-    """Take up an earlier build of the same plan; the number of its steps."""
-    import torch
-
-    if not state_file.exists():
-        return 0
-    state = torch.load(state_file, weights_only=True)
-    if state["plan"] != asdict(plan):
-        raise UserError(
-            f"`{state_file}` is the state of a build with another plan: {state['plan']}. Build into another folder, "
-            f"or delete that file to start over."
-        )
-    model.load_state_dict(state["model"])
-    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(kept)
-    return int(state["step"])
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -257,24 +155,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
     parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
-    parser.add_argument("--exam-rows", type=int, default=EXAM_ROWS, help="held-out problems of each kind in the exam")
+    parser.add_argument("--exam-rows", type=int, default=_EXAM_ROWS, help="held-out problems of each kind in the exam")
     for name, default in asdict(Plan()).items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"default: {default}"
-        )
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(default), default=default, help=f"default: {default}")
     options = vars(parser.parse_args(argv))
     folder, rows, exam_only = options.pop("output"), options.pop("exam_rows"), options.pop("exam_only")
     try:
         if rows < _FEWEST:
             raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
-        exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
+        if not exam_only:
+            build(Plan(**options), folder)
+        exam = examine_folder(folder, rows)
     except UserError as error:
-        _say(f"build: {error}")
+        say(f"build: {error}")
         return 2
     except KeyboardInterrupt:
-        _say("build: interrupted. Run the same command again to go on from the last kept state.")
+        say("build: interrupted, nothing was written")
         return 130
-    _say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
+    say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
     return 0
 
 

@@ -1,26 +1,32 @@
-"""What a student of the toy world can do, on problems that it never saw.
+"""What a student of the toy world can do, on problems that it never saw, and its model card.
 
 The judge is read at every cut of every trace, which a tree makes cheap. Solving is greedy, from nothing and from
 prefixes around the true cut: if these didn't differ, "sufficient" would be a word about the problem and not about
 the student.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.asking.rendering import JudgePrompt
-from palign_hf.grading import last_boxed
-from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
+from palign_hf.grading import ExactGrader
+from palign_hf.prompts import JUDGE, LABELS, SOLVE
 from palign_hf.segmentation import cuts
+from palign_hf.toy import NAME
+from palign_hf.toy.student.lessons import Plan, align_prompt
+from palign_hf.toy.student.tokenizer import chat_ids
 from palign_hf.toy.student.tree import Text, collate, grow, read
-from palign_hf.toy.world.problems import DIFFICULTIES, ToyProblem, problems
-from palign_hf.toy.world.truth import JudgeSkill, judge_skill
+from palign_hf.toy.world.problems import DIFFICULTIES, VERSION, ToyProblem, problems
+from palign_hf.toy.world.truth import NEAR, JudgeSkill, judge_skill
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_SPLIT = "test"
 _BATCH = 64
 # The longest clean solution has about so many tokens; a student that isn't done by then goes in circles.
 _MOST_TOKENS = 200
@@ -35,7 +41,6 @@ class Exam:
     Each difficulty was solved on `problems` problems; finishing was tried on those `unfinished` that need a prefix.
     """
 
-    split: str
     problems: int
     unfinished: int
     judge: JudgeSkill
@@ -43,32 +48,28 @@ class Exam:
     finished: dict[str, float]
 
 
-def examine(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    split: str = "test",
-    rows: int = 200,
-    say: Callable[[str], None] = lambda line: None,
-) -> Exam:
+def examine(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: int) -> Exam:
     """Judge, solve and finish `rows` held-out problems (solve: as many of each difficulty)."""
     model.eval()
-    mixed = list(problems(split, rows))
+    mixed = list(problems(_SPLIT, rows))
     say(f"judging every cut of {rows} traces")
     judge = judge_skill(judge_curves(model, tokenizer, mixed))
     solved = {}
     for difficulty in DIFFICULTIES:
         say(f"solving {rows} problems of difficulty {difficulty}")
-        chosen = list(problems(split, rows, difficulties=(difficulty,)))
+        chosen = list(problems(_SPLIT, rows, difficulties=(difficulty,)))
         prompts = [SOLVE.render(question=problem.question) for problem in chosen]
         solved[str(difficulty)] = _share_right(model, tokenizer, prompts, chosen)
     finished = {}
     hard = [problem for problem in mixed if problem.sufficient_segments]
     for name, before in _SHOWN.items():
         say(f"finishing {len(hard)} problems from {name}")
-        cut_at = [0 if before is None else max(0, problem.sufficient_segments - before) for problem in hard]
-        prompts = [_align_prompt(problem, cut) for problem, cut in zip(hard, cut_at, strict=True)]
+        prompts = []
+        for problem in hard:
+            cut = 0 if before is None else max(0, problem.sufficient_segments - before)
+            prompts.append(align_prompt(problem, [0, *cuts(problem.trace)][cut]))
         finished[name] = _share_right(model, tokenizer, prompts, hard)
-    return Exam(split, rows, len(hard), judge, solved, finished)
+    return Exam(rows, len(hard), judge, solved, finished)
 
 
 def judge_curves(
@@ -83,18 +84,12 @@ def judge_curves(
     for problem in chosen:
         ends = [0, *cuts(problem.trace)]
         prompt = judge.problem(problem.question, problem.trace)
-        tree = grow([Text(ids, [0.0] * len(ids)) for ids in (prompt.ids(end) for end in ends)])
-        batch = collate(tree)
+        tree = grow([Text(ids, [0.0] * len(ids)) for ids in map(prompt.ids, ends)])
         with torch.inference_mode():
-            logits = model.get_output_embeddings()(read(model, batch)[tree.ends]).float()
+            logits = model.get_output_embeddings()(read(model, collate(tree))[tree.ends]).float()
         margins = (logits[:, enough] - logits[:, not_enough]).tolist()
         curves.append((dict(enumerate(margins)), problem.sufficient_segments, len(ends) - 1))
     return curves
-
-
-def _align_prompt(problem: ToyProblem, cut: int) -> str:
-    end = cuts(problem.trace)[cut - 1] if cut else 0
-    return ALIGN.render(question=problem.question, prefix=problem.trace[:end].rstrip() or NO_PREFIX)
 
 
 def _share_right(
@@ -106,20 +101,73 @@ def _share_right(
     """How often the greedy reply to each prompt ends with the right answer."""
     import torch
 
-    right = 0
-    encoded: Any = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
-        )
-        for prompt in prompts
-    ]
-    for first in range(0, len(encoded), _BATCH):
-        part = encoded[first : first + _BATCH]
-        batch = tokenizer.pad({"input_ids": part}, padding_side="left", return_tensors="pt")
-        width = batch["input_ids"].shape[1]
+    right, grader = 0, ExactGrader()
+    for first in range(0, len(prompts), _BATCH):
+        part = [chat_ids(tokenizer, prompt) for prompt in prompts[first : first + _BATCH]]
+        batch: Any = tokenizer.pad({"input_ids": part}, padding_side="left", return_tensors="pt")
         with torch.inference_mode():
             replies = model.generate(**batch, max_new_tokens=_MOST_TOKENS, do_sample=False)  # type: ignore[operator]
-        for reply, problem in zip(replies, chosen[first : first + _BATCH], strict=True):
-            text = tokenizer.decode(reply[width:], skip_special_tokens=True)
-            right += last_boxed(str(text)) == problem.answer
+        said = tokenizer.batch_decode(replies[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        for text, problem in zip(said, chosen[first : first + _BATCH], strict=True):
+            right += grader.grade(text, problem.answer).strict
     return right / len(prompts) if prompts else 0.0
+
+
+def say(line: str) -> None:
+    """One line on stderr, at once."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def student_card(plan: dict[str, Any], made: str, exam: Exam, parameters: int) -> str:
+    """`card.md` with metadata; every figure comes from `exam`, `made` says with what and where it was built."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    judge = exam.judge
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=NAME,
+            dataset_name=f"{NAME} judge",
+            dataset_split=_SPLIT,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=round(value, 4),
+        )
+        for metric, name, value in (
+            ("roc_auc", "AUROC of the judge, every cut", judge.auroc),
+            ("roc_auc", "AUROC of the judge, near the true cut", judge.near_auroc),
+            ("accuracy", "accuracy of the judge, every cut", judge.accuracy),
+        )
+        if value is not None
+    ]
+    data = ModelCardData(
+        license="apache-2.0",
+        language="en",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["palign-hf", "toy"],
+        model_name=NAME,
+        eval_results=results,
+    )
+    changed = {name: value for name, value in plan.items() if value != getattr(Plan(), name)}
+    body = (
+        Path(__file__)
+        .with_name("card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            name=NAME,
+            millions=parameters / 1e6,
+            world=VERSION,
+            rows=exam.problems,
+            unfinished=exam.unfinished,
+            near=NEAR,
+            judge=judge,
+            solved="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.solved.items()),
+            finished="\n".join(f"| {name} | {share:.1%} |" for name, share in exam.finished.items()),
+            changes="".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items()),
+            plan=", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plan.items()),
+            made=made,
+        )
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{body}"

@@ -6,15 +6,20 @@ weight. So a sufficient prefix makes a difference to it, and there is something 
 """
 
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
+from palign_hf.errors import UserError
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.student.tree import Text
-from palign_hf.toy.world.problems import ToyProblem, continuation
+from palign_hf.toy.student.tokenizer import chat_ids
+from palign_hf.toy.student.tree import Text, Tree, grow
+from palign_hf.toy.world.problems import SEED, ToyProblem, continuation, problems
 
 
 if TYPE_CHECKING:
@@ -25,8 +30,68 @@ if TYPE_CHECKING:
 LABEL, REPLY, READ = 1.0, 0.5, 0.1
 # Verdicts so few cuts from the true one are the hard ones: all of them are asked, and they count double.
 CLOSE = 4
+# A head of 32 is the smallest that vLLM's attention takes on every device.
+HEAD = 32
+# So many streams of problems a student's lessons are drawn from, each with a seed of its own.
+_STREAMS = 4
+# The first difficulty needs no prefix: it is all that the student is taught to solve alone.
+_EASY = 1
 
 _SUM = re.compile(r"(\d+ [-+*/] \d+) = (\d+)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the weights, by default those of the shipped student; the counts are problems a step."""
+
+    seed: int = 0
+    steps: int = 2400
+    judging: int = 1
+    finishing: int = 5
+    solving: int = 4
+    sums: int = 20
+    rate: float = 2e-3
+    matrix_rate: float = 4e-3
+    warm_up: int = 50
+    layers: int = 6
+    width: int = 192
+    inner: int = 512
+    vocabulary: int = 1280
+    texts: int = 2000
+
+    def __post_init__(self) -> None:
+        most = SEED // _STREAMS - 1
+        if not 0 <= self.seed <= most:
+            raise UserError(f"`seed={self.seed}` is none that lessons are drawn from. Give 0 to {most}.")
+        for name in ("steps", "layers", "inner", "texts", "warm_up"):
+            if getattr(self, name) < 1:
+                raise UserError(f"`{name}={getattr(self, name)}` makes no student. Give 1 or more.")
+        if self.width < HEAD or self.width % HEAD:
+            raise UserError(f"`width={self.width}` can't be parted into heads of {HEAD}. Give a multiple of {HEAD}.")
+        counts = {name: getattr(self, name) for name in ("judging", "finishing", "solving", "sums")}
+        if min(counts.values()) < 0 or not any(counts.values()):
+            raise UserError(f"A step of {counts} teaches nothing. Give counts of 0 or more, and not only zeros.")
+
+    def stream(self, number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
+        """Training problems of a seed below those of users' rows: a change of one count leaves the other streams."""
+        return problems("train", count, _STREAMS * self.seed + number, **kinds)
+
+
+def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[Tree]]]:
+    """What is taught at each step: trees in groups that count alike."""
+    teacher = Teacher(tokenizer)
+    judging, finishing, sums = (plan.stream(number, sys.maxsize) for number in (0, 1, 3))
+    easy = plan.stream(2, sys.maxsize, difficulties=(_EASY,))
+    for step in range(plan.steps):
+        rng = Random(f"{plan.seed} {step}")
+        solving = [teacher.solving(problem) for problem in islice(easy, plan.solving)]
+        groups = [
+            [teacher.judging(problem, rng) for problem in islice(judging, plan.judging)],
+            [teacher.finishing(problem, rng) for problem in islice(finishing, plan.finishing)],
+            [solving] if solving else [],
+            [[teacher.sums(islice(sums, plan.sums))]] if plan.sums else [],
+        ]
+        yield [[grow(texts) for texts in group] for group in groups if group]
 
 
 class Teacher:
@@ -36,11 +101,9 @@ class Teacher:
         self._tokenizer = tokenizer
         self._end = tokenizer.eos_token_id
         self._judge = JudgePrompt(tokenizer, JUDGE, LABELS, "toy")
-        whole = [tokenizer.encode(label, add_special_tokens=False) for label in LABELS]
-        forced = len(self._judge.forced_ids)
+        self._forced = len(self._judge.forced_ids)
         # What follows the forced beginning: the token that tells, then the rest of the label.
-        self._labels = [ids[forced:] for ids in whole]
-        self._forced = forced
+        self._labels = [tokenizer.encode(label, add_special_tokens=False)[self._forced :] for label in LABELS]
 
     def judging(self, problem: ToyProblem, rng: Random) -> list[Text]:
         """The judge prompt at all cuts near the true one and some others, up to a point after it, with the truth."""
@@ -53,57 +116,54 @@ class Teacher:
         shown = [k for k in range(last + 1) if abs(k - enough) <= CLOSE or k in (0, last) or rng.random() < 0.35]
         whole = shown[int(len(shown) * rng.random())]
         texts = [self._judge_at(prompt, ends[k], k >= enough, k == whole, abs(k - enough) <= CLOSE) for k in shown]
-        trunk = len(prompt.ids(ends[last])) - len(self._judge.tail_ids)
-        texts[-1] = self._read_along(texts[-1], prompt.head_tokens, trunk)
+        # The longest is read along from the first word of the trace.
+        read = range(prompt.head_tokens, len(prompt.ids(ends[last])) - len(self._judge.tail_ids))
+        ids, weights = texts[-1]
+        texts[-1] = Text(ids, [max(weight, READ) if at in read else weight for at, weight in enumerate(weights)])
         return texts
 
     def _judge_at(self, prompt: ProblemPrompt, end: int, enough: bool, whole: bool, near: bool) -> Text:
         """One verdict: its telling token, and now and then the rest of the label so that it can be written out."""
         ids = prompt.ids(end)
-        label = self._labels[0 if enough else 1]
+        label, *rest = self._labels[0 if enough else 1]
         forced = self._forced if whole else 0
-        rest = [*label[1:], self._end] if whole else []
+        rest = [*rest, self._end] if whole else []
         weights = [0.0] * (len(ids) - forced) + [READ] * forced + [LABEL if near else LABEL / 2] + [READ] * len(rest)
-        return Text([*ids, label[0], *rest], weights)
+        return Text([*ids, label, *rest], weights)
 
-    def finishing(self, problem: ToyProblem, rng: Random, count: int = 3) -> list[Text]:
-        """The align prompt at some sufficient cuts, most of them near the first, with what remains to be said."""
+    def finishing(self, problem: ToyProblem, rng: Random) -> list[Text]:
+        """The align prompt at three sufficient cuts, most of them near the first, with what remains to be said."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         chosen = {enough}
-        while len(chosen) < min(count, len(ends) - enough):
+        while len(chosen) < min(3, len(ends) - enough):
             chosen.add(min(len(ends) - 1, enough + int((len(ends) - enough) * rng.random() ** 4)))
-        return [self._finish(problem, ends[cut]) for cut in sorted(chosen)]
+        return [
+            self._reply(align_prompt(problem, ends[cut]), continuation(problem, ends[cut])) for cut in sorted(chosen)
+        ]
 
-    def sums(self, problems: Iterable[ToyProblem]) -> list[Text]:
+    def solving(self, problem: ToyProblem) -> Text:
+        """The solve prompt with the clean solution."""
+        return self._reply(SOLVE.render(question=problem.question), problem.solution)
+
+    def sums(self, chosen: Iterable[ToyProblem]) -> Text:
         """The sums of some solutions, without their problems and one after the other; their results are learnt."""
         ids: list[int] = []
         weights: list[float] = []
-        for problem in problems:
+        for problem in chosen:
             for asked, result in _SUM.findall(problem.solution):
                 for text, weight in ((f" {asked} =", 0.0), (f" {result}", REPLY), (".", 0.0)):
                     said = self._tokenizer.encode(text, add_special_tokens=False)
                     ids += said
                     weights += [weight] * len(said)
-        return [Text(ids, weights)]
-
-    def solving(self, problem: ToyProblem) -> list[Text]:
-        """The solve prompt with the clean solution."""
-        return [self._reply(SOLVE.render(question=problem.question), problem.solution)]
-
-    def _finish(self, problem: ToyProblem, end: int) -> Text:
-        draft = problem.trace[:end].rstrip()
-        prompt = ALIGN.render(question=problem.question, prefix=draft or NO_PREFIX)
-        return self._reply(prompt, continuation(problem, end))
+        return Text(ids, weights)
 
     def _reply(self, prompt: str, reply: str) -> Text:
-        ids = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=False
-        )
+        ids = chat_ids(self._tokenizer, prompt)
         said = self._tokenizer.encode(reply, add_special_tokens=False)
         return Text([*ids, *said, self._end], [0.0] * len(ids) + [REPLY] * (len(said) + 1))
 
-    @staticmethod
-    def _read_along(text: Text, begin: int, end: int) -> Text:
-        weights = [max(weight, READ) if begin <= at < end else weight for at, weight in enumerate(text.weights)]
-        return Text(text.ids, weights)
+
+def align_prompt(problem: ToyProblem, end: int) -> str:
+    """The student is shown the trace up to `end`."""
+    return ALIGN.render(question=problem.question, prefix=problem.trace[:end].rstrip() or NO_PREFIX)

@@ -6,21 +6,21 @@ what the assistant says, so that a trainer can ask for `assistant_only_loss`.
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
 from palign_hf.toy.world.puzzle import LARGEST
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-PAD, BEGIN, END = "<|pad|>", "<|begin|>", "<|end|>"
+_PAD, _BEGIN, _END = "<|pad|>", "<|begin|>", "<|end|>"
 CONTEXT = 2048
 _WORDS = r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 # So often each number and each prompt is read beside the problems: enough to make whole words of them.
 _REPEATS = 600
-CHAT_TEMPLATE = (
+_CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|begin|>' + message.role + '\n' }}"
     "{% if message.role == 'assistant' %}"
@@ -46,7 +46,7 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, BEGIN, END],
+        special_tokens=[_PAD, _BEGIN, _END],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -54,11 +54,18 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
     backend.train_from_iterator(chain(texts, fixed * _REPEATS), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
-        pad_token=PAD,
-        eos_token=END,
-        additional_special_tokens=[BEGIN],
+        pad_token=_PAD,
+        eos_token=_END,
+        additional_special_tokens=[_BEGIN],
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = _CHAT_TEMPLATE
     return tokenizer
+
+
+def chat_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
+    """A user's turn and the beginning of the reply, as lessons and exam have it."""
+    turn = [{"role": "user", "content": prompt}]
+    ids: Any = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    return list(ids)

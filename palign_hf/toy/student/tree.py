@@ -7,6 +7,7 @@ of forty times. Nothing leaks: a branch's logits are those of its text alone (a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 
@@ -30,10 +31,10 @@ class Tree:
     predict, weight).
     """
 
-    ids: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    branches: list[int] = field(default_factory=list)
-    forks: list[int] = field(default_factory=list)
+    ids: list[int]
+    positions: list[int]
+    branches: list[int]
+    forks: list[int]
     ends: list[int] = field(default_factory=list)
     lessons: list[tuple[int, int, float]] = field(default_factory=list)
 
@@ -43,42 +44,25 @@ class Tree:
 
 def grow(texts: Sequence[Text]) -> Tree:
     """Pack the texts of one tree; a lesson of the trunk that several share counts once, with the largest weight."""
-    longest = max(range(len(texts)), key=lambda at: len(texts[at].ids))
-    trunk = list(texts[longest].ids)
-    tree = Tree()
+    trunk = max((text.ids for text in texts), key=len)
+    tree = Tree(list(trunk), list(range(len(trunk))), [0] * len(trunk), [len(trunk)] * len(trunk))
     shared: dict[int, float] = {}
-    _add(tree, texts[longest], 0, len(trunk))
-    for text in texts:
-        fork = _common(trunk, text.ids)
+    for ids, weights in texts:
+        fork = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(trunk, ids, strict=False)))
         for at in range(1, fork):
-            shared[at] = max(shared.get(at, 0.0), text.weights[at])
-        if fork < len(text.ids):
-            _add(tree, text, fork, fork)
-        tree.ends.append(len(tree) - 1 if fork < len(text.ids) else fork - 1)
+            shared[at] = max(shared.get(at, 0.0), weights[at])
+        # What predicts the first token of a branch stands on the trunk, what predicts the others right before them.
+        places = [fork - 1, *range(len(tree), len(tree) + len(ids) - fork)]
+        tree.ends.append(places[-1])
+        lessons = zip(places, ids[fork:], weights[fork:], strict=False)
+        tree.lessons += [lesson for lesson in lessons if lesson[2]]
+        rest = len(ids) - fork
+        tree.forks += [fork] * rest
+        tree.branches += [tree.branches[-1] + 1] * rest
+        tree.positions += range(fork, len(ids))
+        tree.ids += ids[fork:]
     tree.lessons += [(at - 1, trunk[at], weight) for at, weight in sorted(shared.items()) if weight]
     return tree
-
-
-def _add(tree: Tree, text: Text, fork: int, seen: int) -> None:
-    """Put the tokens from `fork` on into the tree; the trunk itself comes with fork 0 and brings no lessons yet."""
-    trunk = not tree.ids
-    branch = 0 if trunk else tree.branches[-1] + 1
-    first = len(tree.ids)
-    for at in range(fork, len(text.ids)):
-        here = first + at - fork
-        tree.ids.append(text.ids[at])
-        tree.positions.append(at)
-        tree.branches.append(branch)
-        tree.forks.append(seen)
-        if not trunk and text.weights[at]:
-            tree.lessons.append((fork - 1 if at == fork else here - 1, text.ids[at], text.weights[at]))
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    for at, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return at
-    return min(len(first), len(second))
 
 
 class Batch(NamedTuple):
@@ -92,17 +76,6 @@ class Batch(NamedTuple):
     weights: "torch.Tensor"
 
 
-def read(model: Any, batch: Batch) -> "torch.Tensor":
-    """The last hidden state of every token of a tree: each has seen its own text and no other."""
-    states: torch.Tensor = model.model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
-    )[0]
-    return states[0]
-
-
 def collate(tree: Tree) -> Batch:
     """Tensors of a tree; who sees whom is worked out from branches and forks."""
     import torch
@@ -112,10 +85,15 @@ def collate(tree: Tree) -> Batch:
     same = branches[:, None] == branches[None, :]
     trunk = (branches[None, :] == 0) & (order[None, :] < forks[:, None])
     return Batch(
-        input_ids=torch.tensor([tree.ids]),
-        attention_mask=(before & (same | trunk))[None, None],
-        position_ids=torch.tensor([tree.positions]),
-        places=torch.tensor([at for at, _, _ in tree.lessons]),
-        targets=torch.tensor([target for _, target, _ in tree.lessons]),
-        weights=torch.tensor([weight for _, _, weight in tree.lessons]),
+        torch.tensor([tree.ids]),
+        (before & (same | trunk))[None, None],
+        torch.tensor([tree.positions]),
+        *(torch.tensor([lesson[part] for lesson in tree.lessons]) for part in range(3)),
     )
+
+
+def read(model: Any, batch: Batch) -> "torch.Tensor":
+    """The last hidden state of every token of a tree: each has seen its own text and no other."""
+    ids, mask, positions, *_ = batch
+    states: torch.Tensor = model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)[0]
+    return states[0]

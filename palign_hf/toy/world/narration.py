@@ -4,10 +4,10 @@ Wrong tries stand only before the last step that a student must be shown, re-che
 So a prefix that shows enough keeps showing enough, however much longer it gets.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from palign_hf.toy.world import phrases
 from palign_hf.toy.world.puzzle import LARGEST, Puzzle, Step, Sum, Try, capital, pick, shuffled
@@ -31,20 +31,14 @@ class Narration(NamedTuple):
     wrong_values: tuple[int, ...]
 
 
-class _Text:
-    """Sentences one by one; places are counted in sentences until the whole text stands."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.length = 0
+class _Text(list[str]):
+    """Sentences one by one, with what parts them; places are counted in sentences until the whole text stands."""
 
     def say(self, *sentences: str) -> None:
-        for sentence in sentences:
-            self.sentences.append(sentence + " ")
-            self.length += len(sentence) + 1
+        self += [f"{sentence} " for sentence in sentences]
 
     def paragraph(self) -> None:
-        self.sentences[-1] = self.sentences[-1].rstrip() + "\n\n"
+        self[-1] = self[-1].rstrip() + "\n\n"
 
 
 def narrate(rng: Random, puzzle: Puzzle) -> Narration:
@@ -64,25 +58,23 @@ def narrate(rng: Random, puzzle: Puzzle) -> Narration:
         if step.leads or rng.random() < 0.3 * wordy:
             text.say(*islice(muses, 1 + (rng.random() < wordy - 0.3)))
         text.say(*step.leads)
-        wrong = None
-        if number < needed and len(detours) < (4 if stuck else 3):
-            likely = 1.0 if stuck else (0.45 if step.hard else 0.1) + 0.2 * wordy
-            wrong = _wrong_try(rng, step, puzzle.answer) if rng.random() < likely else None
-        if wrong:
+        likely = 1.0 if stuck else (0.45 if step.hard else 0.1) + 0.2 * wordy
+        may_stray = number < needed and len(detours) < (4 if stuck else 3)
+        if may_stray and rng.random() < likely and (wrong := _wrong_try(rng, step, puzzle.answer)):
             tries.append(wrong)
             detours.append(_stray(rng, text, wrong))
         text.say(capital(pick(rng, step.told)))
-        marks[number] = len(text.sentences)
+        marks[number] = len(text)
         if rng.random() < 0.2:
             text.paragraph()
     text.say(pick(rng, phrases.FOUND).format(puzzle.result))
-    shown = sum(map(len, text.sentences[: marks[needed - 1]])) if needed else 0
+    shown = sum(map(len, text[: marks[needed - 1]])) if needed else 0
     _check_at_length(rng, text, puzzle, shown / share if needed else SHORTEST + 1200 * share)
     text.paragraph()
     text.say(phrases.ANSWER.format(puzzle.answer))
-    ends = [0, *accumulate(map(len, text.sentences))]
+    ends = [0, *accumulate(map(len, text))]
     return Narration(
-        trace="".join(text.sentences).rstrip(),
+        trace="".join(text).rstrip(),
         marks=tuple(ends[mark] for mark in marks),
         sufficient_segments=marks[needed - 1] if needed else 0,
         detours=tuple((ends[begin], ends[end]) for begin, end in detours),
@@ -107,43 +99,40 @@ def _wrong_try(rng: Random, step: Step, answer: int) -> Try | None:
     right = step.sum.value if step.sum else None
     possible = [wrong for wrong in step.tries if 0 < wrong.value <= LARGEST and wrong.value not in (answer, right)]
     if step.sum and (not possible or rng.random() < 0.4):
-        slip = _slip(rng, step.sum)
-        possible = [slip] if 0 < slip.value <= LARGEST and slip.value != answer else possible
+        left, (sign, n), value = *step.sum, step.sum.value + pick(rng, (-2, -1, 1, 2, 10))
+        slip = Try(value, (f"{left} {sign} {n} = {value}",))
+        possible = [slip] if 0 < value <= LARGEST and value != answer else possible
     return pick(rng, possible) if possible else None
-
-
-def _slip(rng: Random, sum_: Sum) -> Try:
-    value = sum_.value + pick(rng, (-2, -1, 1, 2, 10))
-    return Try(value, (f"{sum_.left} {sum_.op.sign} {sum_.op.n} = {value}",))
 
 
 def _stray(rng: Random, text: _Text, wrong: Try) -> tuple[int, int]:
     """Tell a wrong try and its rejection; where it begins and ends, in sentences."""
     if rng.random() < 0.6:
         text.paragraph()
-    begin = len(text.sentences)
+    begin = len(text)
     if wrong.reason and rng.random() < 0.6:
         text.say(pick(rng, phrases.STRAYS))
     text.say(*(f"{capital(clause)}." for clause in wrong.clauses))
     if rng.random() < 0.5:
         text.say(pick(rng, phrases.SO_FAR).format(wrong.value))
     if wrong.reason:
-        text.say(pick(rng, phrases.BUTS).format(wrong.reason))
-        if rng.random() < 0.4:
-            text.say("So that is not it.")
+        text.say(pick(rng, phrases.BUTS).format(wrong.reason), *(["So that is not it."] if rng.random() < 0.4 else []))
     else:
         text.say(pick(rng, phrases.REJECTS))
-    end = len(text.sentences)
+    end = len(text)
     if rng.random() < 0.6:
         text.say(pick(rng, phrases.RETURNS))
     return begin, end
 
 
 def _check_at_length(rng: Random, text: _Text, puzzle: Puzzle, wanted: float) -> None:
-    for intro, passage in zip(_intros(rng), _passages(rng, puzzle), strict=False):
-        count = len(text.sentences)
-        long_enough = text.length >= wanted - 60 and text.length >= SHORTEST and count >= FEWEST_SENTENCES
-        if long_enough or text.length > LONGEST - _ROOM or count > MOST_SENTENCES - _SENTENCES_LEFT:
+    """Check again and again, in ever other ways; nothing in it is wrong, and nothing is new."""
+    intros = _forever(lambda: shuffled(rng, phrases.CHECKS))
+    passages = _forever(lambda: shuffled(rng, _passages(rng, puzzle)))
+    for intro, passage in zip(intros, passages, strict=False):
+        count, length = len(text), sum(len(sentence.rstrip()) + 1 for sentence in text)
+        long_enough = length >= max(wanted - 60, SHORTEST) and count >= FEWEST_SENTENCES
+        if long_enough or length > LONGEST - _ROOM or count > MOST_SENTENCES - _SENTENCES_LEFT:
             return
         text.paragraph()
         text.say(intro, *passage)
@@ -151,18 +140,14 @@ def _check_at_length(rng: Random, text: _Text, puzzle: Puzzle, wanted: float) ->
             text.say(pick(rng, phrases.AGREES).format(puzzle.answer))
 
 
-def _intros(rng: Random) -> Iterator[str]:
+def _forever(more: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     while True:
-        yield from shuffled(rng, phrases.CHECKS)
+        yield from more()
 
 
-def _passages(rng: Random, puzzle: Puzzle) -> Iterator[Sequence[str]]:
-    """Checks without end; nothing in them is wrong, and nothing is new."""
-    sums = [step.sum for step in puzzle.steps if step.sum]
-    while True:
-        yield from shuffled(
-            rng, [*puzzle.checks, _again(rng, sums), _undone(rng, sums), _read(rng, puzzle), _sense(rng, puzzle)]
-        )
+def _passages(rng: Random, puzzle: Puzzle) -> list[Sequence[str]]:
+    computed = [step.sum for step in puzzle.steps if step.sum]
+    return [*puzzle.checks, _again(rng, computed), _undone(computed), _read(rng, puzzle), _sense(rng, puzzle)]
 
 
 def _again(rng: Random, sums: Sequence[Sum]) -> list[str]:
@@ -170,7 +155,7 @@ def _again(rng: Random, sums: Sequence[Sum]) -> list[str]:
     return [f"I had {first}", *(f"Then {line}" for line in rest)]
 
 
-def _undone(rng: Random, sums: Sequence[Sum]) -> list[str]:
+def _undone(sums: Sequence[Sum]) -> list[str]:
     lines = []
     for sum_ in sums[-3:]:
         back = Sum(sum_.value, sum_.op.inverse)

@@ -3,8 +3,9 @@
 Every draw goes through `random()` alone, whose values are the same in all versions of Python.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Any, NamedTuple
 
@@ -29,13 +30,9 @@ class Op(NamedTuple):
 
     def on(self, value: int) -> int:
         """The result on `value`; a division is exact, or -1 says that it isn't possible."""
-        if self.sign == "+":
-            return value + self.n
-        if self.sign == "-":
-            return value - self.n
-        if self.sign == "*":
-            return value * self.n
-        return value // self.n if value % self.n == 0 else -1
+        if self.sign == "/":
+            return value // self.n if value % self.n == 0 else -1
+        return {"+": value + self.n, "-": value - self.n, "*": value * self.n}[self.sign]
 
     @property
     def inverse(self) -> "Op":
@@ -75,11 +72,23 @@ class Step:
     """
 
     text: str
-    told: Sequence[str] = ()
-    sum: Sum | None = None
-    hard: bool = False
+    told: Sequence[str]
+    sum: Sum | None
+    tries: Sequence[Try]
     leads: Sequence[str] = ()
-    tries: Sequence[Try] = ()
+    hard: bool = False
+
+
+def routine(sum: Sum, text: str, *told: str, tries: Sequence[Try] = ()) -> Step:
+    """A step that is one small computation."""
+    return Step(text, told, sum, tries)
+
+
+def insight(
+    text: str, *told: str, leads: Sequence[str] = (), tries: Sequence[Try] = (), sum: Sum | None = None
+) -> Step:
+    """A step that must be seen."""
+    return Step(text, told, sum, tries, leads, hard=True)
 
 
 @dataclass(slots=True)
@@ -146,6 +155,21 @@ def draw_ops(rng: Random, value: int, count: int, signs: str) -> tuple[Op, ...]:
     return tuple(ops)
 
 
-def stated(clauses: Sequence[str]) -> str:
+def stated(clauses: Iterable[str]) -> str:
     """The clauses as sentences, one after the other."""
     return " ".join(f"{capital(clause)}." for clause in clauses)
+
+
+def course(value: int, ops: Iterable[Op]) -> list[int]:
+    """What becomes of `value`, step by step, itself included."""
+    return list(accumulate(ops, lambda at, op: op.on(at), initial=value))
+
+
+def sums(value: int, ops: Sequence[Op]) -> list[Sum]:
+    """The same as computations."""
+    return [Sum(at, op) for at, op in zip(course(value, ops), ops, strict=False)]
+
+
+def undone(value: int, ops: Sequence[Op]) -> list[Sum]:
+    """The computations back to `value`, the last operation first."""
+    return [Sum(sum.value, sum.op.inverse) for sum in reversed(sums(value, ops))]

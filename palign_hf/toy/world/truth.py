@@ -7,9 +7,10 @@ judge is worth something only by what it adds near the boundary.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,27 +18,22 @@ from palign_hf.errors import UserError
 from palign_hf.toy.world.problems import VERSION, ToyProblem, problem
 
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
+# A PREFIXES table of toy traces, or some of its rows.
+Rows = Iterable[Mapping[str, Any]]
 # So many cuts before the true one and from it on are near the boundary.
 NEAR = 4
 
 _ID = re.compile(r"toy(\d+)-(\d+)-([a-z]+)-(\d+)")
 
 
+@lru_cache(1000)
 def toy_problem(row_id: str) -> ToyProblem:
     """The problem behind a row of toy traces."""
     found = _ID.fullmatch(row_id)
-    if not found:
+    if not found or int(found[1]) != VERSION:
         raise UserError(
-            f"`{row_id}` is no problem of the toy world, so nothing is known of its true cut. Give rows made from "
-            f"`toy_traces` or `load_traces('palign-toy', split='test')`."
-        )
-    if int(found[1]) != VERSION:
-        raise UserError(
-            f"`{row_id}` comes from version {found[1]} of the toy world, this release has version {VERSION}. Make "
-            f"the traces again."
+            f"`{row_id}` is no problem of version {VERSION} of the toy world, so nothing is known of its true cut. "
+            f"Give rows made from `load_traces('palign-toy', split='test')` by this release."
         )
     return problem(found[3], int(found[4]), int(found[2]))
 
@@ -71,50 +67,37 @@ class CutSkill:
     true_ratio: float | None
     probes: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
-
-def cut_skill(prefixes: "Dataset | Iterable[Mapping[str, Any]]") -> CutSkill:
+def cut_skill(prefixes: Rows) -> CutSkill:
     """Compare a PREFIXES table of toy traces with the truth."""
-    off: list[int] = []
-    found_ratios, true_ratios = [], []
-    rows = probes = 0
-    for row in prefixes:
-        rows += 1
-        probes += len(row["probes"])
-        if row["prefix_segments"] is None:
-            continue
-        true = _problem_of(row)
-        off.append(row["prefix_segments"] - true.sufficient_segments)
-        found_ratios.append(row["prefix_end"] / len(row["trace"]))
-        true_ratios.append(true.sufficient_end / len(true.trace))
-    count = len(off)
-    if not count:
-        return CutSkill(rows, rows, *[None] * 9)
+    rows = list(prefixes)
+    found = [row for row in rows if row["prefix_segments"] is not None]
+    off = distances(found)
+    if not off:
+        return CutSkill(len(rows), len(rows), *[None] * 9)
+
+    def share(those: Iterable[float]) -> float:
+        return sum(those) / len(off)
+
     return CutSkill(
-        rows=rows,
-        failed=rows - count,
+        rows=len(rows),
+        failed=len(rows) - len(off),
         median_distance=float(median(map(abs, off))),
-        mean_distance=sum(map(abs, off)) / count,
-        exact=sum(step == 0 for step in off) / count,
-        within_two=sum(abs(step) <= 2 for step in off) / count,
-        too_short=sum(step < 0 for step in off) / count,
-        too_long=sum(step > 0 for step in off) / count,
-        found_ratio=sum(found_ratios) / count,
-        true_ratio=sum(true_ratios) / count,
-        probes=probes / rows,
+        mean_distance=share(map(abs, off)),
+        exact=share(step == 0 for step in off),
+        within_two=share(abs(step) <= 2 for step in off),
+        too_short=share(step < 0 for step in off),
+        too_long=share(step > 0 for step in off),
+        found_ratio=share(row["prefix_end"] / len(row["trace"]) for row in found),
+        true_ratio=share(_problem_of(row).sufficient_end / len(row["trace"]) for row in found),
+        probes=sum(len(row["probes"]) for row in rows) / len(rows),
     )
 
 
-def distances(prefixes: "Dataset | Iterable[Mapping[str, Any]]") -> list[int]:
+def distances(prefixes: Rows) -> list[int]:
     """Found minus true cut of every row that has one: below 0 is too short."""
-    return [
-        row["prefix_segments"] - _problem_of(row).sufficient_segments
-        for row in prefixes
-        if row["prefix_segments"] is not None
-    ]
+    found = (row for row in prefixes if row["prefix_segments"] is not None)
+    return [row["prefix_segments"] - _problem_of(row).sufficient_segments for row in found]
 
 
 @dataclass(frozen=True)
@@ -130,38 +113,26 @@ class JudgeSkill:
     near_auroc: float | None
     near_auroc_of_length: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
 
 def judge_skill(curves: Iterable[tuple[Mapping[int, float], int, int]]) -> JudgeSkill:
     """Measure margins by cut, each with the true sufficient cut and the number of segments of its trace."""
-    margins, shares, truths, near = [], [], [], []
-    for curve, sufficient, segments in curves:
-        for cut, margin in curve.items():
-            margins.append(margin)
-            shares.append(cut / segments)
-            truths.append(cut >= sufficient)
-            near.append(-NEAR <= cut - sufficient < NEAR)
-    close = [at for at, is_near in enumerate(near) if is_near]
-
-    def at_near(values: Sequence[Any]) -> list[Any]:
-        return [values[at] for at in close]
-
-    return JudgeSkill(
-        cuts=len(margins),
-        accuracy=_accuracy(margins, truths),
-        auroc=auroc(margins, truths),
-        auroc_of_length=auroc(shares, truths),
-        near_cuts=len(close),
-        near_accuracy=_accuracy(at_near(margins), at_near(truths)),
-        near_auroc=auroc(at_near(margins), at_near(truths)),
-        near_auroc_of_length=auroc(at_near(shares), at_near(truths)),
-    )
+    judged = [
+        (margin, cut / segments, cut >= sufficient, -NEAR <= cut - sufficient < NEAR)
+        for curve, sufficient, segments in curves
+        for cut, margin in curve.items()
+    ]
+    near = [one for one in judged if one[3]]
+    return JudgeSkill(len(judged), *_figures(judged), len(near), *_figures(near))
 
 
-def curves_of(prefixes: "Dataset | Iterable[Mapping[str, Any]]") -> list[tuple[dict[int, float], int, int]]:
+def _figures(judged: Sequence[tuple[float, float, bool, bool]]) -> tuple[float | None, float | None, float | None]:
+    """Accuracy and AUROC of the margins, and the AUROC of length."""
+    truths = [true for _, _, true, _ in judged]
+    accuracy = sum((margin > 0) == true for margin, _, true, _ in judged) / len(judged) if judged else None
+    return accuracy, auroc([one[0] for one in judged], truths), auroc([one[1] for one in judged], truths)
+
+
+def curves_of(prefixes: Rows) -> list[tuple[dict[int, float], int, int]]:
     """What `judge_skill` reads, out of the probes of a PREFIXES table: ask every cut (`search="every"`) for it."""
     found = []
     for row in prefixes:
@@ -179,8 +150,3 @@ def auroc(scores: Sequence[float], truths: Sequence[bool]) -> float | None:
         return None
     wins = np.searchsorted(below, above, side="left") + np.searchsorted(below, above, side="right")
     return float(wins.sum() / (2 * len(above) * len(below)))
-
-
-def _accuracy(margins: Sequence[float], truths: Sequence[bool]) -> float | None:
-    right = [(margin > 0) == true for margin, true in zip(margins, truths, strict=True)]
-    return sum(right) / len(right) if right else None

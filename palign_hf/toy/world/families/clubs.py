@@ -5,7 +5,8 @@ The hard part is to see who is counted how often; then it is adding and taking a
 
 from random import Random
 
-from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, listed, pick, shuffled, stated
+from palign_hf.toy.world import puzzle
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, listed, pick, routine
 
 
 # Kids in each club, kids shared by each club and the next, all kids (0 where nobody asks), and what is asked.
@@ -29,7 +30,7 @@ def draw(rng: Random, difficulty: int) -> Core | None:
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     """Clubs of one place, and who is in them."""
     sizes, shared, everyone, kind = core
-    clubs, place = shuffled(rng, _CLUBS)[: len(sizes)], pick(rng, _PLACES)
+    clubs, place = puzzle.shuffled(rng, _CLUBS)[: len(sizes)], pick(rng, _PLACES)
     facts = [f"there are {everyone} kids in a {place}"] if everyone else []
     facts.append(listed([f"{size} kids are in the {club} club" for size, club in zip(sizes, clubs, strict=True)]))
     if not shared:
@@ -44,111 +45,82 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
         steps, answer = _just_one(sizes, shared[0], clubs)
     else:
         steps, answer = _in_any(sizes, shared, everyone, clubs)
-    return Puzzle(
-        question=f"{stated(facts)} How many kids are {who}?",
-        theme="kids and their clubs",
-        facts=facts,
-        asked=f"how many kids are {who}",
-        steps=steps,
-        answer=answer,
-        result=f"{answer} kids are {who}",
-        checks=_checks(core, clubs, who, answer),
-    )
+    asked, result, checks = f"how many kids are {who}", f"{answer} kids are {who}", _checks(core, clubs, who, answer)
+    question = f"{puzzle.stated(facts)} {puzzle.capital(asked)}?"
+    return Puzzle(question, "kids and their clubs", facts, asked, steps, answer, result, checks)
 
 
 def _in_any(
     sizes: tuple[int, ...], shared: tuple[int, ...], everyone: int, clubs: list[str]
 ) -> tuple[list[Step], int]:
-    plain = sum(sizes)
-    guess = everyone - plain if everyone > plain else plain
-    steps = []
+    plain, steps = sum(sizes), []
     if shared:
-        twice = (
-            f"The {' + '.join(map(str, shared))} kids in two clubs"
-            if len(shared) > 1
-            else f"The {shared[0]} kids in both clubs"
-        )
-        clauses = [f"maybe I can just add the clubs, {' + '.join(map(str, sizes))} = {plain}"]
-        if guess != plain:
-            clauses.append(f"then {everyone} - {plain} = {guess}")
-        tries = [Try(guess, tuple(clauses), "some kids are in two clubs")]
+        numbers, where = " + ".join(map(str, shared)), "both" if len(shared) == 1 else "two"
+        twice = f"The {numbers} kids in {where} clubs"
         told = (
             f"{twice} would be counted twice, so I take them away once.",
             f"{twice} must not count twice, so they go off once.",
         )
+        guess = everyone - plain if everyone > plain else plain
+        clauses = [f"maybe I can just add the clubs, {' + '.join(map(str, sizes))} = {plain}"]
+        clauses += [f"then {everyone} - {plain} = {guess}"] if guess != plain else []
+        wrong = Try(guess, tuple(clauses), "some kids are in two clubs")
         leads = ["Who is counted how often?", "Think of a kid in two clubs."]
-        steps.append(Step(f"{twice} are counted twice.", told, hard=True, leads=leads, tries=tries))
+        steps.append(insight(f"{twice} are counted twice.", *told, leads=leads, tries=[wrong]))
     value = sizes[0]
     for size, club in zip(sizes[1:], clubs[1:], strict=True):
         sum_ = Sum(value, Op("+", size))
         told = (f"I add the {club} club: {sum_}.", f"With the {club} club it is {sum_}.")
-        steps.append(Step(f"Add the {club} club: {sum_}.", told, sum=sum_))
+        steps.append(routine(sum_, f"Add the {club} club: {sum_}.", *told))
         value = sum_.value
     for number in shared:
-        sum_ = Sum(value, Op("-", number))
-        again = Sum(value, Op("+", number))
+        sum_, again = (Sum(value, Op(sign, number)) for sign in "-+")
         told = (f"The {number} were counted twice, so {sum_}.", f"I take {number} away: {sum_}.")
         wrong = Try(again.value, (f"the {number} come on top, so {again}",), "they are in there already")
-        steps.append(Step(f"Take away {number}: {sum_}.", told, sum=sum_, tries=[wrong]))
+        steps.append(routine(sum_, f"Take away {number}: {sum_}.", *told, tries=[wrong]))
         value = sum_.value
     if everyone:
         sum_ = Sum(everyone, Op("-", value))
         told = (f"All others are in no club: {sum_}.", f"There are {everyone} kids, so the rest is {sum_}.")
-        steps.append(Step(f"The rest: {sum_}.", told, sum=sum_))
+        steps.append(routine(sum_, f"The rest: {sum_}.", *told))
         value = sum_.value
     return steps, value
 
 
 def _just_one(sizes: tuple[int, ...], both: int, clubs: list[str]) -> tuple[list[Step], int]:
-    plain = sum(sizes)
+    plain, maybe = sum(sizes), f"maybe it is {sizes[0]} + {sizes[1]}"
     tries = [
-        Try(plain, (f"maybe it is {sizes[0]} + {sizes[1]} = {plain}",), "the kids in both are in there, too"),
-        Try(
-            plain - both,
-            (f"maybe it is {sizes[0]} + {sizes[1]} - {both} = {plain - both}",),
-            "the kids in both are still in there",
-        ),
+        Try(plain, (f"{maybe} = {plain}",), "the kids in both are in there, too"),
+        Try(plain - both, (f"{maybe} - {both} = {plain - both}",), "the kids in both are still in there"),
     ]
     told = (
         f"The {both} kids in both clubs must go out of each club.",
         f"In each club there are {both} kids who do not count, so they must go out of each club.",
     )
     leads = ["Who is counted how often?", "Only kids with a single club count."]
-    steps = [Step(f"The {both} kids in both go out of each club.", told, hard=True, leads=leads, tries=tries)]
-    only = []
+    steps = [insight(f"The {both} kids in both go out of each club.", *told, leads=leads, tries=tries)]
     for size, club in zip(sizes, clubs, strict=True):
-        sum_ = Sum(size, Op("-", both))
-        again = Sum(size, Op("+", both))
+        sum_, again = (Sum(size, Op(sign, both)) for sign in "-+")
         told = (f"Only in the {club} club are {sum_}.", f"The {club} club keeps {sum_}.")
         wrong = Try(again.value, (f"the {club} club has {again}",), "the kids in both do not come on top")
-        steps.append(Step(f"Only {club}: {sum_}.", told, sum=sum_, tries=[wrong]))
-        only.append(sum_.value)
-    sum_ = Sum(only[0], Op("+", only[1]))
-    steps.append(Step(f"Together: {sum_}.", (f"Together that makes {sum_}.", f"I add the two: {sum_}."), sum=sum_))
-    return steps, sum_.value
+        steps.append(routine(sum_, f"Only {club}: {sum_}.", *told, tries=[wrong]))
+    whole = Sum(sizes[0] - both, Op("+", sizes[1] - both))
+    told = (f"Together that makes {whole}.", f"I add the two: {whole}.")
+    return [*steps, routine(whole, f"Together: {whole}.", *told)], whole.value
 
 
 def _checks(core: Core, clubs: list[str], who: str, answer: int) -> list[list[str]]:
-    sizes, shared, everyone, kind = core
+    sizes, shared, everyone, _ = core
     checks = []
     if everyone:
-        inside = everyone - answer
-        checks.append(
-            [f"There are {inside} kids in a club and {answer} in no club.", f"Now {inside} + {answer} = {everyone}."]
-        )
+        inside, rest = everyone - answer, f"{answer} in no club"
+        checks.append([f"There are {inside} kids in a club and {rest}.", f"Now {inside} + {answer} = {everyone}."])
     if len(shared) == 1:
-        only = [size - shared[0] for size in sizes]
-        checks.append(
-            [
-                "Let me draw two circles.",
-                f"In the middle are the {shared[0]} who are in both.",
-                *(
-                    f"On the side of {club} are {size} - {shared[0]} = {left}."
-                    for club, size, left in zip(clubs, sizes, only, strict=True)
-                ),
-                f"So {answer} kids are {who}, the picture says the same.",
-            ]
-        )
+        only = [Sum(size, Op("-", shared[0])) for size in sizes]
+        sides = [f"On the side of {club} are {left}." for club, left in zip(clubs, only, strict=True)]
+        middle = f"In the middle are the {shared[0]} who are in both."
+        same = f"So {answer} kids are {who}, the picture says the same."
+        checks.append(["Let me draw two circles.", middle, *sides, same])
     if len(shared) > 1:
         checks.append(["Can a kid be in all three clubs?", f"No, nobody is in both {clubs[0]} and {clubs[2]}."])
     checks.append([f"The clubs have {listed(list(map(str, sizes)))} kids.", "Yes, those are the numbers I used."])

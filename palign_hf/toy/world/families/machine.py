@@ -3,24 +3,11 @@
 The hard part is to find the rule; then it is followed with one computation at a time.
 """
 
-from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-from palign_hf.toy.world.puzzle import (
-    LARGEST,
-    Op,
-    Puzzle,
-    Step,
-    Sum,
-    Try,
-    between,
-    capital,
-    listed,
-    people,
-    pick,
-    stated,
-)
+from palign_hf.toy.world import puzzle
+from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, people, pick, routine
 
 
 _MACHINES = (
@@ -35,11 +22,7 @@ _MACHINES = (
 )
 _DOES = {"+": "adds {n}", "-": "takes away {n}", "*": "multiplies by {n}"}
 _DO = {"+": "add {n}", "-": "take away {n}", "*": "times {n}"}
-_AGAIN: tuple[list[str], ...] = (
-    [],
-    ["what comes out goes in again"],
-    ["what comes out goes in again", "after that it goes in once more"],
-)
+_AGAIN = ("what comes out goes in again", "after that it goes in once more")
 
 
 class Core(NamedTuple):
@@ -52,7 +35,7 @@ class Core(NamedTuple):
 
     def made_of(self, value: int) -> int:
         """What comes out for `value`."""
-        return list(_course(self.rule, value))[-1]
+        return puzzle.course(value, self.rule)[-1]
 
 
 def draw(rng: Random, difficulty: int) -> Core | None:
@@ -66,89 +49,60 @@ def draw(rng: Random, difficulty: int) -> Core | None:
     core = Core((addend,) if single else (factor, addend), examples, between(rng, 2, 20 if times == 1 else 9), times)
     if len(examples) < shown or core.put_in in examples:
         return None
-    values = [*map(core.made_of, examples), *_course(core.rule * times, core.put_in)]
-    return core if min(values) >= 2 and max(values) <= LARGEST else None
+    values = [*map(core.made_of, examples), *puzzle.course(core.put_in, core.rule * times)[1:]]
+    return core if min(values) >= 2 and max(values) <= puzzle.LARGEST else None
 
 
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     """A machine or a beast with a habit; in the first difficulty the habit is told."""
     (name, _), *_ = people(rng, 1)
     machine = pick(rng, _MACHINES)
-    begin = [f"{name} gives it {core.put_in}", *_AGAIN[core.times - 1]]
+    begin = [f"{name} gives it {core.put_in}", *_AGAIN[: core.times - 1]]
     if difficulty == 1:
         facts = [f"{machine} takes a number, {' and then '.join(_words(core.rule, _DOES))}", *begin]
-        question, steps = f"{stated(facts)} What comes out?", []
+        question, asked, steps = puzzle.stated(facts), "what comes out", []
     else:
-        facts = [f"{machine} turns {listed([f'{x} into {core.made_of(x)}' for x in core.examples])}", *begin]
-        always = "it always follows the same rule"
-        question = f"{stated([facts[0], always, *begin])} What comes out at the end?"
-        steps = _rule(core)
-    course = [core.put_in, *_course(core.rule * core.times, core.put_in)]
-    for place, value in enumerate(course[:-1]):
-        steps.append(_follow(core, place, value))
-    return Puzzle(
-        question=question,
-        theme=machine,
-        facts=facts,
-        asked="what comes out" if difficulty == 1 else "what comes out at the end",
-        steps=steps,
-        answer=course[-1],
-        result=f"{course[-1]} comes out",
-        checks=_checks(core),
-    )
-
-
-def _course(rule: tuple[Op, ...], value: int) -> list[int]:
-    return list(accumulate(rule, lambda at, op: op.on(at), initial=value))[1:]
+        shown = puzzle.listed([f"{x} into {core.made_of(x)}" for x in core.examples])
+        facts = [f"{machine} turns {shown}", *begin]
+        question = puzzle.stated([facts[0], "it always follows the same rule", *begin])
+        asked, steps = "what comes out at the end", _rule(core)
+    computed = puzzle.sums(core.put_in, core.rule * core.times)
+    steps += [_follow(core, place, sum_) for place, sum_ in enumerate(computed)]
+    question, answer = f"{question} {puzzle.capital(asked)}?", computed[-1].value
+    return Puzzle(question, machine, facts, asked, steps, answer, f"{answer} comes out", _checks(core))
 
 
 def _words(rule: tuple[Op, ...], forms: dict[str, str]) -> list[str]:
     return [forms[op.sign].format(n=op.n) for op in rule]
 
 
+def _said(rule: tuple[Op, ...]) -> str:
+    return ", then ".join(_words(rule, _DO))
+
+
 def _rule(core: Core) -> list[Step]:
     """The hard steps: what it multiplies by, and what it adds then; or at once what it adds."""
-    said = ", then ".join(_words(core.rule, _DO))
+    rule = f"so the rule is: {_said(core.rule)}."
     low, high = core.examples[0], core.examples[-1]
     lead = f"It turns {low} into {core.made_of(low)} and {high} into {core.made_of(high)}."
     if len(core.rule) == 1:
-        does = _words(core.rule, _DOES)[0]
-        return [
-            Step(
-                text=f"Each time it {does}, so the rule is: {said}.",
-                told=(f"Both times it {does}, so the rule is: {said}.", f"It always {does}, so the rule is: {said}."),
-                hard=True,
-                leads=[lead],
-                tries=_misfit(core, (Op("*", 2),), low, "maybe it doubles the number"),
-            )
-        ]
+        does = f"{_words(core.rule, _DOES)[0]}, {rule}"
+        doubles = _misfit(core, (Op("*", 2),), low, "maybe it doubles the number")
+        told = (f"Both times it {does}", f"It always {does}")
+        return [insight(f"Each time it {does}", *told, leads=[lead], tries=doubles)]
     factor, addend = core.rule
-    up, result_up = high - low, core.made_of(high) - core.made_of(low)
-    ratio, inside = Sum(result_up, Op("/", up)), Sum(low, factor)
-    after = Sum(inside.value, addend)
+    up, result_up, inside = high - low, core.made_of(high) - core.made_of(low), Sum(low, factor)
+    after, so = Sum(inside.value, addend), f"and {Sum(result_up, Op('/', up))}, so it is times {factor.n}."
+    slope = (
+        f"When the number goes up by {up}, the result goes up by {result_up}, {so}",
+        f"From {low} to {high} is {up} up, the result is {result_up} up, {so}",
+    )
+    rest = (f"From {inside} I get to {after.value} with {after}, {rule}", f"I see that {inside} and {after}, {rule}")
+    text = f"The number goes up by {up}, the result by {result_up}, {so}"
+    all_it_does = _misfit(core, (factor,), high, "maybe that is all it does")
     return [
-        Step(
-            text=f"The number goes up by {up}, the result by {result_up}, and {ratio}, so it is times {factor.n}.",
-            told=(
-                f"When the number goes up by {up}, the result goes up by {result_up}, and {ratio}, "
-                f"so it is times {factor.n}.",
-                f"From {low} to {high} is {up} up, the result is {result_up} up, and {ratio}, "
-                f"so it is times {factor.n}.",
-            ),
-            hard=True,
-            leads=[lead],
-            tries=_other_rules(core, low, high),
-        ),
-        Step(
-            text=f"And {inside}, then {after}, so the rule is: {said}.",
-            told=(
-                f"From {inside} I get to {after.value} with {after}, so the rule is: {said}.",
-                f"I see that {inside} and {after}, so the rule is: {said}.",
-            ),
-            hard=True,
-            leads=["Is there more to it?"],
-            tries=_misfit(core, (factor,), high, "maybe that is all it does"),
-        ),
+        insight(text, *slope, leads=[lead], tries=_other_rules(core, low, high)),
+        insight(f"And {inside}, then {after}, {rule}", *rest, leads=["Is there more to it?"], tries=all_it_does),
     ]
 
 
@@ -161,37 +115,37 @@ def _other_rules(core: Core, low: int, high: int) -> list[Try]:
         if more:
             rest = Op("+" if more > 0 else "-", abs(more))
             rule = (rest,) if other == 1 else (Op("*", other), rest)
-            tries += _misfit(core, rule, high, f"maybe the rule is: {', then '.join(_words(rule, _DO))}")
+            tries += _misfit(core, rule, high, f"maybe the rule is: {_said(rule)}")
     return tries
 
 
 def _misfit(core: Core, rule: tuple[Op, ...], example: int, idea: str) -> list[Try]:
     """A try of `rule` on an example that refutes it, if it does."""
-    course = [example, *_course(rule, example)]
-    if course[-1] == core.made_of(example) or min(course) < 1:
+    made = puzzle.course(example, rule)
+    if made[-1] == core.made_of(example) or min(made) < 1:
         return []
-    sums = " and ".join(str(Sum(value, op)) for value, op in zip(course, rule, strict=False))
-    return [Try(course[-1], (idea, f"for {example} that makes {sums}"), f"it gives {core.made_of(example)}")]
+    computed = " and ".join(map(str, puzzle.sums(example, rule)))
+    return [Try(made[-1], (idea, f"for {example} that makes {computed}"), f"it gives {core.made_of(example)}")]
 
 
-def _follow(core: Core, place: int, value: int) -> Step:
-    op = core.rule[place % len(core.rule)]
-    sum_, do = Sum(value, op), _words((op,), _DO)[0]
+def _follow(core: Core, place: int, sum_: Sum) -> Step:
+    value, op = sum_
+    do = _words((op,), _DO)[0]
     if place == 0:
         told = (f"Now I begin with {value}, and {do} gives {sum_}.", f"First {do}, so {sum_}.")
     elif place % len(core.rule) == 0:
         told = (f"It goes in again, and {do} gives {sum_}.", f"Again {do}, so {sum_}.")
     else:
         told = (f"Then {do}, and that is {sum_}.", f"After that {do}, so {sum_}.")
-    wrong = Sum(value, Op("+", op.n) if op.sign == "*" else op.inverse)
-    tries = [Try(wrong.value, (f"{do}, so {wrong}",), "that is not what the rule says")]
-    return Step(f"{capital(do)}: {sum_}.", told, sum=sum_, tries=tries)
+    other = Sum(value, Op("+", op.n) if op.sign == "*" else op.inverse)
+    wrong = Try(other.value, (f"{do}, so {other}",), "that is not what the rule says")
+    return routine(sum_, f"{puzzle.capital(do)}: {sum_}.", *told, tries=[wrong])
 
 
 def _checks(core: Core) -> list[list[str]]:
-    checks = [["What is the rule again?", f"It is: {', then '.join(_words(core.rule, _DO))}."]]
+    checks = [["What is the rule again?", f"It is: {_said(core.rule)}."]]
     for example in core.examples:
-        course = [example, *_course(core.rule, example)]
-        sums = [f"Now {Sum(value, op)}." for value, op in zip(course, core.rule, strict=False)]
-        checks.append([f"Does the rule fit for {example}?", *sums, f"It should be {course[-1]}, so it fits."])
+        computed = [f"Now {sum_}." for sum_ in puzzle.sums(example, core.rule)]
+        fits = f"It should be {core.made_of(example)}, so it fits."
+        checks.append([f"Does the rule fit for {example}?", *computed, fits])
     return checks

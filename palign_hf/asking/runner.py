@@ -138,7 +138,7 @@ class StudentRunner:
 
     def identity(self) -> EngineIdentity | None:
         """Who answers: the engine's name, release and number format; None until it was asked."""
-        return self._engine.identity if self._engine is not None else None
+        return self._engine.answered_by if self._engine is not None else None
 
     def capacity(self, most: int | None = None) -> tuple[int, int]:
         """Rows and tokens that may be under way at once; `most` limits the rows further.

@@ -55,8 +55,15 @@ class TendedEngine:
         return self._capacity
 
     @property
-    def identity(self) -> EngineIdentity | None:
-        """Who answers, as it said when it last started."""
+    def identity(self) -> EngineIdentity:
+        """That of the engine inside, as it was when it last started."""
+        if self._identity is None:
+            raise EngineDied(f"the {self.name} engine has not started, so it can't say what it is")
+        return self._identity
+
+    @property
+    def answered_by(self) -> EngineIdentity | None:
+        """The same, or None where nobody has been asked yet."""
         return self._identity
 
     @property
@@ -122,3 +129,4 @@ class TendedEngine:
         await self._engine.start()
         self._life += 1
         # Remembered, because an engine that is dead or starting can't be asked for it.
+        self._started, self._capacity, self._identity = True, self._engine.capacity, self._engine.identity

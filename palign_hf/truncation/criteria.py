@@ -178,7 +178,8 @@ class BoundSelfJudge:
         )
 
     async def _read_text(self, engine: Engine, case: Case, segments: int, ids: list[int]) -> Probe:
-        (answer,) = await engine.generate(ids, Sampling(max_tokens=self._criterion.max_tokens), case.name)
+        said = await engine.generate(ids, Sampling(max_tokens=self._criterion.max_tokens), case.name)
+        (answer,) = said.samples
         verdict = read_verdict(str(self._tokenizer.decode(list(answer.token_ids))), self._criterion.labels)
         return Probe(
             segments=segments,
@@ -186,8 +187,8 @@ class BoundSelfJudge:
             margin={ENOUGH: 1.0, NOT_ENOUGH: -1.0}.get(verdict),
             label_mass=None,
             top_is_label=None,
-            prompt_tokens=answer.prompt_tokens,
-            cached_tokens=answer.cached_tokens,
+            prompt_tokens=said.prompt_tokens,
+            cached_tokens=said.cached_tokens,
         )
 
     def _reach(self, prompt: ProblemPrompt, ends: Sequence[int], shortest: int) -> int:

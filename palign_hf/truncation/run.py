@@ -105,7 +105,9 @@ class TruncateRun:
                 f"{agreed['identity']}. Give all of them the same recipe, student and traces."
             )
         rows = self.traces.shard(shard.count, shard.index, contiguous=True)
-        part = output.shard(shard, PREFIXES.features.arrow_schema, again=lambda row: row["status"] == "error", rows=self.config.batch_size)
+        part = output.shard(
+            shard, PREFIXES.features.arrow_schema, lambda row: row["status"] == "error", self.config.batch_size
+        )
         left = rows.select(range(part.done, len(rows)))
         part.write(self.truncation.stream(_plain(left), len(left)), self._note)
         self.timings.lap("searching")

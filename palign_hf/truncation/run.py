@@ -122,7 +122,7 @@ class TruncateRun:
         engines = sorted({note["engine"] for note in notes if note and note["engine"]})
         prefixes: Any = load_dataset("parquet", data_files={"train": [str(file) for file in files]}, split="train")
         self.timings.lap("writing")
-        report = Report.of(prefixes, usage, self._settings() | {"engines": engines})
+        self.report = report = Report.of(prefixes, usage, self._settings() | {"engines": engines})
         output.end(report.as_dict())
         write_whole(output.folder / "report.md", report.page())
         return Ending(closing_words(output.folder, report), report.failed)

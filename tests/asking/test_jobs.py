@@ -366,7 +366,10 @@ def test_a_failed_request_is_the_error_of_its_row():
 
 @pytest.mark.parametrize(
     ("margin", "says", "stored"),
-    [(None, f"no verdict in the judge's text at {FIRST} ", 1), (math.nan, f"the margin at {FIRST} segments is not", 0)],
+    [
+        (None, f"no verdict in the judge's text at {FIRST} ", 1),
+        (math.nan, f"the margin at {FIRST} segments is not", 0),
+    ],
 )
 def test_an_answer_without_a_verdict_is_the_error_of_its_row(margin: float | None, says: str, stored: int):
     problems = [steady(name, answer=25) for name in range(20)]

@@ -6,7 +6,6 @@ the instruction before all problems, so an engine computes somewhat fewer.
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ from palign_hf.segmentation import cuts
 from palign_hf.toy.world.truth import CutSkill, JudgeSkill, curves_of, cut_skill, judge_skill
 from palign_hf.truncation.cost import BlockCache
 from palign_hf.truncation.criteria import Judge
-from palign_hf.truncation.search import make_search
 
 
 if TYPE_CHECKING:
@@ -45,17 +43,14 @@ def measure_searches(
 ) -> tuple[list[Measured], JudgeSkill | None]:
     """Run each search over `traces`; if `every` is among them it comes first, and the judge's skill is read off it.
 
-    The engine of `truncation` is used, and closed when all is done.
+    The engine of `truncation` is used and closed when all is done.
     """
     judge = truncation.judge()
     found: dict[str, Measured] = {}
     skill = None
-    with ExitStack() as engines:
-        engines.enter_context(truncation)
+    with truncation:
         for search in sorted(searches, key=lambda search: search != "every"):
-            one = engines.enter_context(truncation.with_search(search))
-            if make_search(search).judged:
-                truncation = one  # the engine went over
+            one = truncation.with_search(search)
             one.expect(len(traces), f"search {search}")
             rows = traces.map(one, batched=True, load_from_cache_file=False)
             found[search] = Measured(search, cut_skill(rows), computed_tokens(judge, rows))

@@ -8,23 +8,16 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from palign_hf.errors import UserError, listed
+from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
 from palign_hf.toy.demo.measure import QUICK, SEARCHES, measure_searches
 from palign_hf.toy.demo.telling import Told
 from palign_hf.toy.world.problems import ROWS
-from palign_hf.truncation.run import (
-    Shard,
-    TraceSettings,
-    TruncateConfig,
-    finish,
-    make_truncation,
-    recipe_traces,
-    truncate_shard,
-)
+from palign_hf.truncation.run import TraceSettings, TruncateConfig, TruncateRun
 
 
 # Where the SmolLM2 student is exported to, as its recipe has it.
@@ -73,7 +66,7 @@ class DemoConfig:
     student: str = "toy"
     rows: int | None = None
     output: str | None = None
-    engine: str = "auto"
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
     compare: bool = False
 
     @property
@@ -102,22 +95,23 @@ def demo(config: DemoConfig) -> Told:
         engine=config.engine,
         context=cast.context,
         ledger=str(folder / "ledger"),
+        replace=True,
     )
-    traces = recipe_traces(recipe)
+    run = TruncateRun(recipe)
     words = (
         "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
         "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
     )
     _say(telling.stage(2, 3, "cutting each trace", words))
-    with make_truncation(recipe) as truncation:
-        truncate_shard(recipe, Shard(), traces, truncation)
-        report = finish(recipe, 1)
+    with run:
+        run.work(Shard(), run.agree())
+        run.finish(1)
         every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
         _say(telling.stage(3, 3, "comparing with the truth", known + (every if config.compare else few)))
-        measured, judge = measure_searches(truncation, traces, SEARCHES if config.compare else QUICK)
-    told = Told(config.student, cast.words, rows, report, measured, judge)
+        measured, judge = measure_searches(run.truncation, run.traces, SEARCHES if config.compare else QUICK)
+    told = Told(config.student, cast.words, rows, run.report, measured, judge)
     prefixes = _prefixes(folder / "prefixes")
     written = telling.write(folder, told, prefixes)
     _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
+from palign_hf.runs.provenance import versions
 from palign_hf.toy.student.exam import Exam, examine, say, student_card
 from palign_hf.toy.student.lessons import HEAD, Plan, curriculum
 from palign_hf.toy.student.tokenizer import CONTEXT, make_tokenizer
 from palign_hf.toy.student.tree import collate, read
-from palign_hf.truncation.run import versions
 
 
 if TYPE_CHECKING:

@@ -306,31 +306,33 @@ def test_outcomes_that_wait_are_bounded(held_by: str, monkeypatch: pytest.Monkey
 
 def test_a_failed_request_is_the_error_of_its_row():
     problems = [steady(name, answer=25) for name in range(20)]
-    broken = list(problems[7].margins)
-    broken[0:] = [broken[0], *(RequestFailed("the server said 413") for _ in broken[1:])]
+    first = ASCEND.start(problems[7].tokens).next()
+    broken = [m if cut == first else RequestFailed("the server said 413") for cut, m in enumerate(problems[7].margins)]
     problems[7] = Problem(problems[7].key, tuple(broken))
     outcomes = run(collect(problems, Oracle(jitter(6))))
     assert [outcome.found for outcome in outcomes] == [None if name == 7 else Found(25, True) for name in range(20)]
     assert [bool(outcome.error) for outcome in outcomes] == [name == 7 for name in range(20)]
     failed = outcomes[7]
     assert failed.error.startswith("no answer at ") and failed.error.endswith("segments: the server said 413")
-    assert [probe.segments for probe in failed.probes] == [0] and failed.asked == 1
+    assert [probe.segments for probe in failed.probes] == [first] and failed.asked == 1
 
 
 @pytest.mark.parametrize(
     ("margin", "says", "stored"),
-    [(None, "no verdict in the judge's text at 0 segments", 1), (math.nan, "the margin at 0 segments is not", 0)],
+    [(None, "no verdict in the judge's text at {} segments", 1), (math.nan, "the margin at {} segments is not", 0)],
 )
 def test_an_answer_without_a_verdict_is_the_error_of_its_row(margin: float | None, says: str, stored: int):
     problems = [steady(name, answer=25) for name in range(20)]
-    problems[7] = Problem(problems[7].key, (margin, *problems[7].margins[1:]))
+    first = ASCEND.start(problems[7].tokens).next()
+    spoilt = tuple(margin if cut == first else other for cut, other in enumerate(problems[7].margins))
+    problems[7] = Problem(problems[7].key, spoilt)
     notes = Notes()
     for _ in range(2):
         # From the ledger it is the same error as from the engine.
         outcomes = run(collect(problems, ledger=notes))
         assert [outcome.found for outcome in outcomes] == [None if n == 7 else Found(25, True) for n in range(20)]
         assert [bool(outcome.error) for outcome in outcomes] == [name == 7 for name in range(20)]
-        assert outcomes[7].error.startswith(says)
+        assert outcomes[7].error.startswith(says.format(first))
         assert len(outcomes[7].probes) == len(notes.recall(problems[7].key)) == stored
 
 
@@ -386,7 +388,7 @@ def test_a_twin_of_a_failed_row_is_asked_for_itself():
             return await super().ask(problem, segments)
 
     first, second = run(collect([steady(3), steady(3)], Flaky()))
-    assert first.error == "no answer at 0 segments: once"
+    assert first.error == f"no answer at {ASCEND.start(steady(3).tokens).next()} segments: once"
     assert (second.error, second.found) == (None, Found(21, True))
 
 

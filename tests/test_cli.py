@@ -120,7 +120,7 @@ def test_truncate_by_rule_from_a_recipe(traces, tmp_path, tiny_student, capsys):
     assert len(prefixes) == 12 and prefixes[0]["prefix"] == prefixes[0]["trace"]
     report = json.loads((output / "report.json").read_text())
     assert report["rows"] == 12 and report["statuses"]["full_trace"] == 12 and report["settings"]["versions"]
-    assert (output / "report.md").read_text().startswith("| measured | value |")
+    assert (output / "report.md").read_text().startswith("# 12 traces, cut where ")
     assert sorted(path.name for path in output.iterdir()) == ["data", "report.json", "report.md"]
 
 
@@ -134,11 +134,12 @@ def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
 def test_ledger_show(tmp_path, capsys):
     import asyncio
 
-    from palign_hf.asking.store import Ledger
+    from palign_hf.asking.store import Store
     from palign_hf.truncation.criteria import Probe
+    from palign_hf.truncation.rows import PROBES
 
     about = {"student_name": "me/student", "criterion": {"name": "self-judge", "verdict": "margin", "prompt": "abc"}}
-    ledger = Ledger(tmp_path / "f00.sqlite", "f00", about)
+    ledger = Store(tmp_path / "f00.sqlite", "f00", about, PROBES)
     asyncio.run(ledger.record(b"p", Probe(3, "enough", 1.5, 0.9, True, 100, 60)))
     ledger.close()
     assert main(["ledger", "show", str(tmp_path)]) == 0

@@ -2,13 +2,13 @@
 
 import os
 import re
-import runpy
 from pathlib import Path
 
 import pytest
 
 from palign_hf.cli import main
 from palign_hf.config import load_config
+from palign_hf.runs.launch import pin_gpu
 from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
 
@@ -36,15 +36,15 @@ def test_truncate_recipes_are_valid(path):
 def test_each_process_gets_a_gpu_of_its_own(monkeypatch, rank, world, visible, given):
     environment = {"LOCAL_RANK": rank, "WORLD_SIZE": world, "CUDA_VISIBLE_DEVICES": visible}
     monkeypatch.setattr(os, "environ", {name: value for name, value in environment.items() if value is not None})
-    runpy.run_path(str(RECIPES / "truncate.py"))["pin_gpu"]()
+    pin_gpu()
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == given
 
 
 def test_more_processes_than_visible_gpus_are_refused(monkeypatch):
     environment = {"LOCAL_RANK": "2", "WORLD_SIZE": "3", "CUDA_VISIBLE_DEVICES": "5,7"}
     monkeypatch.setattr(os, "environ", environment)
-    with pytest.raises(SystemExit, match="process 2 has no GPU left of CUDA_VISIBLE_DEVICES=5,7"):
-        runpy.run_path(str(RECIPES / "truncate.py"))["pin_gpu"]()
+    with pytest.raises(SystemExit, match="Process 2 has no GPU left of CUDA_VISIBLE_DEVICES=5,7"):
+        pin_gpu()
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)

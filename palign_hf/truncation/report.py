@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
-from palign_hf.truncation.criteria import ENOUGH, UNPARSABLE
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE
 from palign_hf.truncation.monotone import violations
 from palign_hf.truncation.usage import Usage
 
@@ -154,7 +154,7 @@ class Report:
                 ("tokens from the cache", self.cached_tokens, ","),
                 ("cached share", self.cached_share, ".1%"),
                 ("tokens over floor", self.tokens_over_floor, ".2f"),
-                (f"ENOUGH without prefix ({self.asked_at_nothing} asked)", self.enough_at_nothing, ".1%"),
+                (f"ENOUGH without prefix ({self.asked_at_nothing} rows told)", self.enough_at_nothing, ".1%"),
                 (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
                 (f"verdict taken back ({self.asked_twice} asked twice or more)", self.violation_share, ".1%"),
                 ("label mass", self.label_mass, ".3f"),
@@ -266,6 +266,8 @@ class _Count:
             if cut in verdicts and verdicts[cut] != UNPARSABLE:
                 ends[0] += verdicts[cut] == ENOUGH
                 ends[1] += 1
+        # Searches leave out what a NOT_ENOUGH to more implies; without these rows the share would look too high.
+        self.nothing[1] += 0 not in verdicts and NOT_ENOUGH in verdicts.values()
         self.never += status in ("full_trace", "skipped") and ENOUGH not in verdicts.values()
         margins = [(probe["segments"], probe["margin"]) for probe in asked if probe["margin"] is not None]
         if len(margins) > 1:

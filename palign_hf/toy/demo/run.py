@@ -87,7 +87,7 @@ def demo(config: DemoConfig) -> Told:
     cast, rows, folder = _check(config)
     load, cut, compare = cast.seconds
     _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
-    _say(telling.stage(1, 3, "the student and the traces", f"{rows} problems, each with a long worked trace."))
+    _say(telling.stage(1, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", limit=rows),
         student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
@@ -102,14 +102,14 @@ def demo(config: DemoConfig) -> Told:
         "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
         "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
     )
-    _say(telling.stage(2, 3, "cutting each trace", words))
+    _say(telling.stage(2, "cutting each trace", words))
     with run:
         run.work(Shard(), run.agree())
         run.finish(1)
         every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
-        _say(telling.stage(3, 3, "comparing with the truth", known + (every if config.compare else few)))
+        _say(telling.stage(3, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(run.truncation, run.traces, SEARCHES if config.compare else QUICK)
     told = Told(config.student, cast.words, rows, run.report, measured, judge)
     prefixes = _prefixes(folder / "prefixes")

@@ -75,9 +75,9 @@ def opening(student: str, seconds: float) -> list[str]:
     ]
 
 
-def stage(number: int, of: int, name: str, words: str) -> list[str]:
-    """The heading of a stage."""
-    return ["", f"[{number}/{of}] {name}", wrapped(words)]
+def stage(number: int, name: str, words: str) -> list[str]:
+    """The heading of one of three stages."""
+    return ["", f"[{number}/3] {name}", wrapped(words)]
 
 
 def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:

@@ -22,6 +22,9 @@ from palign_hf.prompts import JUDGE, LABELS, Template
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# How many tokens a parted word may have more than the whole one.
+_PARTED = 8
+
 ENOUGH, NOT_ENOUGH, UNPARSABLE = "enough", "not_enough", "unparsable"
 
 
@@ -192,16 +195,31 @@ class BoundSelfJudge:
         )
 
     def _reach(self, prompt: ProblemPrompt, ends: Sequence[int], shortest: int) -> int:
-        """The last cut whose prompt leaves room for the answer; prompts only grow, so bisection finds it."""
+        """The last cut up to which all prompts leave room for the answer, by bisection: prompts grow with the cut.
+
+        Nearly: where a cut parts a word, the prompt may be a token longer than that of the next cut. So those just
+        below the limit are looked at one by one.
+        """
         if shortest > self._context:
             return -1
         room = self._context - self._room
-        if len(prompt.ids(ends[-1])) <= room:
-            return len(ends) - 1
+
+        def spare(cut: int) -> int:
+            return room - len(prompt.ids(ends[cut]))
+
         low, high = 0, len(ends) - 1
+        if (left := spare(high)) >= 0:
+            if left > _PARTED:
+                return high
+            low = high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if len(prompt.ids(ends[middle])) <= room else (low, middle)
+            low, high = (middle, high) if spare(middle) >= 0 else (low, middle)
+        for cut in range(low - 1, 0, -1):
+            left = spare(cut)
+            if left > _PARTED:
+                break
+            low = cut - 1 if left < 0 else low
         return low
 
 

@@ -12,8 +12,8 @@ samples may part ways where two tokens are near; vLLM has VLLM_BATCH_INVARIANT=1
 comes again. So what has been drawn is to be kept, not to be drawn again.
 
 On CPUs prompts are read whole (`enable_chunked_prefill=False`): vLLM 0.32 rewinds the random generator of a request
-whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it. Models with a recurrent
-state are cut at the blocks of its cache all the same: for them a seed on a CPU needs `enable_prefix_caching=False`.
+whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it. Models with recurrent
+layers are cut at the blocks of their cache all the same: there a seed on a CPU needs `enable_prefix_caching=False`.
 
 This module is the only place that imports vllm.
 """
@@ -21,7 +21,6 @@ This module is the only place that imports vllm.
 import asyncio
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -173,12 +172,9 @@ class VLLMEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         loading.check()
-        before = set(multiprocessing.active_children())
         with _quiet_children(), loading.watch.marking():
             defaults = _defaults(current_platform.is_cpu(), self._arguments)
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
-        loading.watch.settle(child.pid for child in set(multiprocessing.active_children()) - before)
-        return llm
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
 
     @property
     def identity(self) -> EngineIdentity:

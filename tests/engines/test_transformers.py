@@ -399,7 +399,7 @@ def test_the_temperature_counts(llama, opened):
     (best,) = generate(engine, TEXT[:9], max_tokens=8)
     cold = generate(engine, TEXT[:9], max_tokens=8, temperature=1e-4, seed=3, n=3)
     assert [answer.token_ids for answer in cold] == [best.token_ids] * 3
-    hot = generate(engine, TEXT[:9], max_tokens=8, temperature=50.0, seed=3, n=3)
+    hot = generate(engine, TEXT[:9], max_tokens=8, temperature=2.0, seed=3, n=3)
     assert len({answer.token_ids for answer in hot}) == 3
 
 

@@ -27,8 +27,8 @@ def main() -> int:
     threading.Thread(target=loop.run_forever, daemon=True).start()
     engine = VLLMEngine(str(student_folder()), context=256)
     starting = asyncio.run_coroutine_threadsafe(engine.start(), loop)
-    print("loading", flush=True)
     try:
+        print("loading", flush=True)
         starting.result()
         print("started", flush=True)
         threading.Event().wait()

@@ -3,6 +3,7 @@
 Slow because vLLM has to load as far as the moment that is meant: its import, its core, the core's worker.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,16 +22,13 @@ SCRIPT = Path(__file__).parent / "loading_student.py"
 SOON_S = 15
 
 
-def spawned(root: psutil.Process) -> list[psutil.Process]:
-    """The engine's processes: the core, then its worker."""
-    found = []
+def spawned(root: psutil.Process, seen: set[int]) -> int:
+    """How many processes of the engine have been seen: the core and its worker, which change their names later."""
     for child in root.children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            pass
-    return found
+                seen.add(child.pid)
+    return len(seen)
 
 
 @pytest.mark.parametrize(
@@ -50,18 +48,21 @@ def test_nothing_is_left_of_a_load_that_is_ended(moment, sent, to_group):
     command = [sys.executable, str(SCRIPT)]
     # In a group of its own, as a shell starts it.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
-        root = psutil.Process(run.pid)
-        assert run.stdout.readline() == "loading\n"
-        deadline = time.monotonic() + 300
-        while len(spawned(root)) < moment:
-            assert run.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        family = root.children(recursive=True)
-        os.killpg(run.pid, sent) if to_group else os.kill(run.pid, sent)
-        began = time.monotonic()
-        told, _ = run.communicate(timeout=60)
-        left = psutil.wait_procs(family, timeout=SOON_S)[1]
-        took = time.monotonic() - began
+        try:
+            root, seen = psutil.Process(run.pid), set()
+            assert run.stdout.readline() == "loading\n"
+            deadline = time.monotonic() + 300
+            while spawned(root, seen) < moment:
+                assert run.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            family = root.children(recursive=True)
+            os.killpg(run.pid, sent) if to_group else os.kill(run.pid, sent)
+            began = time.monotonic()
+            told, _ = run.communicate(timeout=60)
+            left = psutil.wait_procs(family, timeout=SOON_S)[1]
+            took = time.monotonic() - began
+        finally:
+            run.kill()
     assert left == []
     # Nor anything that came after the look at the family: all are of the group of the run.
     assert [child for child in psutil.process_iter() if of_group(child, run.pid)] == []

@@ -36,10 +36,8 @@ def spawned(root: psutil.Process, seen: set[int]) -> int:
     [
         (0, signal.SIGTERM, False),
         (1, signal.SIGKILL, False),
-        (1, signal.SIGINT, True),
         (2, signal.SIGKILL, False),
-        (2, signal.SIGINT, False),
-        (2, signal.SIGTERM, True),
+        (2, signal.SIGINT, True),
     ],
     ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
 )

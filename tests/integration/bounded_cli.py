@@ -1,11 +1,14 @@
-"""`palign` whose vLLM answers so many questions and then keeps the next ones waiting.
+"""`palign` that keeps whoever means to end it waiting in a known place, however fast the machine is.
 
-Run as `python bounded_cli.py ANSWERS COMMAND ...`: whoever means to interrupt a run in its middle finds it there,
-however fast the machine is and however late the interrupt comes.
+Run as `python bounded_cli.py ANSWERS COMMAND ...`: vLLM answers so many questions and then none. With `writing`
+instead of a number, the first rows that are to be written stay on their way.
 """
 
 import asyncio
 import sys
+import time
+
+import pyarrow.parquet
 
 from palign_hf.cli import main
 from palign_hf.engines.vllm import VLLMEngine
@@ -25,6 +28,20 @@ def bound(answers: int) -> None:
     VLLMEngine.score = bounded
 
 
+def hold_writing() -> None:
+    """Say that something is to be written, and don't."""
+
+    def held(*given, **options):
+        sys.stderr.write("writing\n")
+        sys.stderr.flush()
+        time.sleep(600)
+
+    pyarrow.parquet.write_table = held
+
+
 if __name__ == "__main__":
-    bound(int(sys.argv[1]))
+    if sys.argv[1] == "writing":
+        hold_writing()
+    else:
+        bound(int(sys.argv[1]))
     sys.exit(main(sys.argv[2:]))

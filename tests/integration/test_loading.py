@@ -3,7 +3,6 @@
 Slow because vLLM has to load as far as the moment that is meant: its import, its core, the core's worker.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -13,28 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from processes import SOON_S, of_group, spawned
 
 
 pytestmark = pytest.mark.integration
 
 SCRIPT = Path(__file__).parent / "loading_student.py"
-# What the tests call soon: a person waits so long for a prompt, a scheduler between TERM and KILL.
-SOON_S = 15
-
-
-def spawned(root: psutil.Process, seen: set[int]) -> int:
-    """How many processes of the engine have been seen: the core and its worker, which change their names later."""
-    for child in root.children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if any("spawn_main" in word for word in child.cmdline()):
-                seen.add(child.pid)
-    return len(seen)
 
 
 @pytest.mark.parametrize(
     ("moment", "sent", "to_group"),
     [
-        (0, signal.SIGTERM, False),
         (1, signal.SIGKILL, False),
         (2, signal.SIGKILL, False),
         (2, signal.SIGINT, True),
@@ -66,11 +54,3 @@ def test_nothing_is_left_of_a_load_that_is_ended(moment, sent, to_group):
     assert [child for child in psutil.process_iter() if of_group(child, run.pid)] == []
     assert told == ("" if sent == signal.SIGKILL else "ended in order\n")
     assert took < SOON_S
-
-
-def of_group(process: psutil.Process, group: int) -> bool:
-    """Whether it lives and is of that process group."""
-    try:
-        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
-    except (ProcessLookupError, psutil.Error):
-        return False

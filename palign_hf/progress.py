@@ -36,7 +36,9 @@ class Progress:
         details: Callable[[float], dict[str, str]] = lambda seconds: {},
         unit: str = "row",
         before: int = 0,
+        leave: bool = True,
     ) -> None:
+        """`leave=False` takes a terminal's bar away at the end, where another one tells of it."""
         self._total, self._what, self._details, self._unit = total, what, details, unit
         self._done = before
         self._pace = Pace()
@@ -54,7 +56,9 @@ class Progress:
 
             share = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}" if total else "{n_fmt} {unit}s"
             layout = "{desc}: " + share + " [{elapsed}{postfix}]"
-            self._bar = tqdm(total=total, desc=what, unit=unit, initial=before, dynamic_ncols=True, bar_format=layout)
+            self._bar = tqdm(
+                total=total, desc=what, unit=unit, initial=before, leave=leave, dynamic_ncols=True, bar_format=layout
+            )
         if shown is not False and not self._finished:
             over = self._over
             alive = weakref.ref(self, lambda _: over.set())

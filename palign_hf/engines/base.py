@@ -201,7 +201,8 @@ def _number(value: Any) -> bool:
 
 _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_tokens": (lambda value: _whole(value, 1), "a whole number, at least 1"),
-    "temperature": (lambda value: _number(value) and value >= 0, "at least 0"),
+    # vLLM takes no more.
+    "temperature": (lambda value: _number(value) and 0 <= value <= 2, "from 0 to 2"),
     "top_p": (lambda value: _number(value) and 0 < value <= 1, "above 0 and at most 1"),
     "top_k": (lambda value: _whole(value, 0), "a whole number, at least 0 (0 leaves all tokens in)"),
     "min_p": (lambda value: _number(value) and 0 <= value <= 1, "from 0 to 1"),

@@ -5,6 +5,7 @@ and the thread comes to its end by itself, since what it waits for is gone. It i
 """
 
 import asyncio
+import multiprocessing
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -40,36 +41,46 @@ class Loading:
 async def load(work: Callable[[Loading], T]) -> tuple[T, OrphanWatch]:
     """What `work` makes, and the watch over its processes; after an error or a cancellation none of them is left."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
     loading = Loading()
+    # In a list, to be taken out of it: some library keeps an old error, with it this thread's frames, and with them
+    # whatever they hold, to the end of the process.
+    made: list[T] = []
 
-    def tell(value: T | None, error: BaseException | None) -> None:
+    def tell(error: BaseException | None) -> None:
         if done.cancelled():
             # Given up in the moment between the end of the load and this.
-            loading.watch.clear()
+            undo()
         elif error is not None:
             done.set_exception(error)
         else:
-            done.set_result(value)  # type: ignore[arg-type]
+            done.set_result(None)
+
+    def undo() -> None:
+        loading.watch.clear()
+        made.clear()
 
     def run() -> None:
-        value, error = None, None
+        error = None
+        before = set(multiprocessing.active_children())
         try:
-            value = work(loading)
+            made.append(work(loading))
             loading.check()
+            loading.watch.settle(child.pid for child in set(multiprocessing.active_children()) - before)
         except BaseException as caught:
             error = caught
-            loading.watch.clear()
+            undo()
         try:
-            loop.call_soon_threadsafe(tell, value, error)
+            loop.call_soon_threadsafe(tell, error)
         except RuntimeError:  # the loop was closed meanwhile, with all that waited on it
-            loading.watch.clear()
+            undo()
 
     threading.Thread(target=run, name="palign-load", daemon=True).start()
     try:
-        return await done, loading.watch
+        await done
     except asyncio.CancelledError:
         loading.give_up()
         if done.done() and not done.cancelled():
-            loading.watch.clear()
+            undo()
         raise
+    return made.pop(), loading.watch

@@ -46,7 +46,7 @@ def check_options(engine: str, options: Mapping[str, Any]) -> None:
                 f"`{_OF_THE_RUN[name]}` beside `engine` instead."
             )
         if name not in known:
-            own = listed(known) if len(known) < 20 else "the fields of vLLM's `AsyncEngineArgs`"
+            own = "the fields of vLLM's `AsyncEngineArgs`" if engine == "vllm" else listed(known)
             raise UserError(
                 f"`engine={engine!r}` has no option `{shown(name)}`{nearest(name, known)}. It takes {own}."
             )

@@ -7,7 +7,8 @@ it refuses connections, or when several rows in a row found nothing but failures
 generations do, so only `timeout` ends the wait, and with it that one row.
 The key comes from the environment and reaches no message.
 
-REPEATABLE
+Samples are as repeatable as the engine behind the server makes them; see `vllm.py`, also for what a server on a CPU
+must be started with (`--no-enable-chunked-prefill`), lest a seed ends it.
 """
 
 import asyncio

@@ -4,7 +4,9 @@ One growing key-value cache: a score computes only what it doesn't share with th
 time goes fastest. Layers whose past can't be cut back (sliding window, recurrent) are computed afresh each time.
 The samples of one prompt are generated as one batch, whose rows share the reading of the prompt.
 
-REPEATABLE
+What is repeatable: the noise of a draw depends on the seed alone, on every device. A sample comes again as long as the
+logits are the same, and on CPUs (toy student, bfloat16 and float32) they are, alone and as one of several samples; a
+GPU's kernels round otherwise for another number of rows, so there a sample may part ways where two tokens are near.
 """
 
 import asyncio

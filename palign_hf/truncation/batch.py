@@ -1,4 +1,4 @@
-"""A batch as `map` hands it over: its TRACES columns, refused in words where no search should start on them."""
+"""A batch as `map` hands it over, refused in words where no search should start on it; the bar that `map` shows."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -41,3 +41,11 @@ def columns_of(batch: Mapping[str, Any]) -> dict[str, list[Any]]:
             f"own, or let `load_traces` do it."
         )
     return columns
+
+
+def map_bars() -> list[Any]:
+    """The bars that `map` itself is showing on a terminal just now."""
+    from datasets.utils import tqdm
+
+    shown = getattr(tqdm, "_instances", ())
+    return [bar for bar in shown if isinstance(bar, tqdm) and not bar.disable and bar.fp.isatty()]

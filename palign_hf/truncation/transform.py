@@ -27,7 +27,7 @@ from palign_hf.errors import UserError, shown
 from palign_hf.progress import Progress
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.students import resolve_student
-from palign_hf.truncation.batch import columns_of
+from palign_hf.truncation.batch import columns_of, map_bars
 from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe
 from palign_hf.truncation.identity import Identity, changed_by
 from palign_hf.truncation.report import Report
@@ -322,7 +322,11 @@ class PrefixTruncation(TruncationSettings):
     @contextmanager
     def _shown(self, rows: int | None, what: str) -> Iterator[Progress]:
         """The bar that was announced by `expect`, or one for these rows alone."""
-        bar = self._bar or self._new_bar(rows, what)
+        others = map_bars()
+        for other in others:
+            # It moves once a batch, ours with each row: of the two, ours is shown meanwhile.
+            other.clear()
+        bar = self._bar or self._new_bar(rows, what, leave=not others)
         self._runner.on_starting(bar.status)
         try:
             yield bar
@@ -331,9 +335,9 @@ class PrefixTruncation(TruncationSettings):
             if bar is not self._bar:
                 bar.close()
 
-    def _new_bar(self, rows: int | None, what: str) -> Progress:
+    def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
         self._at_start = self._usage + Usage()
-        return Progress(rows, what, self.progress, self._details)
+        return Progress(rows, what, self.progress, self._details, leave=leave)
 
     def _details(self, seconds: float) -> dict[str, str]:
         asked = self._usage.asked - self._at_start.asked

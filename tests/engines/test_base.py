@@ -25,9 +25,9 @@ SEEDS = st.integers(0, 2**63 - 1)
 @pytest.mark.parametrize(
     ("wrong", "meant"),
     [
-        ({"temperature": -1}, "`temperature=-1`: must be at least 0."),
-        ({"temperature": math.nan}, "`temperature=nan`: must be at least 0."),
-        ({"temperature": "hot"}, "`temperature=hot`: must be at least 0."),
+        ({"temperature": -1}, "`temperature=-1`: must be from 0 to 2."),
+        ({"temperature": math.nan}, "`temperature=nan`: must be from 0 to 2."),
+        ({"temperature": "hot"}, "`temperature=hot`: must be from 0 to 2."),
         ({"max_tokens": 0}, "`max_tokens=0`: must be a whole number, at least 1."),
         ({"max_tokens": 2.5}, "`max_tokens=2.5`: must be a whole number, at least 1."),
         ({"max_tokens": True}, "`max_tokens=True`: must be a whole number, at least 1."),

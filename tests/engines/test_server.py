@@ -347,9 +347,7 @@ def test_a_slash_at_the_end_of_the_address_is_no_matter():
     ("models", "served"), [(("owner/other",), "`owner/other`"), (("a", "b"), "`a`, `b`"), ((), "nothing")]
 )
 def test_a_server_of_another_model(models, served):
-    with pytest.raises(
-        EngineUnavailable, match=f"doesn't serve `{STUDENT}` but {served}. .*under which name.*`model`"
-    ):
+    with pytest.raises(EngineUnavailable, match=f"doesn't serve `{STUDENT}` but {served}. .*which name.*`model`"):
         with_server(ask_score, models=models)
 
 

@@ -24,6 +24,7 @@ from datasets.fingerprint import Hasher
 
 from palign_hf import PrefixTruncation, cuts
 from palign_hf.asking import runner as sessions
+from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.runner import close_all as _close_all
 from palign_hf.engines.base import EngineUnavailable
 from palign_hf.errors import UserError
@@ -168,6 +169,38 @@ def test_a_batch_without_arrow_behind_it_is_read_too(make, enough_after):
     batch = traces(ROWS, level=([1, 2, 3, 4], Value("int64")))[:]
     found = make()(batch)
     assert found["prefix_segments"] == [6, 6, 3, 6] and found["level"] == [1, 2, 3, 4]
+
+
+def test_a_streaming_dataset_is_mapped_like_another(make, enough_after, tmp_path):
+    rows = traces(ROWS, level=([1, 2, 3, 4], Value("int64")))
+    whole = rows.map(make(), batched=True)
+    streamed = list(rows.to_iterable_dataset().map(make(), batched=True, batch_size=3))
+    assert [{name: row[name] for name in whole.column_names} for row in streamed] == whole.to_list()
+    with pytest.raises(SchemaError, match="got a single row"):
+        next(iter(rows.to_iterable_dataset().map(make())))
+
+
+def test_a_stream_gives_rows_as_they_end_and_draws_no_more_than_it_needs(make, enough_after):
+    drawn = []
+
+    def endless() -> Iterator[dict]:
+        for at in range(10**9):
+            drawn.append(at)
+            yield {"id": f"row-{at}", "question": f"{QUESTION} {at}", "trace": steps(9), "answer": None, "source": "s"}
+
+    found = make().stream(endless())
+    first = [next(found) for _ in range(3)]
+    assert [row["id"] for row in first] == ["row-0", "row-1", "row-2"]
+    assert set(first[0]) == set(PREFIXES.columns) and first[0]["prefix"] == steps(9)[: first[0]["prefix_end"]]
+    found.close()
+    assert len(drawn) < 10_000 and not asyncio.all_tasks(make().runner._open())
+
+
+def test_a_text_that_is_no_utf_8_is_skipped_and_harms_no_other(make, enough_after):
+    rows = [{"id": "a", "question": QUESTION, "trace": steps(9)}, {"id": "b", "question": "\ud800", "trace": steps(9)}]
+    found = list(make().stream([row | {"answer": None, "source": "s"} for row in rows]))
+    assert [row["status"] for row in found] == ["sufficient", "skipped"]
+    assert "can't be written as UTF-8" in found[1]["reason"]
 
 
 # What a status means
@@ -793,6 +826,67 @@ def test_copies_share_one_engine_whoever_is_closed(make, fake, enough_after):
         judged.with_search("ascent")
 
 
+def test_a_borrowed_runner_serves_several_stages_and_is_closed_by_who_made_it(make, fake, student, enough_after):
+    with StudentRunner(str(student), engine="transformers", context=2000) as runner:
+        first, second = make(engine=runner), make(engine=runner, search="binary")
+        for one in (first, second):
+            assert one_row(one, QUESTION, steps(20))["prefix_segments"] == 6
+            one.close()
+        assert (fake.starts, fake.closes, runner.started) == (1, 0, True)
+        assert first.fingerprint == make(context=2000).fingerprint
+        assert make(engine=runner, context=1500).fingerprint == make(context=1500).fingerprint
+    assert (fake.closes, loops()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"context": 3000}, "`context=3000` is more than the 2000 tokens of the `StudentRunner`"),
+        ({"engine_options": {"dtype": "float32"}}, "`engine_options` belong to the `StudentRunner`"),
+        ({"student": "palign-toy"}, "`engine` runs the student `.*`, not `palign-toy`"),
+    ],
+)
+def test_a_runner_that_does_not_fit_is_refused(make, fake, student, given, said):
+    with StudentRunner(str(student), engine="transformers", context=2000) as runner:
+        with pytest.raises(UserError, match=said):
+            make(engine=runner, **given)
+
+
+def test_a_context_beyond_the_students_own_is_refused_before_an_engine_is_made(make, fake):
+    with pytest.raises(
+        UserError, match="`context=32768` is more than the student `.*` can read, which is 4096 tokens"
+    ):
+        one_row(make(context=32768), QUESTION, steps(5))
+    assert fake.starts == 0
+
+
+UNGUARDED = """
+import sys
+from palign_hf import PrefixTruncation
+{guard}
+{indent}one = PrefixTruncation(sys.argv[1], engine="vllm", ledger=sys.argv[2], progress=False)
+{indent}row = {{"id": ["a"], "question": ["Q?"], "trace": ["One. Two."], "answer": [None], "source": ["s"]}}
+{indent}try:
+{indent}    one(row)
+{indent}except Exception as error:
+{indent}    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_script_without_a_guard_is_told_so_before_an_engine_starts(student, tmp_path, guarded):
+    script = tmp_path / "script.py"
+    guard = ('if __name__ == "__main__":', "    ") if guarded else ("", "")
+    script.write_text(UNGUARDED.format(guard=guard[0], indent=guard[1]))
+    stopped = "import palign_hf.asking.runner as r\ndef no(*a, **k): raise RuntimeError('an engine was made')\n"
+    script.write_text(stopped + "r.make_engine = no\n" + script.read_text())
+    done = subprocess.run([sys.executable, script, student, tmp_path / "l"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = "RuntimeError an engine was made" if guarded else "UserError `"
+    assert done.stdout.startswith(told)
+    assert guarded or "script.py` uses an engine without a `__main__` guard" in done.stdout
+
+
 def test_its_judge_can_be_had_without_an_engine(make, fake, judge):
     case, same = (one.open("x", QUESTION, steps(5), [0, 10, 40]) for one in (make().judge(), judge))
     assert case.tokens == same.tokens and case.prompt.ids(40) == same.prompt.ids(40)
@@ -819,7 +913,7 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
     counted, named = [], []
 
     class Watched:
-        def __init__(self, total, what, shown, details):
+        def __init__(self, total, what, shown, details, leave=True):
             named.append(what)
             counted.append([total, 0])
 

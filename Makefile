@@ -6,7 +6,7 @@ LOCK   := requirements/cpu.lock
 STAMP  := $(VENV)/.stamp
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test unit lint format types bench lock clean
+.PHONY: help demo test unit lint format docs bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## ruff (lint and format) and mypy
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## write docs/settings.md from the declared settings
+	$(BIN)/python docs/settings.py
 
 bench: $(STAMP)  ## every benchmark; each ends with one line of JSON
 	@for script in benchmarks/*.py; do echo "== $$script"; $(OFFLINE) $(BIN)/python $$script || exit 1; done

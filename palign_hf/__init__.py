@@ -3,8 +3,9 @@
     teacher traces -> TRACES -> PREFIXES -> PAIRS -> student -> numbers -> Hub
 
 `load_traces` reads any teacher dataset into the TRACES table, `PrefixTruncation` maps it to PREFIXES: for each trace
-the shortest prefix that the student itself judges sufficient. Names are resolved on first use, so that importing the
-package costs neither torch nor vllm.
+the shortest prefix that the student itself judges sufficient. The stages after it are still to come; they borrow what
+it is built on: `asking` (a student at work), `runs` (one run of one stage), `config` (settings declared once). Names
+are resolved on first use, so that importing the package costs neither torch nor vllm.
 """
 
 from importlib import import_module

@@ -3,17 +3,21 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from palign_hf.errors import UserError
 from palign_hf.toy import student_folder
+from palign_hf.toy.student import build
 from palign_hf.toy.student.build import main, train
 from palign_hf.toy.student.exam import Exam, judge_curves, student_card
-from palign_hf.toy.student.lessons import Plan
+from palign_hf.toy.student.lessons import Plan, curriculum
 from palign_hf.toy.world.problems import problems
 from palign_hf.toy.world.truth import JudgeSkill, judge_skill
 
@@ -30,18 +34,57 @@ def digest(model) -> str:
     return total.hexdigest()
 
 
-def test_the_same_plan_gives_the_same_weights(tokenizer, one_thread):
-    made = digest(train(TINY, tokenizer))
-    assert digest(train(TINY, tokenizer)) == made != digest(train(replace(TINY, seed=1), tokenizer))
+def test_the_same_plan_gives_the_same_weights(tokenizer, tmp_path, one_thread):
+    made = digest(train(TINY, tokenizer, tmp_path / "once"))
+    assert digest(train(TINY, tokenizer, tmp_path / "again")) == made
+    assert digest(train(replace(TINY, seed=1), tokenizer, tmp_path / "other")) != made
+
+
+def interrupted_before(last: int):
+    """Lessons that end like Ctrl-C before the step `last`."""
+
+    def lessons(plan, tokenizer, first=0):
+        for step, groups in enumerate(curriculum(plan, tokenizer, first), first):
+            if step == last:
+                raise KeyboardInterrupt
+            yield groups
+
+    return lessons
+
+
+def test_an_interrupted_build_goes_on_and_ends_with_the_same_weights(tokenizer, tmp_path, monkeypatch, one_thread):
+    plan = replace(TINY, steps=5)
+    whole = digest(train(plan, tokenizer, tmp_path / "whole"))
+    monkeypatch.setattr(build, "_KEEP_EVERY", 2)
+    monkeypatch.setattr(build, "curriculum", interrupted_before(3))
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tokenizer, tmp_path / "state")
+    begun = []
+    monkeypatch.setattr(build, "curriculum", lambda *given: begun.append(given[2]) or curriculum(*given))
+    assert digest(train(plan, tokenizer, tmp_path / "state")) == whole
+    # Two steps were kept of the three; once through, nothing is left to do.
+    assert digest(train(plan, tokenizer, tmp_path / "state")) == whole and begun == [2, 5]
+    with pytest.raises(UserError, match="state of a build with another plan"):
+        train(replace(plan, seed=1), tokenizer, tmp_path / "state")
+
+
+def test_an_interrupt_is_one_line_that_says_how_to_go_on(tmp_path, monkeypatch, capsys, one_thread):
+    monkeypatch.setattr(build, "_KEEP_EVERY", 1)
+    monkeypatch.setattr(build, "curriculum", interrupted_before(1))
+    given = [word for name, value in asdict(TINY).items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["--output", str(tmp_path), *given]) == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("build: interrupted.") and "run the same command again" in told
+    assert [path.name for path in tmp_path.iterdir()] == [".unfinished.pt"]
 
 
 def test_plans_that_make_no_student_are_refused_in_one_line(tmp_path, capsys):
     assert main(["--output", str(tmp_path), "--width", "100"]) == 2
-    assert "`width=100`" in capsys.readouterr().err
+    assert "`--width 100`" in capsys.readouterr().err
     assert main(["--output", str(tmp_path), "--steps", "0"]) == 2
-    assert "`steps=0`" in capsys.readouterr().err
+    assert "`--steps 0`" in capsys.readouterr().err
     assert main(["--output", str(tmp_path), "--seed", "250"]) == 2
-    assert "`seed=250`" in capsys.readouterr().err
+    assert "`--seed 250`" in capsys.readouterr().err
     assert main(["--output", str(tmp_path), "--exam-rows", "5"]) == 2
     assert "`--exam-rows 5`" in capsys.readouterr().err
     nothing = [word for name in ("judging", "finishing", "solving", "sums") for word in (f"--{name}", "0")]
@@ -67,7 +110,7 @@ def test_a_card_says_with_what_the_weights_were_made_whoever_examines_them():
 
 @pytest.mark.integration
 def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path, one_thread):
-    """The command itself, a minute instead of many: better than prefix length alone where that says little.
+    """The command itself, a minute instead of many and ended once on its way: better than prefix length alone.
 
     Slow since it really trains, and then solves: with far fewer steps the judge is no better than length.
     """
@@ -78,8 +121,14 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path, one_thread):
     given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "palign_hf.toy.student.build", "--output", str(tmp_path), "--exam-rows", "20"]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    begun = subprocess.Popen([*command, *given], stderr=subprocess.PIPE, text=True, env=alone)
+    while begun.poll() is None and not (tmp_path / ".unfinished.pt").exists():
+        time.sleep(0.1)
+    begun.send_signal(signal.SIGTERM)
+    assert "build: ended by SIGTERM." in begun.communicate()[1] and begun.returncode == 143
     done = subprocess.run([*command, *given], capture_output=True, text=True, env=alone)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert not list(tmp_path.glob(".unfinished*"))
     assert f"wrote {tmp_path}" in done.stderr
 
     card = (tmp_path / "README.md").read_text()

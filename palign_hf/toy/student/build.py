@@ -1,8 +1,8 @@
 """Make the toy student from nothing: `python -m palign_hf.toy.student.build --output runs/toy/student`.
 
 Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
-is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, so
-the same plan ends with the same weights on the same machine.
+is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
+the state is kept now and then, so an interrupted build goes on and ends with the same weights on the same machine.
 """
 
 import argparse
@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
 from palign_hf.progress import Progress
+from palign_hf.runs.launch import ended
 from palign_hf.runs.provenance import versions
 from palign_hf.toy.student.exam import Exam, examine, say, student_card
 from palign_hf.toy.student.lessons import HEAD, Plan, curriculum
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 _EXAM_ROWS, _FEWEST = 200, 20
+# The state lies beside the weights until all is done; it is kept every so many steps, which takes a tenth of one.
+_STATE, _KEEP_EVERY = ".unfinished.pt", 20
 
 
-def build(plan: Plan, folder: Path) -> None:
-    """Train and save."""
-    if (folder / "config.json").exists():
+def build(plan: Plan, folder: Path, rows: int) -> Exam:
+    """Train, save and examine; goes on where an interrupted build of the same plan stopped."""
+    state = folder / _STATE
+    if (folder / "config.json").exists() and not state.exists():
         raise UserError(
             f"`{folder}` holds a student already. Delete it to build anew, or give `--exam-only` to examine it again."
         )
@@ -41,8 +45,13 @@ def build(plan: Plan, folder: Path) -> None:
     except OSError as error:
         raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output`.") from error
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
-    train(plan, tokenizer).bfloat16().save_pretrained(folder)
+    train(plan, tokenizer, state).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    exam = examine_folder(folder, rows)
+    # Beside the last state may lie one that a kill left half-written.
+    for left in folder.glob(f"{_STATE}*"):
+        left.unlink()
+    return exam
 
 
 def examine_folder(folder: Path, rows: int) -> Exam:
@@ -68,22 +77,24 @@ def tokenizer_texts(plan: Plan) -> Iterator[str]:
         yield from (problem.question, problem.trace, problem.solution)
 
 
-def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
-    """The loop over all lessons."""
+def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast", state: Path) -> "LlamaForCausalLM":
+    """The loop over all lessons, from where `state` has it."""
     import torch
     from torch.nn.functional import cross_entropy
 
     torch.manual_seed(plan.seed)
     model = new_model(plan, tokenizer)
     optimizers = _optimizers(plan, model)
+    learners = [model, *(optimizer for optimizer, _ in optimizers)]
+    first = _restore(plan, state, learners)
     losses: list[float] = []
 
     def loss_so_far(seconds: float) -> dict[str, str]:
         return {"loss": f"{sum(losses) / len(losses):.3f}"} if losses else {}
 
-    bar = Progress(plan.steps, "training", details=loss_so_far, unit="step")
+    bar = Progress(plan.steps, "training", details=loss_so_far, unit="step", before=first)
     model.train()
-    for step, groups in enumerate(curriculum(plan, tokenizer)):
+    for step, groups in enumerate(curriculum(plan, tokenizer, first), first):
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * _pace(step, plan)
@@ -102,6 +113,8 @@ def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM
             optimizer.step()
         model.zero_grad(set_to_none=True)
         losses = [*losses[-49:], total]
+        if (step + 1) % _KEEP_EVERY == 0 or step + 1 == plan.steps:
+            _keep(plan, state, step + 1, learners)
         bar.advance()
     bar.close()
     return model
@@ -142,6 +155,32 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> "list[tuple[Optimizer,
     return [(muon, plan.matrix_rate), (adam, plan.rate)]
 
 
+def _keep(plan: Plan, state: Path, step: int, learners: list[Any]) -> None:
+    """What the next step starts from: all of it or nothing."""
+    import torch
+
+    unfinished = state.with_name(f"{state.name}.{os.getpid()}")
+    torch.save({"plan": asdict(plan), "step": step, "learnt": [one.state_dict() for one in learners]}, unfinished)
+    unfinished.rename(state)
+
+
+def _restore(plan: Plan, state: Path, learners: list[Any]) -> int:
+    """Take up an earlier build of the same plan; the number of steps that it has done."""
+    import torch
+
+    if not state.exists():
+        return 0
+    kept = torch.load(state, weights_only=True)
+    if kept["plan"] != asdict(plan):
+        raise UserError(
+            f"`{state}` is the state of a build with another plan: {kept['plan']}. Build into another folder, or "
+            f"delete that file to start over."
+        )
+    for one, learnt in zip(learners, kept["learnt"], strict=True):
+        one.load_state_dict(learnt)
+    return int(kept["step"])
+
+
 def _pace(step: int, plan: Plan) -> float:
     """Up over the first steps, level to the middle, then down to nothing."""
     left = 1 - step / plan.steps
@@ -161,20 +200,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(option, type=type(default), default=default, help=f"default: {default}")
     options = vars(parser.parse_args(argv))
     folder, rows, exam_only = options.pop("output"), options.pop("exam_rows"), options.pop("exam_only")
-    try:
+
+    def body() -> int:
         if rows < _FEWEST:
             raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
-        if not exam_only:
-            build(Plan(**options), folder)
-        exam = examine_folder(folder, rows)
-    except UserError as error:
-        say(f"build: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("build: interrupted, nothing was written")
-        return 130
-    say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see its README.md")
-    return 0
+        exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
+        say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see README.md")
+        return 0
+
+    return ended("build", body, parser)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.asking.rendering import JudgePrompt
+from palign_hf.asking.rendering import ChatPrompt, JudgePrompt
 from palign_hf.grading import ExactGrader
-from palign_hf.prompts import JUDGE, LABELS, SOLVE
+from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy import NAME
-from palign_hf.toy.student.lessons import Plan, align_prompt
-from palign_hf.toy.student.tokenizer import chat_ids
+from palign_hf.toy.student.lessons import Plan
 from palign_hf.toy.student.tree import Text, collate, grow, read
 from palign_hf.toy.world.problems import DIFFICULTIES, VERSION, ToyProblem, problems
 from palign_hf.toy.world.truth import NEAR, JudgeSkill, judge_skill
@@ -54,11 +53,12 @@ def examine(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows
     mixed = list(problems(_SPLIT, rows))
     say(f"judging every cut of {rows} traces")
     judge = judge_skill(judge_curves(model, tokenizer, mixed))
+    solve, align = ChatPrompt(tokenizer, SOLVE, "toy"), ChatPrompt(tokenizer, ALIGN, "toy")
     solved = {}
     for difficulty in DIFFICULTIES:
         say(f"solving {rows} problems of difficulty {difficulty}")
         chosen = list(problems(_SPLIT, rows, difficulties=(difficulty,)))
-        prompts = [SOLVE.render(question=problem.question) for problem in chosen]
+        prompts = [solve.ids(problem.question) for problem in chosen]
         solved[str(difficulty)] = _share_right(model, tokenizer, prompts, chosen)
     finished = {}
     hard = [problem for problem in mixed if problem.sufficient_segments]
@@ -67,7 +67,7 @@ def examine(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows
         prompts = []
         for problem in hard:
             cut = 0 if before is None else max(0, problem.sufficient_segments - before)
-            prompts.append(align_prompt(problem, [0, *cuts(problem.trace)][cut]))
+            prompts.append(align.ids(problem.question, problem.trace[: [0, *cuts(problem.trace)][cut]]))
         finished[name] = _share_right(model, tokenizer, prompts, hard)
     return Exam(rows, len(hard), judge, solved, finished)
 
@@ -95,7 +95,7 @@ def judge_curves(
 def _share_right(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[str],
+    prompts: Sequence[list[int]],
     chosen: Sequence[ToyProblem],
 ) -> float:
     """How often the greedy reply to each prompt ends with the right answer."""
@@ -103,7 +103,7 @@ def _share_right(
 
     right, grader = 0, ExactGrader()
     for first in range(0, len(prompts), _BATCH):
-        part = [chat_ids(tokenizer, prompt) for prompt in prompts[first : first + _BATCH]]
+        part = list(prompts[first : first + _BATCH])
         batch: Any = tokenizer.pad({"input_ids": part}, padding_side="left", return_tensors="pt")
         with torch.inference_mode():
             replies = model.generate(**batch, max_new_tokens=_MOST_TOKENS, do_sample=False)  # type: ignore[operator]

@@ -13,11 +13,10 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
+from palign_hf.asking.rendering import ChatPrompt, JudgePrompt, ProblemPrompt
 from palign_hf.errors import UserError
-from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
+from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
 from palign_hf.segmentation import cuts
-from palign_hf.toy.student.tokenizer import chat_ids
 from palign_hf.toy.student.tree import Text, Tree, grow
 from palign_hf.toy.world.problems import SEED, ToyProblem, continuation, problems
 
@@ -77,12 +76,16 @@ class Plan:
         return problems("train", count, _STREAMS * self.seed + number, **kinds)
 
 
-def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[Tree]]]:
-    """What is taught at each step: trees in groups that count alike."""
+def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast", first: int = 0) -> Iterator[list[list[Tree]]]:
+    """What is taught at each step from the `first` on: trees in groups that count alike."""
     teacher = Teacher(tokenizer)
-    judging, finishing, sums = (plan.stream(number, sys.maxsize) for number in (0, 1, 3))
-    easy = plan.stream(2, sys.maxsize, difficulties=(_EASY,))
-    for step in range(plan.steps):
+
+    def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
+        return islice(plan.stream(number, sys.maxsize, **kinds), first * count, None)
+
+    judging, finishing, sums = stream(0, plan.judging), stream(1, plan.finishing), stream(3, plan.sums)
+    easy = stream(2, plan.solving, difficulties=(_EASY,))
+    for step in range(first, plan.steps):
         rng = Random(f"{plan.seed} {step}")
         solving = [teacher.solving(problem) for problem in islice(easy, plan.solving)]
         groups = [
@@ -100,6 +103,7 @@ class Teacher:
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         self._tokenizer = tokenizer
         self._end = tokenizer.eos_token_id
+        self._solve, self._align = ChatPrompt(tokenizer, SOLVE, "toy"), ChatPrompt(tokenizer, ALIGN, "toy")
         self._judge = JudgePrompt(tokenizer, JUDGE, LABELS, "toy")
         self._forced = len(self._judge.forced_ids)
         # What follows the forced beginning: the token that tells, then the rest of the label.
@@ -138,13 +142,11 @@ class Teacher:
         chosen = {enough}
         while len(chosen) < min(3, len(ends) - enough):
             chosen.add(min(len(ends) - 1, enough + int((len(ends) - enough) * rng.random() ** 4)))
-        return [
-            self._reply(align_prompt(problem, ends[cut]), continuation(problem, ends[cut])) for cut in sorted(chosen)
-        ]
+        return [self._finished(problem, ends[cut]) for cut in sorted(chosen)]
 
     def solving(self, problem: ToyProblem) -> Text:
         """The solve prompt with the clean solution."""
-        return self._reply(SOLVE.render(question=problem.question), problem.solution)
+        return self._replied(self._solve.ids(problem.question), self._solve.reply_ids(problem.solution))
 
     def sums(self, chosen: Iterable[ToyProblem]) -> Text:
         """The sums of some solutions, without their problems and one after the other; their results are learnt."""
@@ -158,12 +160,9 @@ class Teacher:
                     weights += [weight] * len(said)
         return Text(ids, weights)
 
-    def _reply(self, prompt: str, reply: str) -> Text:
-        ids = chat_ids(self._tokenizer, prompt)
-        said = self._tokenizer.encode(reply, add_special_tokens=False)
-        return Text([*ids, *said, self._end], [0.0] * len(ids) + [REPLY] * (len(said) + 1))
+    def _finished(self, problem: ToyProblem, end: int) -> Text:
+        prompt = self._align.ids(problem.question, problem.trace[:end])
+        return self._replied(prompt, self._align.reply_ids(continuation(problem, end)))
 
-
-def align_prompt(problem: ToyProblem, end: int) -> str:
-    """The student is shown the trace up to `end`."""
-    return ALIGN.render(question=problem.question, prefix=problem.trace[:end].rstrip() or NO_PREFIX)
+    def _replied(self, prompt: list[int], said: list[int]) -> Text:
+        return Text([*prompt, *said, self._end], [0.0] * len(prompt) + [REPLY] * (len(said) + 1))

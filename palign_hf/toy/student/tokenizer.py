@@ -6,14 +6,14 @@ what the assistant says, so that a trainer can ask for `assistant_only_loss`.
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, SOLVE
 from palign_hf.toy.world.puzzle import LARGEST
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 _PAD, _BEGIN, _END = "<|pad|>", "<|begin|>", "<|end|>"
 CONTEXT = 2048
@@ -62,10 +62,3 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenize
     )
     tokenizer.chat_template = _CHAT_TEMPLATE
     return tokenizer
-
-
-def chat_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> list[int]:
-    """A user's turn and the beginning of the reply, as lessons and exam have it."""
-    turn = [{"role": "user", "content": prompt}]
-    ids: Any = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
-    return list(ids)

@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from palign_hf.cli import main
+from palign_hf.errors import UserError
+from palign_hf.students import resolve_student
+from palign_hf.traces import read_traces
 from palign_hf.traces.layouts import KNOWN
 
 
@@ -25,9 +28,11 @@ WRONG_AND_RIGHT = [
     *(3, 0, -3, 10**400, 0.5, -0.5, 1.5, math.nan, math.inf, datetime.date(2026, 1, 2)),
     *("~no-such-user/x", "x" * 300, "{file}", "{file}/below", "{template}", "{slotless}", "module:", ".x:y"),
 ]
+# For recipes whose keys `everything` has, too: one of each kind.
+FEW = ([], {"x": 1}, None, True, "", "text", 3, -3, 0, 0.5, math.nan, "{file}", "binary")
 # Names with a letter wrong, and searches that can't be: with `binary` there is no prior for a pilot.
 SPELT = ("margn", "ascnd", "sentense", "transformer", "self-juge", "opentoughts", "bflot16", "binary")
-SPELT += ("fixed", "fixed(ratio=x)", "fixed(ratio=2)", "ascend(confirm=0)", "ascend(cautoin=1)", "binary(", "json:loads")
+SPELT += ("fixed", "fixed(ratio=x)", "fixed(ratio=2)", "ascend(confirm=0)", "ascend(cautoin=1)", "binary(")
 
 
 class Loaded(AssertionError):
@@ -172,7 +177,9 @@ ALL: dict[str, dict[str, Any]] = {
         "criterion": {"name": "self-judge", "verdict": "generate", "template": "{template}"}
         | {"labels": ["[YES]", "[NO]"], "max_tokens": 64}
     },
-} | {path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(RECIPES.glob("*/truncate.yaml"))}
+}
+TREE = {path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(RECIPES.glob("*/truncate.yaml"))}
+ALL |= TREE
 
 
 def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
@@ -279,7 +286,7 @@ def test_the_recipes_as_they_are_reach_the_student(bench, name):
     ids=lambda one: ".".join(one) if isinstance(one, tuple) else one,
 )
 def test_one_wrong_value(bench, name, place):
-    assert bench.wrongs(ALL[name], place, [*WRONG_AND_RIGHT, *SPELT]) == []
+    assert bench.wrongs(ALL[name], place, [*FEW] if name in TREE else [*WRONG_AND_RIGHT, *SPELT]) == []
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -290,3 +297,54 @@ def test_one_misspelt_key(bench, name):
         for key in (place[-1][:-1] + "x", place[-1] + "s", place[-1].upper(), 3):
             mutant = changed(ALL[name], place, lambda inner, old, key=key: inner.update({key: inner.pop(old)}))
             assert bench.run(mutant) is not None, (place, key)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--pilot", "-3"], "`--pilot -3` must be at least 1."),
+        (["--batch-size", "0"], "`--batch-size 0` must be at least 1."),
+        (["--set", "batch_size=0"], "`--set batch_size=0` must be at least 1."),
+        (["--in_flight", "0"], "`--in-flight 0` must be at least 1."),
+        (["--audit", "nan"], "`--audit nan` must be"),
+        (["--traces.limit", "[1]"], "`--traces.limit [1]` must be a whole number"),
+        (["--traces.known", "opentoughts"], "(nearest match: `openthoughts`)"),
+        (["--traces.columns", "{qestion: q}"], "a trace has no `qestion` (nearest match: `question`)"),
+        (["--search", "ascnd"], "`ascnd` is no search (nearest match: `ascend`)"),
+        (["--search", "fixed(ratio=2)"], "`ratio=2`: must be a share of the trace"),
+        (["--search", "{name: ascend, caution: [1]}"], "`caution=[1]`: must be a number"),
+        (["--search", "{name: ascend, prior: 3}"], "`prior=3`: must be a `Prior`"),
+        (["--search", "{name: 3}"], "`3` is no search"),
+        (["--pilot", "20", "--search", "binary"], "the search `binary` has none"),
+        (["--criterion", "self-juge"], "(nearest match: `self-judge`)"),
+        (["--judge-template", "nowhere.txt"], "`nowhere.txt` can't be read as the `judge` template"),
+        (["--judge-template", "{slotless}"], "has `{question}` 0 times"),
+        (["--engine", "transformer"], "is unknown (nearest match: `transformers`)"),
+        (["--engine-options", "{gpu_memory_utilisation: 0.5}"], "(nearest match: `gpu_memory_utilization`)"),
+        (["--engine", "server", "--engine-options", "{urls: [3]}"], "`urls=[3]`"),
+        (["--engine", "server", "--engine-options", "{urls: []}"], "needs the address of a server"),
+        (["--output", "{file}/below"], "/file` is a file"),
+        (["--ledger", "{file}"], "/file` is a file"),
+        (["--ledger", "~no-such-user/x"], "there is no user `no-such-user` here"),
+        (["--replace", "yes"], "`yes`"),
+        (["--contxt", "3"], "(nearest match: `--context`)"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry"])
+def test_one_wrong_option(bench, options, said, dry):
+    told = bench.run(BASE | {"engine": "vllm"}, *map(bench.filled, options), *dry)
+    assert told is not None and said in told
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user/x", "a\nb", "{file}"])
+def test_a_recipe_that_is_none_is_one_line(bench, name, capsys):
+    assert main(["truncate", "--config", bench.filled(name)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("palign: ") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user/x", "\0", "a\nb"])
+def test_a_student_or_a_source_that_no_file_can_be_called_is_refused(name):
+    for look_up in (resolve_student, read_traces):
+        with pytest.raises(UserError):
+            look_up(name)

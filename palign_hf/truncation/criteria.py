@@ -292,8 +292,8 @@ def _criterion_kind(name: Any) -> Any:
             return getattr(import_module(module), attribute)
         except Exception as error:  # one's own module may fail with anything
             raise UserError(
-                f"The criterion `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of a class that this "
-                f"environment can import."
+                f"The criterion `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of "
+                f"a class that this environment can import."
             ) from error
     raise UserError(
         f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "

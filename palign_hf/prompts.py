@@ -77,7 +77,7 @@ class Template:
         """The same prompt with the text of a file (its final newline removed): how users bring their own wording."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # no such file, no UTF-8, no name of a file at all
             raise UserError(
                 f"`{path}` can't be read as the `{self.name}` template ({error}). Give a UTF-8 text file "
                 f"with {' and '.join(f'`{{{slot}}}`' for slot in self.slots)} in it."

@@ -53,7 +53,7 @@ def resolve_student(name: str, revision: str | None = None) -> Student:
     """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
     home = shipped(name)
     folder = home.student_folder() if home else Path(name)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # also of a text that can't be a path
         if revision is not None:
             raise UserError(
                 f"`revision={revision!r}` was given, but the student `{name}` is a folder, which has no revisions. "

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from palign_hf.config import check_folder
 from palign_hf.errors import UserError
 
 
@@ -27,15 +28,7 @@ def ledger_folder(given: str | None = None) -> Path:
 
 def check_ledger(given: str | None) -> None:
     """Refuse a folder that can't be one, before anything is loaded."""
-    folder = ledger_folder(given)
-    for place in (folder, *folder.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise StoreError(
-                    f"`ledger={given or folder}` can't be a folder: `{place}` is a file. Give another folder, on a "
-                    f"local disk."
-                )
-            return
+    check_folder("ledger", given or str(ledger_folder()), "Give another folder, on a local disk.")
 
 
 def read_about(path: str | Path) -> dict[str, Any]:

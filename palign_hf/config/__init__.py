@@ -11,6 +11,7 @@ the same fields, and all are strict: a misspelt key or a value that can't be rig
             check_settings(self)
 """
 
+from palign_hf.config.folders import check_folder
 from palign_hf.config.options import Parser, add_options, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
 from palign_hf.config.settings import ConfigError, build, check_settings, setting
@@ -22,6 +23,7 @@ __all__ = [
     "Parser",
     "add_options",
     "build",
+    "check_folder",
     "check_settings",
     "describe",
     "find_recipe",

@@ -1,5 +1,6 @@
 """Recipes: YAML files read into settings, from the disk or from those that ship with the package."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,10 +49,10 @@ def read_layers(
 
 def find_recipe(name: str | Path) -> Path:
     """The file of that name, or the recipe that ships with the package: `qwen3-8b/truncate.yaml`."""
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path):  # also of a text that can't be a path
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"The recipe `{whole(name)}` is a folder. Name the file in it, as `truncate.yaml`.")
     known = shipped_recipes()
     wanted = str(name).removeprefix("./").removeprefix("recipes/")

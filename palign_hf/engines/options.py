@@ -64,7 +64,10 @@ def _whole(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # no clock counts so far
+        return False
 
 
 def _url(value: Any) -> bool:
@@ -78,6 +81,8 @@ def _or_none(option: Option) -> Option:
 _TEXT = Option("a text", _text)
 _COUNT = Option("a whole number, at least 1", lambda value: _whole(value) and value >= 1)
 _TRUTH = Option("true or false", lambda value: isinstance(value, bool))
+_DTYPES = ("auto", "float32", "float", "bfloat16", "float16", "half")
+_DTYPE = Option(f"one of {listed(_DTYPES)}", lambda value: value in _DTYPES)
 _ANY = Option("anything", lambda value: True)
 _SERVER = {
     "urls": Option(
@@ -99,7 +104,7 @@ _SERVER = {
     ),
 }
 _TRANSFORMERS = {
-    "dtype": _TEXT,
+    "dtype": _DTYPE,
     "device": _or_none(_TEXT),
     "attn_implementation": _or_none(_TEXT),
     "threads": _or_none(_COUNT),
@@ -107,6 +112,7 @@ _TRANSFORMERS = {
 # Where vLLM's own refusal would come only after it has loaded for a while.
 _VLLM_RANGES = {
     "gpu_memory_utilization": Option("a share above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
+    "dtype": _DTYPE,
     "block_size": _or_none(_COUNT),
     "max_num_seqs": _or_none(_COUNT),
     "max_num_batched_tokens": _or_none(_COUNT),

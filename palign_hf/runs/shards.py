@@ -252,18 +252,6 @@ class _Parts:
         return sorted(self._folder.glob("[0-9]*.parquet"))
 
 
-def check_output(given: str) -> None:
-    """Refuse an output that can't be a folder, or can't be written to, before anything is loaded."""
-    folder = Path(given).expanduser()
-    for place in (folder, *folder.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise UserError(f"`output={given}` can't be a folder: `{place}` is a file. Give another folder.")
-            if not os.access(place, os.W_OK):
-                raise UserError(f"`output={given}` can't be written: `{place}` is read-only. Give another folder.")
-            return
-
-
 def write_whole(path: Path, text: str) -> None:
     """All of it or nothing: a reader never sees half a file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,6 +1,6 @@
 """Which column of a teacher dataset holds what: the known layouts, and how one is recognised or set by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,6 +96,7 @@ def choose_layout(
     `columns` with both `question` and `trace` leaves every layout out; with fewer it changes a known layout.
     """
     columns = columns or {}
+    check_named(columns, known)
     _check_columns(columns, present)
     by_hand = known is None and {"question", "trace"} <= columns.keys()
     if by_hand:
@@ -120,13 +121,24 @@ def _with_gold(layout: Layout, present: Sequence[str], columns: dict[str, str], 
     )
 
 
-def _check_columns(columns: dict[str, str], present: Sequence[str]) -> None:
+def check_named(columns: Mapping[str, str], known: str | None) -> None:
+    """Refuse names that are wrong whatever the dataset holds, so that it needn't be read first."""
     for target, name in columns.items():
         if target not in _TARGETS:
             raise SchemaError(
                 f"`columns={{{target!r}: ...}}`: a trace has no `{target}`{nearest(target, _TARGETS)}. "
                 f"Its keys are {listed(_TARGETS)}; write `columns={{'question': ..., 'trace': ...}}`."
             )
+        if not name.strip():
+            raise SchemaError(f"`columns={{{target!r}: {name!r}}}`: a column has a name. Give it, or leave this out.")
+    if known is not None and known not in KNOWN:
+        raise SchemaError(
+            f"`known={known!r}`{nearest(known, KNOWN)} is not a known layout. Known are {listed(KNOWN)}."
+        )
+
+
+def _check_columns(columns: Mapping[str, str], present: Sequence[str]) -> None:
+    for target, name in columns.items():
         if name not in present:
             raise SchemaError(
                 f"`columns={{{target!r}: {name!r}}}`: the dataset has no `{name}`{nearest(str(name), present)}. "
@@ -136,11 +148,7 @@ def _check_columns(columns: dict[str, str], present: Sequence[str]) -> None:
 
 def _forced(known: str, present: Sequence[str]) -> Layout:
     name = _DATASETS.get(known, known)
-    layout = next((layout for layout in LAYOUTS if layout.name == name), None)
-    if layout is None:
-        raise SchemaError(
-            f"`known={known!r}`{nearest(known, KNOWN)} is not a known layout. Known are {listed(KNOWN)}."
-        )
+    layout = next(layout for layout in LAYOUTS if layout.name == name)
     missing = [column for column in layout.needs if column not in present]
     if missing:
         raise SchemaError(

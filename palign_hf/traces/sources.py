@@ -3,6 +3,7 @@
 import difflib
 import glob
 import gzip
+import os
 import re
 import zlib
 from collections import Counter
@@ -30,7 +31,7 @@ _SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two 
 UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
 # What `save_to_disk` and the Hub write beside the data.
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+_HUB_ID = re.compile(r"(?=.{1,200}$)[\w-][\w.-]*(/[\w.-]+)?")
 
 
 def open_source(
@@ -70,14 +71,14 @@ def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
 
 
 def _open_path(source: str, split: str | None, config: str | None, revision: str | None, streaming: bool) -> Any:
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if home := shipped(source):
         _refuse(source, config=config, revision=revision)
         return _open_shipped(home, split), source
-    if path.is_file():
+    if os.path.isfile(path):  # also of a text that can't be a path
         _refuse(path.name, config=config, revision=revision)
         return _open_files(f"`{path.name}`", [path], split, streaming), path.name
-    if path.is_dir():
+    if os.path.isdir(path):
         _refuse(source, revision=revision)
         return _open_folder(path, split, config, streaming), path.resolve().name
     if glob.has_magic(source):

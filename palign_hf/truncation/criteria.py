@@ -274,7 +274,7 @@ def make_criterion(
         made = kind(**parameters)
     except UserError:
         raise
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # one's own class may fail with anything
         raise UserError(
             f"`criterion={shown(repr(dict(spec)))}` can't be made: {error}. Give the parameters of `{name}`."
         ) from error
@@ -290,10 +290,10 @@ def _criterion_kind(name: Any) -> Any:
         module, _, attribute = name.partition(":")
         try:
             return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # one's own module may fail with anything
             raise UserError(
-                f"The criterion `{name}` can't be imported: {error}. Give `module:name` of a class that this "
-                f"environment can import."
+                f"The criterion `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of "
+                f"a class that this environment can import."
             ) from error
     raise UserError(
         f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "

@@ -11,15 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.config import check_settings, setting
+from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
 from palign_hf.runs.launch import Ending
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
-from palign_hf.runs.shards import REPORT, Output, Shard, check_output, write_whole
+from palign_hf.runs.shards import REPORT, Output, Shard, write_whole
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.traces import read_traces
+from palign_hf.traces.layouts import check_named
 from palign_hf.truncation.forecast import forecast
 from palign_hf.truncation.report import Report
+from palign_hf.truncation.search import Ascend, make_search
 from palign_hf.truncation.settings import TruncationSettings
 from palign_hf.truncation.transform import PrefixTruncation
 from palign_hf.truncation.usage import Usage
@@ -45,6 +47,7 @@ class TraceSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_named(self.columns or {}, self.known)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -62,7 +65,12 @@ class TruncateConfig(TruncationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_output(self.output)
+        check_folder("output", self.output, written=True)
+        if self.pilot is not None and not isinstance(self.search, Ascend):
+            raise UserError(
+                f"`pilot={self.pilot}` estimates a prior, and the search `{make_search(self.search).name}` has none. "
+                f"Leave `pilot` out, or take `search=ascend`."
+            )
 
 
 class TruncateRun:

@@ -65,8 +65,8 @@ def test_missing_keys_are_all_named():
 def test_overrides_win_and_reach_into_sections(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("traces: {source: a}\nstudent: s\noutput: o\nsearch: binary\n")
-    config = load_config(TruncateConfig, path, ["search=full", "traces.limit=3", "engine_options.urls=[u]"])
-    assert (config.search.name, config.traces.limit, config.engine_options) == ("full", 3, {"urls": ["u"]})
+    config = load_config(TruncateConfig, path, ["search=full", "traces.limit=3", "engine_options.dtype=float32"])
+    assert (config.search.name, config.traces.limit, config.engine_options) == ("full", 3, {"dtype": "float32"})
 
 
 @pytest.mark.parametrize(

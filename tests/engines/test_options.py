@@ -91,7 +91,7 @@ def test_an_option_of_another_engine_is_refused_with_those_that_fit():
         ("server", {"headers": {"X-Team": 3}}, "names with their texts, or nothing"),
         ("server", {"model": 3}, "a text, or nothing"),
         ("transformers", {"threads": 0}, "a whole number, at least 1, or nothing"),
-        ("transformers", {"dtype": None}, "a text"),
+        ("transformers", {"dtype": None}, "one of `auto`, `float32`"),
         ("transformers", {"device": 0}, "a text, or nothing"),
         ("vllm", {"gpu_memory_utilization": 1.2}, "a share above 0, at most 1"),
         ("vllm", {"gpu_memory_utilization": "0.9"}, "a share above 0, at most 1"),

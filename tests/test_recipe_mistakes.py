@@ -1,0 +1,350 @@
+"""A recipe that is wrong in one place ends with status 2 and one line, before anything is looked up or loaded.
+
+Every key of every recipe of the tree, and of recipes that set all there is, is given what it can't be. What a key may
+be is said here a second time and by hand, so that a declaration that lets too much through is seen; and what is right
+must get as far as the student.
+"""
+
+import copy
+import datetime
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from palign_hf.cli import main
+from palign_hf.errors import UserError
+from palign_hf.students import resolve_student
+from palign_hf.traces import read_traces
+from palign_hf.traces.layouts import KNOWN
+
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+WRONG_AND_RIGHT = [
+    *([], [1], ["x", 3], {}, {"x": 1}, None, True, False, "", "  ", "text", "null", "5e-5", "\0", "a\nb"),
+    *(3, 0, -3, 10**400, 0.5, -0.5, 1.5, math.nan, math.inf, datetime.date(2026, 1, 2)),
+    *("~no-such-user/x", "x" * 300, "{file}", "{file}/below", "{template}", "{slotless}", "module:", ".x:y"),
+]
+# For recipes whose keys `everything` has, too: one of each kind.
+FEW = ([], {"x": 1}, None, True, "", "text", 3, -3, 0, 0.5, math.nan, "{file}", "binary")
+# Names with a letter wrong, and searches that can't be: with `binary` there is no prior for a pilot.
+SPELT = ("margn", "ascnd", "sentense", "transformer", "self-juge", "opentoughts", "bflot16", "binary")
+SPELT += ("fixed", "fixed(ratio=x)", "fixed(ratio=2)", "ascend(confirm=0)", "ascend(cautoin=1)", "binary(")
+
+
+class Loaded(AssertionError):
+    """Something was looked up or loaded."""
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def whole(least: int | None) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and (least is None or value >= least)
+
+
+def number(holds: Callable[[float], bool], as_text: bool = False) -> Callable[[Any], bool]:
+    """YAML reads 5e-5 as text, so a setting takes a number that is spelt so; what is inside a mapping doesn't."""
+
+    def right(value: Any) -> bool:
+        if truth(value) or not isinstance(value, (int, float, str) if as_text else (int, float)):
+            return False
+        try:
+            return math.isfinite(float(value)) and holds(float(value))
+        except (ValueError, OverflowError):
+            return False
+
+    return right
+
+
+def none_or(right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or right(value)
+
+
+def one_of(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: any(type(value) is type(one) and value == one for one in values)
+
+
+def folder(value: Any) -> bool:
+    return text(value) and not any(part in value for part in ("~", "\0", "{", "x" * 300))
+
+
+RULES = ("binary", "linear", "every", "full", "none")
+# What a key may be, whatever else the recipe says. Any text is right where only the Hub or the data can tell.
+RIGHT: dict[str, Callable[[Any], bool]] = {
+    "traces": lambda value: False,
+    "traces.source": text,
+    "traces.known": none_or(one_of(*KNOWN)),
+    "traces.columns": none_or(lambda value: value == {}),  # no column is named, so the layout is recognised
+    "traces.columns.question": text,
+    "traces.columns.trace": text,
+    "traces.name": none_or(text),
+    "traces.split": none_or(text),
+    "traces.config": none_or(text),
+    "traces.revision": none_or(text),
+    "traces.limit": none_or(whole(1)),
+    "traces.content_ids": truth,
+    "student": text,
+    "revision": none_or(text),
+    "output": folder,
+    "ledger": none_or(folder),
+    "search": one_of("ascend", *RULES),
+    "search.name": lambda value: False,  # each search has parameters of its own
+    "search.confirm": whole(1),
+    "search.caution": number(lambda value: value >= 0),
+    "search.probe_cost": number(lambda value: value > 0),
+    "search.version": one_of(2, None),
+    "search.prior": lambda value: value == {},  # each of its two parameters may be left out
+    "search.prior.never": number(lambda value: 0 <= value < 1),
+    "search.ratio": number(lambda value: 0 <= value <= 1),
+    "search.tokens": whole(0),
+    "criterion": one_of(None, "self-judge"),
+    "criterion.verdict": one_of("margin", "generate"),
+    "criterion.template": one_of("{template}"),
+    "criterion.max_tokens": whole(1),
+    "verdict": one_of("margin", "generate"),
+    "judge_template": one_of(None, "{template}"),
+    "granularity": one_of("sentence", "paragraph", "legacy"),
+    "context": none_or(whole(1)),
+    "audit": number(lambda value: 0 <= value <= 1, as_text=True),
+    "engine": one_of("auto", "vllm", "transformers"),
+    "engine_options": one_of({}),
+    "in_flight": none_or(whole(1)),
+    "progress": none_or(truth),
+    "trust_remote_code": truth,
+    "replace": truth,
+    "batch_size": whole(1),
+    "pilot": none_or(whole(1)),
+    "pilot_seed": whole(None),
+    # Of vLLM
+    "engine_options.gpu_memory_utilization": number(lambda value: 0 < value <= 1),
+    "engine_options.max_num_seqs": none_or(whole(1)),
+    "engine_options.enforce_eager": truth,
+    # Of a server
+    "engine_options.urls": lambda value: False,
+    "engine_options.model": none_or(text),
+    "engine_options.timeout": number(lambda value: value > 0),
+    "engine_options.pauses": lambda value: value in ([], [1]),
+    "engine_options.headers": lambda value: value in (None, {}),
+    "engine_options.headers.x": text,
+    "engine_options.in_flight": whole(1),
+    # Of transformers
+    "engine_options.device": none_or(text),
+    "engine_options.attn_implementation": none_or(text),
+    "engine_options.threads": none_or(whole(1)),
+}
+SERVER = {"urls": ["http://a/v1"], "model": "m", "timeout": 5, "pauses": [1.0], "headers": {"x": "y"}, "in_flight": 2}
+BASE = {"traces": {"source": "me/traces"}, "student": "me/student", "output": "{folder}/out"}
+ALL: dict[str, dict[str, Any]] = {
+    "everything": {
+        "traces": {"source": "me/traces", "known": "s1k", "name": "n", "split": "train", "config": "c"}
+        | {"revision": "main", "limit": 5, "content_ids": True, "columns": {"question": "q", "trace": "t"}},
+        "student": "me/student",
+        "revision": "main",
+        "search": {"name": "ascend", "version": 2, "confirm": 2, "caution": 1.0, "probe_cost": 32}
+        | {"prior": {"knots": [[0, 0], [0.3, 0.5], [1, 1]], "never": 0.1}},
+        "verdict": "margin",
+        "judge_template": "{template}",
+        "granularity": "sentence",
+        "context": 2048,
+        "audit": 0.1,
+        "engine": "vllm",
+        "engine_options": {"gpu_memory_utilization": 0.5, "max_num_seqs": 8, "enforce_eager": True},
+        "ledger": "{folder}/ledger",
+        "in_flight": 4,
+        "progress": False,
+        "trust_remote_code": False,
+        "output": "{folder}/out",
+        "replace": True,
+        "batch_size": 10,
+        "pilot": 20,
+        "pilot_seed": 1,
+    },
+    "server": BASE | {"engine": "server", "engine_options": SERVER, "search": {"name": "fixed", "ratio": 0.25}},
+    "transformers": BASE
+    | {"engine": "transformers", "search": {"name": "fixed", "tokens": 100}}
+    | {"engine_options": {"dtype": "bfloat16", "device": "cpu", "attn_implementation": "sdpa", "threads": 2}},
+    "criterion": BASE
+    | {
+        "criterion": {"name": "self-judge", "verdict": "generate", "template": "{template}"}
+        | {"labels": ["[YES]", "[NO]"], "max_tokens": 64}
+    },
+}
+TREE = {path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(RECIPES.glob("*/truncate.yaml"))}
+ALL |= TREE
+
+
+def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
+    """Whether a recipe is right with this in that place, with what its other keys ask for."""
+    if key == "engine" and recipe.get("engine_options"):
+        return value == recipe["engine"] or (value, recipe["engine"]) == ("auto", "vllm")
+    if key == "search.name":
+        return value == recipe["search"]["name"]
+    if key == "engine_options" and recipe["engine"] == "server":
+        return False
+    if key == "search" and recipe.get("pilot"):
+        return value == "ascend"
+    return RIGHT.get(key, lambda value: False)(value)
+
+
+def places(recipe: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in recipe.items():
+        yield (*before, key)
+        if isinstance(value, dict):
+            yield from places(value, (*before, key))
+
+
+def changed(recipe: dict[str, Any], place: tuple[str, ...], change: Callable[[dict[str, Any], str], None]) -> Any:
+    mutant = copy.deepcopy(recipe)
+    inner = mutant
+    for key in place[:-1]:
+        inner = inner[key]
+    change(inner, place[-1])
+    return mutant
+
+
+class Bench:
+    """Runs recipes, on a machine where whatever would be looked up or loaded is `Loaded`."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self._names = {"folder": folder, "file": folder / "file"}
+        self._names |= {"template": folder / "template.txt", "slotless": folder / "slotless.txt"}
+        (folder / "file").write_text("")
+        (folder / "template.txt").write_text("Question: {question}\nSo far: {prefix}\nEnough?")
+        (folder / "slotless.txt").write_text("Enough?")
+
+    def run(self, recipe: Any, *options: str) -> str | None:
+        """What was said in one line; None if it went on to the student."""
+        path = self.folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(self.filled(recipe), allow_unicode=True))
+        try:
+            status: Any = main(["truncate", "--config", str(path), *options])
+        except Loaded:
+            return None
+        except SystemExit as error:  # argparse
+            status = error.code
+        told = self._capsys.readouterr()
+        assert status == 2 and told.out == "", told
+        assert told.err.startswith("palign: ") and told.err.endswith("\n") and told.err.count("\n") == 1, told.err
+        return told.err
+
+    def filled(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self.filled(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.filled(inner) for inner in value]
+        if isinstance(value, str):
+            for name, place in self._names.items():
+                value = value.replace(f"{{{name}}}", str(place))
+        return value
+
+    def wrongs(self, recipe: dict[str, Any], place: tuple[str, ...], values: list[Any]) -> list[str]:
+        """The values in that place that were taken otherwise than they should be."""
+        key, found = ".".join(place), []
+        for value in values:
+            mutant = changed(recipe, place, lambda inner, name, value=value: inner.__setitem__(name, value))
+            right = still_right(key, value, recipe)
+            try:
+                said = self.run(mutant)
+            except Exception as error:
+                found.append(f"{key}={value!r:.40}: {type(error).__name__}: {error}"[:300])
+            else:
+                if (said is None) != right:
+                    found.append(f"{key}={value!r:.40}: {'refused' if right else 'accepted'}: {said}")
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys) -> Bench:
+    def load(*given: Any, **options: Any) -> Any:
+        raise Loaded(str(given))
+
+    for name in ("load_tokenizer", "student_context", "make_engine", "resolve_student"):
+        monkeypatch.setattr(f"palign_hf.asking.runner.{name}", load)
+    monkeypatch.setattr("palign_hf.truncation.run.read_traces", load)
+    monkeypatch.setattr("palign_hf.truncation.transform.resolve_student", load)
+    return Bench(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_recipes_as_they_are_reach_the_student(bench, name):
+    assert bench.run(ALL[name]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [(name, place) for name in ALL for place in places(ALL[name]) if ALL[name][place[0]] != BASE.get(place[0])],
+    ids=lambda one: ".".join(one) if isinstance(one, tuple) else one,
+)
+def test_one_wrong_value(bench, name, place):
+    assert bench.wrongs(ALL[name], place, [*FEW] if name in TREE else [*WRONG_AND_RIGHT, *SPELT]) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_misspelt_key(bench, name):
+    for place in places(ALL[name]):
+        if place[-2:-1] == ("headers",):  # whatever a server wants to hear
+            continue
+        for key in (place[-1][:-1] + "x", place[-1] + "s", place[-1].upper(), 3):
+            mutant = changed(ALL[name], place, lambda inner, old, key=key: inner.update({key: inner.pop(old)}))
+            assert bench.run(mutant) is not None, (place, key)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--pilot", "-3"], "`--pilot -3` must be at least 1."),
+        (["--batch-size", "0"], "`--batch-size 0` must be at least 1."),
+        (["--set", "batch_size=0"], "`--set batch_size=0` must be at least 1."),
+        (["--in_flight", "0"], "`--in-flight 0` must be at least 1."),
+        (["--audit", "nan"], "`--audit nan` must be"),
+        (["--traces.limit", "[1]"], "`--traces.limit [1]` must be a whole number"),
+        (["--traces.known", "opentoughts"], "(nearest match: `openthoughts`)"),
+        (["--traces.columns", "{qestion: q}"], "a trace has no `qestion` (nearest match: `question`)"),
+        (["--search", "ascnd"], "`ascnd` is no search (nearest match: `ascend`)"),
+        (["--search", "fixed(ratio=2)"], "`ratio=2`: must be a share of the trace"),
+        (["--search", "{name: ascend, caution: [1]}"], "`caution=[1]`: must be a number"),
+        (["--search", "{name: ascend, prior: 3}"], "`prior=3`: must be a `Prior`"),
+        (["--search", "{name: 3}"], "`3` is no search"),
+        (["--pilot", "20", "--search", "binary"], "the search `binary` has none"),
+        (["--criterion", "self-juge"], "(nearest match: `self-judge`)"),
+        (["--judge-template", "nowhere.txt"], "`nowhere.txt` can't be read as the `judge` template"),
+        (["--judge-template", "{slotless}"], "has `{question}` 0 times"),
+        (["--engine", "transformer"], "is unknown (nearest match: `transformers`)"),
+        (["--engine-options", "{gpu_memory_utilisation: 0.5}"], "(nearest match: `gpu_memory_utilization`)"),
+        (["--engine", "server", "--engine-options", "{urls: [3]}"], "`urls=[3]`"),
+        (["--engine", "server", "--engine-options", "{urls: []}"], "needs the address of a server"),
+        (["--output", "{file}/below"], "/file` is a file"),
+        (["--ledger", "{file}"], "/file` is a file"),
+        (["--ledger", "~no-such-user/x"], "there is no user `no-such-user` here"),
+        (["--replace", "yes"], "`yes`"),
+        (["--contxt", "3"], "(nearest match: `--context`)"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry"])
+def test_one_wrong_option(bench, options, said, dry):
+    told = bench.run(BASE | {"engine": "vllm"}, *map(bench.filled, options), *dry)
+    assert told is not None and said in told
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user/x", "a\nb", "{file}"])
+def test_a_recipe_that_is_none_is_one_line(bench, name, capsys):
+    assert main(["truncate", "--config", bench.filled(name)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("palign: ") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~no-such-user/x", "\0", "a\nb"])
+def test_a_student_or_a_source_that_no_file_can_be_called_is_refused(name):
+    for look_up in (resolve_student, read_traces):
+        with pytest.raises(UserError):
+            look_up(name)

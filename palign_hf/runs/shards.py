@@ -190,7 +190,10 @@ class _Parts:
         write_whole(self._folder / "run.json", json.dumps(dict(identity)))
 
     def keep(self, again: Callable[[Mapping[str, Any]], bool]) -> int:
-        """Keep the parts up to the first one with a row to be done again; how many rows they hold."""
+        """Keep the parts up to the first one with a row to be done again; how many rows they hold.
+
+        Their notes say from now on that they are of an `earlier` try.
+        """
         import pyarrow.parquet as pq
 
         (self._folder / "end.json").unlink(missing_ok=True)
@@ -202,6 +205,9 @@ class _Parts:
                     left.unlink()
                 break
             rows += len(table)
+            note = file.with_suffix(".json")
+            told = json.loads(note.read_text(encoding="utf-8"))
+            write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
         for left in self._folder.glob(".*"):
             left.unlink()
         return rows

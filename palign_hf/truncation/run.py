@@ -126,8 +126,8 @@ class TruncateRun:
 
         output = self._output()
         files, notes = output.publish(count)
-        usage = sum((Usage(**note["usage"]) for note in notes if note), Usage())
-        engines = sorted({note["engine"] for note in notes if note and note["engine"]})
+        usage = sum((_cost(note) for note in notes if "usage" in note), Usage())
+        engines = sorted({note["engine"] for note in notes if note.get("engine")})
         prefixes: Any = load_dataset("parquet", data_files={"train": [str(file) for file in files]}, split="train")
         self.timings.lap("writing")
         self.report = report = Report.of(prefixes, usage, self._settings() | {"engines": engines})
@@ -207,6 +207,14 @@ def recipe_traces(settings: TraceSettings, shown: bool = True) -> "Dataset":
         sys.stderr.write(report.summary() + "\n")
     check(dataset, TRACES)
     return dataset
+
+
+def _cost(note: Mapping[str, Any]) -> Usage:
+    """What a part has cost; what an earlier try of the run has asked wasn't asked now."""
+    usage = Usage(**note["usage"])
+    if note.get("earlier"):
+        usage.asked = 0
+    return usage
 
 
 def _plain(rows: "Dataset") -> Iterator[Mapping[str, Any]]:

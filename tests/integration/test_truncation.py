@@ -53,9 +53,13 @@ def vllm_prefixes(smollm2, traces, tmp_path_factory):
             over.set()
             killer.join()
         report = truncation.report(prefixes)
+        # A copy with another search asks the same engine, whichever of them is closed.
+        second = traces.map(truncation.with_search("ascend"), batched=True)
+        engines = [child.name() for child in psutil.Process().children(recursive=True) if "EngineCore" in child.name()]
     cores = [process for process in psutil.Process().children(recursive=True) if "VLLM" in process.name()]
     # One that was killed at last is still listed until somebody has waited for it.
     _, left = psutil.wait_procs(cores, timeout=10)
+    assert len(engines) == 1 and len(second) == len(traces)
     return prefixes, report, killed, left, ledger
 
 
@@ -105,11 +109,14 @@ def probes_of(row: dict) -> dict[int, float]:
     return {probe["segments"]: probe["margin"] for probe in row["probes"]}
 
 
-def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
-    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows."""
+def test_kill_9_and_the_same_command_again(traces, tmp_path):
+    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows.
+
+    Slow for starting vLLM three times: killed, gone on, and undisturbed.
+    """
     source = tmp_path / "traces.jsonl"
     traces.to_json(source)
-    config = recipe(tmp_path, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
+    config = recipe(tmp_path, "palign-toy", source, engine="vllm", search="linear", audit=1.0, in_flight=2)
     command = [sys.executable, "-m", "palign_hf.cli", "truncate", "--config", str(config)]
     bounded = [sys.executable, str(HERE / "bounded_cli.py"), "40", *command[3:]]
     first = subprocess.Popen(bounded, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -130,7 +137,7 @@ def test_kill_9_and_the_same_command_again(smollm2, traces, tmp_path):
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    config = recipe(whole, smollm2, source, engine="vllm", search="linear", audit=1.0, in_flight=2)
+    config = recipe(whole, "palign-toy", source, engine="vllm", search="linear", audit=1.0, in_flight=2)
     subprocess.run([*command[:-1], str(config)], check=True, capture_output=True)
     resumed = load_dataset(str(tmp_path / "out"), split="train")
     uninterrupted = load_dataset(str(whole / "out"), split="train")
@@ -186,7 +193,7 @@ def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
     raise AssertionError("no probes in time")
 
 
-def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smollm2, traces, tmp_path):
+def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(traces, tmp_path):
     source = tmp_path / "traces.jsonl"
     traces.to_json(source)
     results, reports = [], []
@@ -198,7 +205,7 @@ def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smol
     for name, start in starts.items():
         folder = tmp_path / name
         folder.mkdir()
-        config = recipe(folder, smollm2, source, engine="transformers", search="binary", audit=0.2)
+        config = recipe(folder, "palign-toy", source, engine="transformers", search="binary", audit=0.2)
         # As many threads for each: their number decides how sums are split, and so how they round.
         threads = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run([*start, "--config", str(config)], capture_output=True, text=True, env=threads)
@@ -211,7 +218,7 @@ def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(smol
     assert reports[0]["asked"] == reports[2]["asked"] and reports[2]["rows"] == len(traces)
 
 
-def test_wrong_settings_end_every_process_with_a_message(smollm2, tmp_path):
-    config = recipe(tmp_path, smollm2, tmp_path / "absent.jsonl", engine="transformers")
+def test_wrong_settings_end_every_process_with_a_message(tmp_path):
+    config = recipe(tmp_path, "palign-toy", tmp_path / "absent.jsonl", engine="transformers")
     done = subprocess.run([*launch(2, "truncate.py"), "--config", str(config)], capture_output=True, text=True)
     assert done.returncode != 0 and "absent.jsonl" in done.stderr

@@ -5,9 +5,9 @@
 Rows go the way of a recipe's run: drawn, searched side by side, every answer committed to a ledger, written to parquet
 in order as they end. Only the engine is simulated: it answers 64 rows at once and only takes its time, which passes
 on the wall clock. A row asks several questions, one after the other; how long each takes is drawn from a Pareto law
-with exponent 2, the heaviest that still has a mean to speak of (its variance is infinite): no answer comes in less
-than half the mean, which reading a prompt costs, one in a thousand takes 16 times the mean or more, and one row in a
-thousand 7 times its. With heavier tails a run of this size is at the mercy of its slowest row, whatever the order.
+with exponent 2, up to 100 times the mean, where a limit of tokens would end it: no answer comes in less than half the
+mean, which reading a prompt costs, and one in a thousand takes 16 times the mean or more, which makes one row in a
+thousand take 7 times its mean. With heavier tails a run of this size is at the mercy of its slowest row.
 
 The ideal is the sum of all answer times over 64. What costs nothing but must start rows in their order can't reach it
 either: it is printed beside the run, and so is the same with a barrier after each tenth of the rows, as `map` has one
@@ -35,7 +35,7 @@ CAPACITY = 64
 HEAD, SUFFIX, CONTEXT = 220, 11, 32768
 CHARACTERS = 4  # in a token
 NEVER = 0.03
-TAIL = 2.0
+TAIL, LONGEST = 2.0, 100.0  # the exponent, and the longest answer over the mean
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Script:
 
     def take(self) -> float:
         """The time of the next answer."""
-        seconds = self.seconds.paretovariate(TAIL) * self.mean * (TAIL - 1) / TAIL
+        seconds = self.mean * min(LONGEST, self.seconds.paretovariate(TAIL) * (TAIL - 1) / TAIL)
         self.work += seconds
         return seconds
 

@@ -1,10 +1,10 @@
-"""What the driver and the ledger cost beside the engine: a synthetic corpus through both, at full speed.
+"""What jobs, search and store cost beside the engine: a synthetic corpus through all of them, at full speed.
 
     python benchmarks/driver.py [--problems N] [--ledger PATH]
 
 The engine answers at once, so all that is measured is the program's own: search, scheduling, and commits to a real
-ledger. Problems have 20 to 200 segments and a judge that never wavers; they are made when the driver draws them, so
-memory is the driver's too. Every tenth answer or so lets the other problems go first, which mixes them as a real
+ledger. Problems have 20 to 200 segments and a judge that never wavers; they are made when the run draws them, so
+memory is the run's too. Every tenth answer or so lets the other problems go first, which mixes them as a real
 engine would. With `--ledger` the file is kept (and continued, if it is there); without, it lies in a temporary folder.
 The last line is JSON; `peak_mb` counts from before the first problem.
 """
@@ -19,15 +19,17 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from palign_hf.asking.jobs import search_all
-from palign_hf.asking.store import Ledger
-from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Probe
+from palign_hf.asking.jobs import in_order
+from palign_hf.asking.store import Store
+from palign_hf.engines.base import EngineIdentity
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
+from palign_hf.truncation.rows import PROBES, Row, Searcher
 from palign_hf.truncation.search import make_search
 
 
@@ -35,31 +37,25 @@ IN_FLIGHT = 256  # what an engine keeps in one step
 HEAD, SUFFIX = 220, 11
 NEVER = 0.03
 MB = 1e6
+ENGINE = EngineIdentity("none", "1", "float32")
 
 
-@dataclass(slots=True)
-class Problem:
-    key: bytes
-    tokens: Sequence[int]
-    answer: int  # beyond the last cut: nothing suffices
-    reach: int
-    weight: int
-
-
-def draw(count: int) -> Iterator[Problem]:
+def draw(count: int) -> Iterator[Row]:
+    """Problems as rows; the answer (beyond the last cut: nothing suffices) stands where a student has its prompt."""
     rng = random.Random(0)
     for index in range(count):
         segments, size = rng.randint(20, 200), rng.randint(20, 60)
         answer = segments + 1 if rng.random() < NEVER else round(rng.betavariate(2, 6) * segments)
         key = hashlib.blake2b(index.to_bytes(8, "big"), digest_size=16).digest()
-        yield Problem(key, range(0, size * segments + 1, size), answer, segments, HEAD + size * segments)
+        tokens = range(0, size * segments + 1, size)
+        yield Row({}, key, Case("", tokens, tokens, segments, HEAD + SUFFIX, HEAD, SUFFIX, prompt=answer))
 
 
-async def ask(problem: Problem, segments: int) -> Probe:
+async def ask(case: Case, segments: int) -> Probe:
     if segments % 10 == 0:
         await asyncio.sleep(0)
-    enough = segments >= problem.answer
-    prompt = HEAD + problem.tokens[segments] + SUFFIX
+    enough = segments >= case.prompt
+    prompt = HEAD + case.tokens[segments] + SUFFIX
     return Probe(
         segments, ENOUGH if enough else NOT_ENOUGH, 1.25 if enough else -1.25, 0.98, True, prompt, prompt - 40
     )
@@ -102,16 +98,18 @@ class Figures:
         )
 
 
-async def run(count: int, ledger: Ledger, peak: Peak) -> Figures:
+async def run(count: int, ledger: Store[Probe], peak: Peak) -> Figures:
     figures, start = Figures(), time.perf_counter()
-    async for outcome in search_all(draw(count), make_search("ascend"), ask, ledger, lambda: (IN_FLIGHT, 2**62)):
-        problem, found = outcome.problem, outcome.found
-        right = (problem.answer, True) if problem.answer <= problem.reach else (problem.reach, False)
+    searcher = Searcher(make_search("ascend"), ask, lambda: ledger, lambda: ENGINE)
+    async for row in in_order(draw(count), searcher, lambda: (IN_FLIGHT, 2**62)):
+        assert row.case is not None
+        answer, reach, found = row.case.prompt, row.case.reach, row.found
+        right = (answer, True) if answer <= reach else (reach, False)
         if found is None or (found.segments, found.sufficient) != right:
-            raise SystemExit(f"Problem {figures.problems} ended with {found or outcome.error}, not with {right}.")
+            raise SystemExit(f"Problem {figures.problems} ended with {found or row.error}, not with {right}.")
         figures.problems += 1
-        figures.probes += len(outcome.probes)
-        figures.asked += outcome.asked
+        figures.probes += len(row.probes)
+        figures.asked += row.asked
         figures.seconds = time.perf_counter() - start
         if figures.problems % max(1, count // 10) == 0:
             print(figures.line(peak), flush=True)
@@ -120,7 +118,7 @@ async def run(count: int, ledger: Ledger, peak: Peak) -> Figures:
 
 def measure(count: int, path: Path) -> dict[str, float | int]:
     with Peak() as peak:
-        ledger = Ledger(path, "benchmark", {"student": "none"})
+        ledger = Store(path, "benchmark", {"student": "none"}, PROBES)
         figures = asyncio.run(run(count, ledger, peak))
         held = ledger.count()
         ledger.close()
@@ -136,7 +134,7 @@ def measure(count: int, path: Path) -> dict[str, float | int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure driver and ledger with an engine that answers at once.")
+    parser = argparse.ArgumentParser(description="Measure what a probe costs beside the engine.")
     parser.add_argument("--problems", type=int, default=1_000_000, help="how many (default %(default)s)")
     parser.add_argument("--ledger", type=Path, help="a ledger to keep or to go on with (default: a temporary one)")
     args = parser.parse_args()

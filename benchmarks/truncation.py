@@ -133,10 +133,14 @@ def run_naive(student: str, rows: list[dict[str, Any]], seconds: float) -> tuple
 
 async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]) -> dict[str, dict[str, Any]]:
     """Each search on a fresh vLLM cache, ledger included; engine start left out."""
-    from palign_hf.asking.store import Ledger
+    from palign_hf.asking.store import Store
     from palign_hf.engines.vllm import VLLMEngine
+    from palign_hf.students import load_tokenizer, resolve_student
+    from palign_hf.truncation.criteria import SelfJudge
+    from palign_hf.truncation.rows import PROBES
     from palign_hf.truncation.search import make_search
 
+    judge = SelfJudge().bind(load_tokenizer(resolve_student(student)), student, CONTEXT)
     engine = VLLMEngine(student, context=CONTEXT, block_size=BLOCK)
     await engine.start()
     await engine.score([1, 2, 3], (4, 5), "warm-up")
@@ -145,47 +149,46 @@ async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]
         for name in searches:
             await engine.reset_cache()
             with tempfile.TemporaryDirectory() as folder:
-                ledger = Ledger(Path(folder) / "ledger.sqlite", name, {})
-                results[name] = await run_search(engine, ledger, student, rows, make_search(name))
+                ledger = Store(Path(folder) / "ledger.sqlite", name, {}, PROBES)
+                results[name] = await run_search(engine, ledger, judge, rows, make_search(name))
                 ledger.close()
     finally:
         await engine.close()
     return results
 
 
-async def run_search(
-    engine: Any, ledger: Any, student: str, rows: list[dict[str, Any]], search: Any
-) -> dict[str, Any]:
-    """One search over all rows through the real driver; the oracle's verdict replaces the student's."""
-    from palign_hf.asking.jobs import search_all
-    from palign_hf.asking.runner import Work, problem_key
-    from palign_hf.segmentation import cuts
-    from palign_hf.students import load_tokenizer, resolve_student
-    from palign_hf.truncation.criteria import SelfJudge
+async def run_search(engine: Any, ledger: Any, judge: Any, rows: list[dict[str, Any]], search: Any) -> dict[str, Any]:
+    """One search over all rows as a stage does them; the oracle's verdict replaces the student's."""
+    from palign_hf.asking.jobs import in_order
+    from palign_hf.truncation.rows import Searcher, open_row
 
-    judge = SelfJudge().bind(load_tokenizer(resolve_student(student)), student, CONTEXT)
-    asked: dict[int, list[tuple[list[int], int]]] = {}
+    shares: dict[str, float] = {}
+    asked: dict[str, list[tuple[list[int], int]]] = {}
 
-    def problems() -> Any:
-        for at, row in enumerate(rows):
-            case = judge.open(str(at), row["question"], row["trace"], [0, *cuts(row["trace"])])
-            yield Work(at, problem_key(row["question"], row["trace"]), case, audited=False)
+    def opened() -> Any:
+        for source in rows:
+            row = open_row(judge, source, "sentence", audit=0)
+            if row.case is not None:
+                shares[row.case.name] = source["share"]
+            yield row
 
-    async def ask(work: Any, segments: int) -> Any:
-        probe = await judge.ask(engine, work.case, segments)
-        asked.setdefault(work.row, []).append((work.case.prompt.ids(work.case.ends[segments]), probe.cached_tokens))
-        enough = segments >= rows[work.row]["share"] * (len(work.case.ends) - 1)
+    async def ask(case: Any, segments: int) -> Any:
+        probe = await judge.ask(engine, case, segments)
+        asked.setdefault(case.name, []).append((case.prompt.ids(case.ends[segments]), probe.cached_tokens))
+        enough = segments >= shares[case.name] * (len(case.ends) - 1)
         return replace(probe, margin=1.0 if enough else -1.0, verdict="enough" if enough else "not_enough")
 
     began = time.perf_counter()
     probes = prompt = cached = floor = 0
-    async for outcome in search_all(problems(), search, ask, ledger, lambda: engine.capacity):
-        case = outcome.problem.case
-        shown = outcome.found.segments if outcome.found.sufficient else case.reach
-        floor += case.head_tokens + case.tokens[shown] + case.suffix_tokens
-        probes += len(outcome.probes)
-        prompt += sum(probe.prompt_tokens for probe in outcome.probes)
-        cached += sum(probe.cached_tokens for probe in outcome.probes)
+    searcher = Searcher(search, ask, lambda: ledger, lambda: engine.identity)
+    async for row in in_order(opened(), searcher, lambda: engine.capacity):
+        if row.found is None:
+            reason = row.error or row.skipped
+            raise SystemExit(f"The trace of `{row.source['question'][:60]}` was not searched: {reason}")
+        floor += row.floor_tokens
+        probes += len(row.probes)
+        prompt += sum(probe.prompt_tokens for probe in row.probes)
+        cached += sum(probe.cached_tokens for probe in row.probes)
     wall = time.perf_counter() - began
     theory = found = 0
     for prompts in asked.values():

@@ -1,0 +1,78 @@
+"""The benchmarks as anyone starts them: each says what it is at once, and ends with its line of JSON."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = pytest.mark.integration
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
+HEAVY = ("torch", "transformers", "datasets", "vllm", "pyarrow")
+
+
+def start(script: str, *options: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """From another folder: a benchmark finds what it reads beside itself."""
+    command = [sys.executable, *python, str(BENCHMARKS / script), *options]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def figures_of(done: subprocess.CompletedProcess[str]) -> dict[str, float]:
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_heavy_imports(script: str):
+    done = start(script, "--help", python=("-X", "importtime"))
+    assert "usage:" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not imported & set(HEAVY)
+
+
+def test_the_driver_ends_with_its_line_and_goes_on_with_a_ledger(tmp_path: Path):
+    options = ("--problems", "1000", "--ledger", str(tmp_path / "ledger.sqlite"))
+    first, again = start("driver.py", *options), start("driver.py", *options)
+    for done in (first, again):
+        figures = figures_of(done)
+        assert set(figures) == {"us_per_probe", "peak_mb", "problems"}
+        assert figures["problems"] == 1000 and figures["us_per_probe"] > 0
+    assert "Asked 0 of" in again.stdout and "Asked 0 of" not in first.stdout
+
+
+def test_the_stream_ends_with_its_line():
+    done = start("stream.py", "--rows", "300", "--mean-ms", "2")
+    figures = figures_of(done)
+    assert set(figures) == {"stream_over_ideal"}
+    # Faster than the answers themselves is not to be had.
+    assert figures["stream_over_ideal"] > 1
+    assert all(told in done.stdout for told in ("streamed", "barrier at 30", "in order, at no cost"))
+
+
+def test_the_cost_of_searches_ends_with_its_line():
+    figures = figures_of(start("search_cost.py", "--draws", "20"))
+    over = {"default_over_floor", "binary_over_floor", "reference_over_floor"}
+    assert set(figures) == over | {"short_questions_over_binary", "short_tokens_over_binary"}
+    assert 1 <= figures["default_over_floor"] < figures["binary_over_floor"] < figures["reference_over_floor"]
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "value"),
+    [
+        ("driver.py", "--problems", "0"),
+        ("stream.py", "--rows", "10"),
+        ("stream.py", "--mean-ms", "0"),
+        ("search_cost.py", "--draws", "0"),
+        ("toy_truncation.py", "--rows", "3"),
+        ("truncation.py", "--traces", "nowhere.jsonl"),
+    ],
+)
+def test_what_measures_nothing_is_refused_in_words(script: str, option: str, value: str):
+    done = subprocess.run([sys.executable, str(BENCHMARKS / script), option, value], capture_output=True, text=True)
+    assert done.returncode == 2 and value in done.stderr and "Traceback" not in done.stderr

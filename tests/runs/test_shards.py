@@ -84,7 +84,7 @@ def test_kill_9_keeps_the_parts_that_were_finished(tmp_path):
         said = [int(process.stdout.readline()) for _ in range(7)]
         assert said == list(range(7))
         second = subprocess.run(
-            [sys.executable, str(WORKER), str(tmp_path / "out"), "7"], capture_output=True, text=True
+            [sys.executable, str(WORKER), str(tmp_path / "out"), "7"], capture_output=True, text=True, timeout=60
         )
         assert "Another process writes to" in second.stderr
     finally:

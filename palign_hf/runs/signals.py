@@ -3,10 +3,15 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+# So long a second SIGTERM is taken for the first one's echo.
+_CLEANUP_S = 10.0
 
 
 class Terminated(BaseException):
@@ -15,20 +20,29 @@ class Terminated(BaseException):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within, SIGTERM raises `Terminated` in the main thread; a second one doesn't disturb the cleaning up."""
+    """Within, SIGTERM raises `Terminated` in the main thread; a second one doesn't disturb the cleaning up.
+
+    Unless that hangs, or the first was lost: what a finaliser raises, Python only prints.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    heard: float | None = None
+
     def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+        nonlocal heard
+        if heard is None or time.monotonic() - heard > _CLEANUP_S:
+            heard = time.monotonic()
+            raise Terminated
 
     before: Any = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        # Once it was heard the process ends, and what is closed at its exit isn't to be disturbed either.
+        if heard is None:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def end_with_parent() -> None:

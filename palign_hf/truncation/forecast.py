@@ -1,9 +1,18 @@
-"""What a truncation would do and cost, said before an engine is started: for `--dry-run`."""
+"""What a truncation would do and cost, said before an engine is started: for `--dry-run`.
 
+The search itself is run on some of the rows, with a judge that never wavers and whose prefixes end where the prior
+says. So the figures are those of the rows' own lengths and of this search; what is guessed is only where prefixes end.
+"""
+
+import asyncio
+import bisect
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from palign_hf.segmentation import cuts
+from palign_hf.truncation.cost import BlockCache
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
+from palign_hf.truncation.rows import Ask, Searcher, open_row
 from palign_hf.truncation.search import Ascend, Prior
 
 
@@ -14,45 +23,86 @@ if TYPE_CHECKING:
 
 # So many rows are tokenised; the rest is taken to be like them.
 _SAMPLE = 200
-# What a search computes over the least possible (`benchmarks/search_cost.py`), to the nearest tenth.
-_OVER = {"ascend": 1.1, "binary": 1.9, "linear": 1.4}
+# Neighbours in the sample get quantiles far from each other, and all of them together are spread evenly.
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass
+class Forecast:
+    """Sums over the sample."""
+
+    trace_tokens: int = 0
+    skipped: int = 0
+    questions: int = 0
+    computed: int = 0
+
+    def judge(self, ends: float) -> Ask:
+        """Answers for a problem whose shortest sufficient prefix has that share of its tokens; above 1 there is none."""
+        cache = BlockCache()
+
+        async def ask(case: Case, cut: int) -> Probe:
+            shared = case.head_tokens + case.tokens[cut]
+            prompt = shared + case.suffix_tokens
+            self.questions += 1
+            computed = cache.ask(prompt, shared)
+            self.computed += computed
+            enough = case.tokens[cut] >= ends * case.tokens[-1]
+            verdict, margin = (ENOUGH, 1.0) if enough else (NOT_ENOUGH, -1.0)
+            return Probe(cut, verdict, margin, None, None, prompt, prompt - computed)
+
+        return ask
 
 
 def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
     """Rows, tokens, and an estimate of what a prefix-caching engine has to compute, marked as what it is."""
-    rows = len(traces)
-    sample = traces.select(range(0, rows, max(1, rows // _SAMPLE)))
-    judge, search = truncation.judge(), truncation.search
+    search = truncation.search
     assert not isinstance(search, str | dict)
-    whole = head = refused = 0.0
-    for row in sample:
-        ends = [0, *cuts(row["trace"], truncation.granularity)]
-        case = judge.open(row["id"], row["question"], row["trace"], ends)
-        whole += case.tokens[-1]
-        head += case.head_tokens + case.suffix_tokens
-        refused += case.reach < 0
+    rows = len(traces)
+    sample = traces.select(range(0, rows, -(-rows // _SAMPLE)))
+    prior = search.prior if isinstance(search, Ascend) else Prior()
+    judge, sums = truncation.judge(), Forecast()
+    for at, source in enumerate(sample):
+        row = open_row(judge, source, truncation.granularity, truncation.audit)
+        if row.case is None or row.case.reach < 0:
+            sums.skipped += 1
+            continue
+        sums.trace_tokens += row.case.tokens[-1]
+        if search.judged:
+            asyncio.run(Searcher(search, sums.judge(_ends(prior, (at + 1) * _GOLDEN % 1)))(row))
     scale = rows / len(sample)
     about = "" if len(sample) == rows else f"about (from {len(sample)} of them) "
+    skipped = (
+        f", {about}{round(sums.skipped * scale):,} of them empty or too long to be judged" if sums.skipped else ""
+    )
     lines = [
         f"student    {truncation.student}",
         f"search     {search.describe()['name']}; result {truncation.fingerprint}",
-        f"rows       {rows:,}"
-        + (f", {about}{round(refused * scale):,} of them too long to be judged" if refused else ""),
-        f"traces     {about}{round(whole * scale):,} tokens",
+        f"rows       {rows:,}{skipped}",
+        f"traces     {about}{round(sums.trace_tokens * scale):,} tokens",
     ]
     if not search.judged:
         return "\n".join([*lines, "computed   nothing: this search asks no judge"])
-    prior = search.prior if isinstance(search, Ascend) else None
-    share, name = _mean(prior if prior is not None else Prior()), search.name
-    if name == "every":
-        tokens, how = head + whole, "every cut is asked, so every trace is read whole"
-    else:
-        tokens = _OVER.get(name, 1.9) * (head + share * whole)
-        how = f"if prefixes end at {share:.0%} of a trace on average, as in published data; a pilot tells more"
-    lines.append(f"computed   about {round(tokens * scale):,} prompt tokens (an estimate: {how})")
-    lines.append("time       not known before the engine runs: divide by the prompt tokens a second that it reads")
-    lines.append(f"ledger     {truncation.ledger_path}: what it holds already isn't computed again")
-    return "\n".join(lines)
+    whose = "as in published data; a pilot tells more" if prior == Prior() else "as the prior of this search says"
+    return "\n".join(
+        [
+            *lines,
+            f"questions  about {round(sums.questions * scale):,} (an estimate, as the next line)",
+            f"computed   about {round(sums.computed * scale):,} prompt tokens with a prefix cache, if prefixes end at "
+            f"{_mean(prior):.0%} of a trace on average, {whose}, and the judge doesn't waver",
+            "time       not known before the engine runs: divide by the prompt tokens a second that it reads",
+            f"ledger     {truncation.ledger_path}: what it holds already isn't computed again",
+        ]
+    )
+
+
+def _ends(prior: Prior, quantile: float) -> float:
+    """The share at which a prefix of that rank ends; above 1 where nothing suffices."""
+    below = quantile / (1 - prior.never)
+    if below > 1:
+        return 2.0
+    at = max(1, bisect.bisect_left([fraction for _, fraction in prior.knots], below))
+    (low, start), (high, end) = prior.knots[at - 1], prior.knots[at]
+    return low + (high - low) * (below - start) / (end - start) if end > start else high
 
 
 def _mean(prior: Prior) -> float:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
 from palign_hf.runs.launch import Ending
+from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
-from palign_hf.runs.shards import REPORT, Output, Shard, write_whole
+from palign_hf.runs.shards import REPORT, Output, Shard
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.traces import read_traces
 from palign_hf.traces.layouts import check_named
@@ -88,6 +89,8 @@ class TruncateRun:
         self.traces = recipe_traces(config.traces, shown)
         self._input = {"rows": len(self.traces), "content": content_of(self.traces, TRACES.columns)}
         self._asked_by_pilot = 0
+        # The pilot's prior will change the fingerprint; what is known by now is looked at before it asks.
+        self._output().claim(config.replace, unknown=["fingerprint"] if config.pilot else ())
         self.timings.lap("reading")
 
     def agree(self) -> dict[str, Any]:
@@ -96,12 +99,11 @@ class TruncateRun:
             first = self.truncation
             self.truncation = first.with_pilot(self.traces, self.config.pilot, self.config.pilot_seed)
             self._asked_by_pilot = first.usage.asked
+            self._output().claim(self.config.replace)
             self.timings.lap("pilot")
         search = self.truncation.search
         assert not isinstance(search, str | dict)
-        output = self._output()
-        output.claim(self.config.replace)
-        return {"search": search.describe(), "identity": output.identity}
+        return {"search": search.describe(), "identity": self._output().identity}
 
     def work(self, shard: Shard, agreed: Any) -> None:
         """Search this shard's rows and write them as they end."""

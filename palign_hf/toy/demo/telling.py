@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import versions
-from palign_hf.runs.shards import write_whole
 from palign_hf.segmentation import cuts
 from palign_hf.toy.demo.measure import BLOCK, Measured, figures
 from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem

@@ -1,0 +1,186 @@
+"""The finished parquet files of one shard while its run goes on: what is there is whole, in order, and counted once.
+
+A part is a file that was renamed when it was complete, with a note beside it that was written before. Parts are
+numbered without a gap: one that is missing, or that the machine has lost half of, ends what is kept.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.errors import UserError
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Parts:
+    """The parts of one shard."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: int | None = None
+
+    def identity(self) -> dict[str, Any] | None:
+        """Whose they are."""
+        return read_mapping(self._folder / "run.json")
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Hold them alone as long as this process writes, and begin from nothing if they are another run's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._hold()
+        if self.identity() == dict(identity):
+            return
+        # First of all, so that nobody takes what is left of them for whole.
+        (self._folder / "run.json").unlink(missing_ok=True)
+        for left in self._folder.iterdir():
+            if left.name != _LOCK:
+                left.unlink()
+        write_whole(self._folder / "run.json", json.dumps(dict(identity)))
+
+    def release(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def keep(self, again: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Keep the parts up to the first one with a row to be done again; how many rows they hold.
+
+        Their notes say from now on that they are of an `earlier` try.
+        """
+        (self._folder / "end.json").unlink(missing_ok=True)
+        kept = rows = 0
+        for at, file in enumerate(self._files()):
+            found = _rows_of(file)
+            if found is None or file.name != _name(at) or any(map(again, found)):
+                break
+            kept, rows = kept + 1, rows + len(found)
+        # From the end, so that an interrupt leaves no gap.
+        for file in reversed(self._files()[kept:]):
+            file.unlink()
+            file.with_suffix(".json").unlink(missing_ok=True)
+        for left in self._folder.glob(".[0-9]*"):
+            left.unlink()
+        for note in (file.with_suffix(".json") for file in self._files()):
+            told = read_mapping(note) or {}
+            write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
+        return rows
+
+    def add(self, table: "pa.Table", note: Mapping[str, Any]) -> None:
+        """One more part: the note first, so that no part is without."""
+        import pyarrow.parquet as pq
+
+        file = self._folder / _name(len(self._files()))
+        write_whole(file.with_suffix(".json"), json.dumps(dict(note), sort_keys=True))
+        with whole(file) as unfinished:
+            pq.write_table(table, unfinished)
+
+    def end(self, schema: "pa.Schema") -> None:
+        """All rows are there; a shard without any has a part without rows."""
+        if not self._files():
+            self.add(schema.empty_table(), {})
+        write_whole(self._folder / "end.json", "{}")
+
+    def ended(self) -> bool:
+        """Whether all rows are there."""
+        return (self._folder / "end.json").exists()
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What was noted of the parts."""
+        return [json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files()]
+
+    def join(self, file: Path, rows: int) -> None:
+        """All parts as one file, in row groups of at least so many rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        def tables() -> Iterator["pa.Table"]:
+            return (pq.read_table(part) for part in self._files())
+
+        waiting: list[pa.Table] = []
+        with whole(file) as unfinished, pq.ParquetWriter(unfinished, next(tables()).schema) as writer:
+            for table in tables():
+                waiting.append(table)
+                if sum(map(len, waiting)) >= rows:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting = []
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.parquet"))
+
+    def _hold(self) -> None:
+        """Two runs that write the same parts would mix their rows; a process that dies lets go by itself.
+
+        By the kind of lock that children don't inherit: an engine may outlive this process for a moment.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such locks here
+            return
+        self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(
+                    f"Another process writes to `{self._folder}` right now. Wait until it has ended, or give another "
+                    f"`output`."
+                ) from error
+            # A file system without locks: then nobody is kept out.
+
+
+_LOCK = "lock"
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that is then all there or not at all: a reader never sees half of it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        unfinished.rename(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """All of it or nothing."""
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def read_mapping(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is none, or something else."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.parquet"
+
+
+def _rows_of(file: Path) -> list[dict[str, Any]] | None:
+    """The rows of a part; None if the machine went down before it, or its note, was on the disk."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if read_mapping(file.with_suffix(".json")) is None:
+        return None
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+    except (pa.ArrowInvalid, OSError):
+        return None
+    return rows

@@ -1,0 +1,166 @@
+"""How a stage is started and ends: one line and a status for whatever a user or the machine has caused."""
+
+import argparse
+import errno
+import os
+from dataclasses import dataclass
+
+import pytest
+
+from palign_hf.config import Parser, add_options, check_settings, setting
+from palign_hf.errors import UserError
+from palign_hf.runs.launch import Ending, ended, launch, pin_gpu, run_here
+from palign_hf.runs.shards import Shard
+from palign_hf.runs.signals import Terminated
+
+
+def raises(error):
+    def body():
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("`limit=0` is\nno number.   Give one."), 2, "palign: `limit=0` is no number. Give one.\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), 2, "No space left on device: '/d/x'. What was"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "give the right to write there, and run the sa"),
+        (KeyboardInterrupt(), 130, "palign: interrupted. What was answered is kept: run the same command again"),
+        (Terminated(), 143, "palign: ended by SIGTERM. What was answered is kept: run the same command again"),
+    ],
+)
+def test_what_was_caused_from_outside_is_one_line_with_a_status(error, status, said, capsys):
+    assert ended("palign", raises(error), argparse.ArgumentParser()) == status
+    told = capsys.readouterr()
+    assert told.out == "" and said in told.err and told.err.startswith("palign: ") and told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_that_ends_has_its_own_status(status, capsys):
+    assert ended("palign", lambda: status, argparse.ArgumentParser()) == status
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.EIO, "Input/output error"), AssertionError()])
+def test_a_fault_of_the_program_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        ended("palign", raises(error), argparse.ArgumentParser())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of a stage that only counts."""
+
+    rows: int = setting(default=3, least=1, help="how many rows")
+    failing: int = setting(default=0, help="how many of them fail")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Counting:
+    """A stage that writes down what it is told to do."""
+
+    name, settings = "count", Settings
+
+    def __init__(self):
+        self.done = []
+
+    def open(self, settings, shown=True):
+        self.done.append(("open", settings.rows, shown))
+        self._settings = settings
+        return self
+
+    def forecast(self, settings):
+        return f"{settings.rows} rows"
+
+    def agree(self):
+        return "agreed"
+
+    def work(self, shard, agreed):
+        self.done.append((shard, agreed))
+
+    def finish(self, count):
+        return Ending(f"{count} of {count}", self._settings.failing)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.done.append("closed")
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """One process, that no launcher has started; what this one is told of its parent stays as it is."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr("palign_hf.runs.launch.end_with_parent", lambda: None)
+
+
+@pytest.mark.parametrize(("failing", "status"), [(0, 0), (2, 1)])
+def test_a_run_in_this_process(failing, status, capsys):
+    stage = Counting()
+    assert run_here(stage, Settings(failing=failing)) == status
+    assert stage.done == [("open", 3, True), (Shard(0, 1), "agreed"), "closed"]
+    assert capsys.readouterr().out == "1 of 1\n"
+
+
+def test_an_engine_is_closed_whatever_happens():
+    stage = Counting()
+    stage.work = lambda *given: raises(KeyboardInterrupt())()
+    with pytest.raises(KeyboardInterrupt):
+        run_here(stage, Settings())
+    assert stage.done[-1] == "closed"
+
+
+@pytest.mark.parametrize(("failing", "status"), [("0", 0), ("2", 1)])
+def test_launch_without_a_launcher_does_the_whole(alone, failing, status, capsys):
+    stage = Counting()
+    assert launch(stage, "Counts.", ["--rows", "5", "--failing", failing]) == status
+    assert stage.done == [("open", 5, True), (Shard(0, 1), "agreed"), "closed"]
+    assert capsys.readouterr().out == "1 of 1\n"
+
+
+def test_a_dry_run_opens_nothing_that_it_does_not_need(alone, capsys):
+    stage = Counting()
+    assert launch(stage, "Counts.", ["--rows", "5", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "5 rows\n" and stage.done == []
+
+
+def test_wrong_options_are_one_line_in_the_words_of_options(alone, capsys):
+    stage = Counting()
+    assert launch(stage, "Counts.", ["--rows", "0"]) == 2
+    assert capsys.readouterr().err == "count: `--rows 0` must be at least 1.\n" and stage.done == []
+
+
+def test_errors_of_the_library_speak_of_options(capsys):
+    parser = Parser()
+    add_options(parser, Settings)
+    assert ended("count", raises(UserError("`rows=7` is too many. Leave `rows` out.")), parser) == 2
+    assert capsys.readouterr().err == "count: `--rows 7` is too many. Leave `--rows` out.\n"
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "visible", "given"),
+    [
+        ("2", "4", None, "2"),
+        ("1", "2", "5,7", "7"),
+        ("1", "2", "", ""),
+        (None, "1", "3,4", "3,4"),
+        ("0", "1", "3,4", "3,4"),
+    ],
+)
+def test_each_process_gets_a_gpu_of_its_own(monkeypatch, rank, world, visible, given):
+    environment = {"LOCAL_RANK": rank, "WORLD_SIZE": world, "CUDA_VISIBLE_DEVICES": visible}
+    monkeypatch.setattr(os, "environ", {name: value for name, value in environment.items() if value is not None})
+    pin_gpu()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == given
+
+
+def test_more_processes_than_visible_gpus_are_refused(monkeypatch):
+    environment = {"LOCAL_RANK": "2", "WORLD_SIZE": "3", "CUDA_VISIBLE_DEVICES": "5,7"}
+    monkeypatch.setattr(os, "environ", environment)
+    with pytest.raises(SystemExit, match="Process 2 has no GPU left of CUDA_VISIBLE_DEVICES=5,7"):
+        pin_gpu()

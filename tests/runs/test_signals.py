@@ -1,0 +1,113 @@
+"""SIGTERM ends a run like Ctrl-C, wherever it is; a second one lets it clean up."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from palign_hf.runs.signals import Terminated, terminable
+
+
+PROGRAM = """
+import argparse, os, queue, sys, threading, time
+from palign_hf.runs.launch import ended
+from palign_hf.runs.signals import end_with_parent
+{before}
+def body():
+    try:
+        print("ready", flush=True)
+        {wait}
+    finally:
+        {cleanup}
+sys.exit(ended("palign", body, argparse.ArgumentParser()))
+"""
+WAITS = {
+    "sleep": "time.sleep(600)",
+    "a pipe": "os.read(os.pipe()[0], 1)",
+    "a lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "a queue": "queue.Queue().get()",
+    "a thread": "one = threading.Thread(target=time.sleep, args=(600,), daemon=True); one.start(); one.join()",
+    "python": "while True: pass",
+}
+LINE = "palign: ended by SIGTERM. What was answered is kept: run the same command again to go on.\n"
+
+
+def start(wait: str, before: str = "", cleanup: str = "pass") -> subprocess.Popen:
+    program = PROGRAM.format(before=before, wait=wait, cleanup=cleanup)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_sigterm_ends_in_one_line_with_status_143(wait):
+    process = start(WAITS[wait])
+    process.send_signal(signal.SIGTERM)
+    out, told = process.communicate(timeout=30)
+    assert (process.returncode, out, told) == (143, "", LINE)
+
+
+def test_a_second_one_does_not_disturb_the_cleaning_up():
+    process = start("time.sleep(600)", cleanup='print("cleaning", flush=True); sys.stdin.readline(); print("clean")')
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "cleaning\n"
+    process.send_signal(signal.SIGTERM)
+    out, told = process.communicate("go on\n", timeout=30)
+    assert (process.returncode, out, told) == (143, "clean\n", LINE)
+
+
+def test_one_that_a_finaliser_has_swallowed_is_not_the_last(monkeypatch):
+    monkeypatch.setattr("palign_hf.runs.signals._CLEANUP_S", 0.0)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated), terminable():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Terminated:
+                pass  # as Python does for whatever is raised in `__del__`
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_was_done_on_sigterm_before_is_done_again_after():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError), terminable():
+        assert signal.getsignal(signal.SIGTERM) is not before
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_nothing_is_changed():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def body():
+        with terminable():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process of its parent's end")
+def test_a_process_ends_with_the_one_that_started_it():
+    child = PROGRAM.format(before="end_with_parent()", wait="time.sleep(600)", cleanup="pass")
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    _, told = process.communicate(timeout=30)  # until the child has closed them, too
+    assert told == LINE

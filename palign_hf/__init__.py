@@ -23,6 +23,7 @@ _HOMES = {
     "PREFIXES": "schema",
     "PrefixTruncation": "truncation.transform",
     "SchemaError": "schema",
+    "StudentRunner": "asking.runner",
     "TRACES": "schema",
     "check": "schema",
     "cuts": "segmentation",
@@ -31,9 +32,10 @@ _HOMES = {
 }
 
 __all__ = ["PAIRS", "PREFIXES", "TRACES", "PrefixTruncation", "SchemaError", "check", "cuts", "load_traces"]
-__all__ += ["read_traces"]
+__all__ += ["StudentRunner", "read_traces"]
 
 if TYPE_CHECKING:
+    from palign_hf.asking.runner import StudentRunner
     from palign_hf.schema import PAIRS, PREFIXES, TRACES, SchemaError, check
     from palign_hf.segmentation import cuts
     from palign_hf.traces import load_traces, read_traces

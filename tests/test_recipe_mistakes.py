@@ -94,7 +94,7 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "traces.content_ids": truth,
     "student": text,
     "revision": none_or(text),
-    "output": folder,
+    "output": none_or(folder),
     "ledger": none_or(folder),
     "search": one_of("ascend", *RULES),
     "search.name": lambda value: False,  # each search has parameters of its own

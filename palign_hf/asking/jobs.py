@@ -25,8 +25,8 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 R = TypeVar("R")
 
-# How many results may wait for a slow one before them; then nothing more is started. Answers have heavy tails (one
-# row in a thousand takes a hundred times the mean), and an engine that stands idle costs more than this memory.
+# How many results may wait for a slow one before them; then nothing more is started. Answers have heavy tails, and an
+# engine that stands idle costs more than this memory: `benchmarks/stream.py` has seen 780 wait at 64 rows at once.
 _AHEAD = 4096
 
 

@@ -56,7 +56,9 @@ class TruncateConfig(TruncationSettings):
     """Everything a truncation recipe may say."""
 
     traces: TraceSettings = setting(help="where the teacher traces come from")
-    output: str = setting(help="folder for the prefixes and the report")
+    output: str | None = setting(
+        default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes"
+    )
     replace: bool = setting(default=False, help="write over the result of another run")
     batch_size: int = setting(default=1000, least=1, help="rows that are written together, as one row group")
     pilot: int | None = setting(
@@ -66,12 +68,17 @@ class TruncateConfig(TruncationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_folder("output", self.output, written=True)
+        check_folder("output", str(self.folder), written=True)
         if self.pilot is not None and not isinstance(self.search, Ascend):
             raise UserError(
                 f"`pilot={self.pilot}` estimates a prior, and the search `{make_search(self.search).name}` has none. "
                 f"Leave `pilot` out, or take `search=ascend`."
             )
+
+    @property
+    def folder(self) -> Path:
+        """Where the prefixes and the report go."""
+        return Path(self.output or f"runs/{Path(self.student).name.lower()}/prefixes").expanduser()
 
 
 class TruncateRun:
@@ -146,7 +153,7 @@ class TruncateRun:
         self.truncation.close()
 
     def _output(self) -> Output:
-        return Output(self.config.output, {"fingerprint": self.truncation.fingerprint} | self._input)
+        return Output(self.config.folder, {"fingerprint": self.truncation.fingerprint} | self._input)
 
     def _note(self) -> dict[str, Any]:
         """What the part that is being closed has cost, and who answered."""

@@ -57,7 +57,7 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing():
 def test_missing_keys_are_all_named():
     with pytest.raises(
         ConfigError,
-        match="lacks `student`, `traces.source`, `output`: give `--student`, `--traces.source`",
+        match="lacks `student`, `traces.source`: give `--student`, `--traces.source`",
     ):
         build(TruncateConfig, {}, "`r.yaml`")
 

@@ -58,7 +58,9 @@ class TruncateConfig(TruncationSettings):
     traces: TraceSettings = setting(help="where the teacher traces come from")
     output: str = setting(help="folder for the prefixes and the report")
     replace: bool = setting(default=False, help="write over the result of another run")
-    batch_size: int = setting(default=1000, least=1, help="rows that are written together, as one row group")
+    batch_size: int = setting(
+        default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
+    )
     pilot: int | None = setting(
         default=None, least=1, help="rows on which the prior of the search is estimated first, once for all processes"
     )

@@ -106,9 +106,19 @@ def _launch(stage: Stage[Any], options: Any) -> int:
     state = PartialState(cpu=True, timeout=timedelta(days=30))
     failed = 0
     with stage.open(settings, shown=state.is_main_process) as run:
-        agreed = [run.agree() if state.is_main_process else None]
+        agreed: list[Any] = [None, None]
+        if state.is_main_process:
+            try:
+                agreed[0] = run.agree()
+            except UserError as error:
+                agreed[1] = error
         if state.num_processes > 1:
+            # A refusal too: who waits for what never comes ends in a traceback of its own.
             broadcast_object_list(agreed, from_process=0)
+        if agreed[1] is not None:
+            if state.is_main_process:
+                raise agreed[1]
+            return 2
         run.work(Shard(state.process_index, state.num_processes), agreed[0])
         state.wait_for_everyone()
         if state.is_main_process:

@@ -37,7 +37,7 @@ class Forecast:
     computed: int = 0
 
     def judge(self, ends: float) -> Ask:
-        """Answers for a problem whose shortest sufficient prefix has that share of its tokens; above 1 has none."""
+        """Answers for a problem whose shortest sufficient prefix has that share of its tokens; above 1 it has none."""
         cache = BlockCache()
 
         async def ask(case: Case, cut: int) -> Probe:

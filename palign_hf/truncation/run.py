@@ -60,7 +60,9 @@ class TruncateConfig(TruncationSettings):
         default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes"
     )
     replace: bool = setting(default=False, help="write over the result of another run")
-    batch_size: int = setting(default=1000, least=1, help="rows that are written together, as one row group")
+    batch_size: int = setting(
+        default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
+    )
     pilot: int | None = setting(
         default=None, least=1, help="rows on which the prior of the search is estimated first, once for all processes"
     )

@@ -58,6 +58,14 @@ def test_two_processes_have_one_prior_and_ask_the_pilot_once(tmp_path):
     # Nothing was asked twice, and all that was asked is counted: the pilot was asked by one of them alone.
     assert two["asked"] == one["asked"]
 
+    # What the first process refuses, once it has asked the pilot, it says alone.
+    other = ["--set", "search={name: ascend, confirm: 3}"]
+    refused = run(*launch(2, "truncate.py"), "--config", str(tmp_path / "two" / "truncate.yaml"), *other)
+    assert refused.returncode != 0 and refused.stdout == ""
+    assert refused.stderr.count("holds the result of another run: fingerprint") == 1
+    assert "Connection closed" not in refused.stderr and "RuntimeError" not in refused.stderr
+    assert report(tmp_path / "two") == two
+
 
 def test_a_process_that_has_other_rows_is_refused(tmp_path):
     """Rank 1 reads a file that isn't the one of rank 0, as on machines with a folder of the same name each."""

@@ -1,6 +1,7 @@
 """A recipe's shards and what joins them: nothing is published before all of it is there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,34 @@ def test_a_folder_that_not_all_processes_share_is_named(config):
     run_shard(config, Shard(0, 2))
     with pytest.raises(UserError, match="rows of process 1 are not in `.*out`.*`output` that all machines share"):
         finish(config, 2)
+
+
+def test_a_foreign_result_is_refused_before_the_pilot_asks_and_replaced_when_told(config, fake, tmp_path):
+    config.audit = 1.0
+    run(config, 1)
+    finish(config, 1)
+    fake.asked.clear()
+    rows = Path(config.traces.source).read_text().splitlines(keepends=True)
+    Path(config.traces.source).write_text("".join(rows[1:]))
+    other = replace(config, pilot=4, ledger=str(tmp_path / "another"))
+    with pytest.raises(UserError, match="holds the result of another run: rows `8` instead of `7`"):
+        TRUNCATE.open(other, shown=False)
+    assert fake.asked == []
+    run(replace(other, replace=True, pilot=None), 1)
+    assert finish(replace(other, replace=True, pilot=None), 1)["rows"] == 7
+
+
+def test_a_misspelt_engine_option_is_refused_also_when_every_answer_is_known(config):
+    run(config, 1)
+    finish(config, 1)
+    with pytest.raises(UserError, match="no option `thread`.*nearest match: `threads`"):
+        replace(config, engine_options={"thread": 2})
+
+
+def test_the_same_run_again_asks_nothing_and_gives_the_same(config, fake):
+    run(config, 2)
+    first = finish(config, 2)
+    fake.asked.clear()
+    run(config, 2)
+    again = finish(config, 2)
+    assert fake.asked == [] and again["asked"] == 0 and again["run"] == first["run"]

@@ -4,7 +4,8 @@
 
 The margin criterion is asked at every cut of every trace, by a real engine; the searches then run on those answers,
 and their tokens are counted with a prefix cache for each trace. Free-text verdicts (`generate`) are asked by the
-default search. The last line has the default search with the margin criterion, and its questions over the paper's.
+default search. The last line has the default search with the margin criterion, and its questions and wall over those
+of the paper's: each of the two is timed on traces that the engine has never seen, in turns.
 """
 
 import argparse
@@ -12,12 +13,41 @@ import json
 import os
 import platform
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
+
+
+# Each search is timed so often, in turns with the other.
+ROUNDS = 4
 
 
 def shown(value: float | None, width: int, digits: int) -> str:
     """A figure, or a dash where nothing could be measured."""
     return f"{'-':>{width}}" if value is None else f"{value:{width}.{digits}f}"
+
+
+def walls(runner: Any, folder: Path, rows: int) -> dict[str, float]:
+    """Seconds for `rows` new traces each time, ledger included; the engine has started."""
+    from palign_hf.toy.world.problems import toy_traces
+    from palign_hf.truncation.transform import PrefixTruncation
+
+    spent = {"ascend": 0.0, "binary": 0.0}
+    fresh = toy_traces("train", rows * (2 * ROUNDS + 1))
+    for turn in range(2 * ROUNDS + 1):
+        # The first turn starts the engine and isn't counted; then the order changes with every pair.
+        search = ("ascend", "binary")[(turn + turn // 2) % 2]
+        traces = fresh.select(range(turn * rows, (turn + 1) * rows))
+        one = PrefixTruncation(
+            runner.student.name, search=search, engine=runner, ledger=str(folder / f"wall-{turn}"), progress=False
+        )
+        with one:
+            one.check()
+            began = time.perf_counter()
+            traces.map(one, batched=True, batch_size=rows, load_from_cache_file=False)
+            if turn:
+                spent[search] += time.perf_counter() - began
+    return spent
 
 
 def main() -> None:
@@ -33,19 +63,21 @@ def main() -> None:
         parser.error(f"--rows {options.rows} says too little: give 10 or more")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
+    from palign_hf.asking.runner import StudentRunner
     from palign_hf.toy.demo.measure import BLOCK, SEARCHES, figures, measure_searches
     from palign_hf.toy.world.problems import toy_traces
     from palign_hf.truncation.transform import PrefixTruncation
 
     traces = toy_traces("test", options.rows)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, StudentRunner(options.student, engine=options.engine) as runner:
 
         def truncation(verdict: str) -> PrefixTruncation:
             ledger = str(Path(folder) / verdict)
-            return PrefixTruncation(options.student, verdict=verdict, engine=options.engine, ledger=ledger)
+            return PrefixTruncation(options.student, verdict=verdict, engine=runner, ledger=ledger)
 
         measured, skill = measure_searches(truncation("margin"), traces, SEARCHES)
         generated, _ = measure_searches(truncation("generate"), traces, ("ascend",))
+        spent = walls(runner, Path(folder), options.rows)
     assert skill is not None
 
     print(f"machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}; student: {options.student}")
@@ -72,7 +104,9 @@ def main() -> None:
     print(f"tokens a trace: computed with a cache of its own, in blocks of {BLOCK}")
     asked = {one.search: one.skill.probes for one in measured}
     print(f"questions a trace: ascend{shown(asked['ascend'], 6, 2)}, binary{shown(asked['binary'], 6, 2)}")
-    print(json.dumps(figures(measured, skill)))
+    print(f"wall of {ROUNDS * options.rows} new traces each: " + ", ".join(f"{n} {s:.1f} s" for n, s in spent.items()))
+    ratio = {"wall_over_binary": round(spent["ascend"] / spent["binary"], 3)}
+    print(json.dumps(figures(measured, skill) | ratio))
 
 
 if __name__ == "__main__":

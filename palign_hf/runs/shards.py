@@ -184,6 +184,8 @@ class ShardFile:
 
 def _told(held: Mapping[str, Any], wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> str:
     """What differs between two runs, by name; nothing if they are the same in all that is known."""
-    names = [name for name in held if name not in unknown and held[name] != wanted.get(name)]
+    names = [
+        name for name in {**wanted, **held} if name not in unknown and name in held and held[name] != wanted.get(name)
+    ]
     differences = ", ".join(f"{name} `{held.get(name)}` instead of `{wanted.get(name)}`" for name in names)
     return differences and f"the result of another run: {differences}"

@@ -88,7 +88,6 @@ def test_a_folder_that_not_all_processes_share_is_named(config):
 
 
 def test_a_foreign_result_is_refused_before_the_pilot_asks_and_replaced_when_told(config, fake, tmp_path):
-    config.audit = 1.0
     run(config, 1)
     finish(config, 1)
     fake.asked.clear()

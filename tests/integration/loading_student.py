@@ -23,6 +23,8 @@ def terminate(*_: object) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, terminate)
+    # Started in the background of a shell, SIGINT would be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     engine = VLLMEngine(str(student_folder()), context=256)

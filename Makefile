@@ -24,10 +24,10 @@ demo: $(STAMP)  ## see it work on this machine, in some minutes
 	@$(OFFLINE) $(BIN)/palign demo
 
 test: $(STAMP)  ## every test, the slow ones with real engines included
-	$(OFFLINE) $(BIN)/python -m pytest
+	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(STAMP)  ## the tests that need no engine
-	$(OFFLINE) $(BIN)/python -m pytest -m "not integration"
+	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration"
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

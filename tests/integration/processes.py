@@ -6,8 +6,8 @@ import os
 import psutil
 
 
-# What the tests call soon: a person waits so long for a prompt, a scheduler between TERM and KILL.
-SOON_S = 15
+# What the tests call soon: seconds on an idle machine, and still less than a scheduler waits between TERM and KILL.
+SOON_S = 30
 
 
 def spawned(root: psutil.Process, seen: set[int]) -> int:

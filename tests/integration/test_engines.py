@@ -316,7 +316,7 @@ def test_a_special_token_can_be_a_stop_text(live, prompt, tokenizer):
 def test_hundreds_of_long_prompts_at_once_with_seeds(vllm):
     """More than the batch and the cache of the first moment hold; all are answered, and answered alike again."""
     chance = random.Random(0)
-    asked = [chance.choices(range(100, 900), k=chance.randrange(200, CONTEXT - 100)) for _ in range(300)]
+    asked = [chance.choices(range(100, 900), k=chance.randrange(200, CONTEXT - 100)) for _ in range(200)]
 
     async def ask():
         return await asyncio.gather(

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -103,94 +102,6 @@ def recipe(folder: Path, student: str, source: Path, **settings) -> Path:
     values = {"traces": {"source": str(source)}, "student": student, "output": str(folder / "out"), "context": CONTEXT}
     path.write_text(json.dumps(values | {"ledger": str(folder / "ledger")} | settings))
     return path
-
-
-def probes_of(row: dict) -> dict[int, float]:
-    return {probe["segments"]: probe["margin"] for probe in row["probes"]}
-
-
-def test_kill_9_and_the_same_command_again(traces, tmp_path):
-    """Killed in the middle with a real vLLM, then run again: nothing committed is asked again, same rows.
-
-    Slow for starting vLLM three times: killed, gone on, and undisturbed.
-    """
-    source = tmp_path / "traces.jsonl"
-    traces.to_json(source)
-    config = recipe(tmp_path, "palign-toy", source, engine="vllm", search="linear", audit=1.0, in_flight=2)
-    command = [sys.executable, "-m", "palign_hf.cli", "truncate", "--config", str(config)]
-    bounded = [sys.executable, str(HERE / "bounded_cli.py"), "40", *command[3:]]
-    first = subprocess.Popen(bounded, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    held = wait_for_probes(tmp_path / "ledger", first, at_least=20)
-    cores = [child for child in psutil.Process(first.pid).children(recursive=True) if "VLLM" in child.name()]
-    # Only the process itself, as somebody would who looks up its number.
-    first.kill()
-    first.wait()
-    assert cores and wait_until(lambda: not any(map(runs, cores)))
-    before = held()
-    assert 20 <= len(before) <= 40 and not (tmp_path / "out" / "report.json").exists()
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    after = held()
-    assert len(after) > len(before) and all(after[key] == value for key, value in before.items())
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["asked"] == len(after) - len(before)
-
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    config = recipe(whole, "palign-toy", source, engine="vllm", search="linear", audit=1.0, in_flight=2)
-    subprocess.run([*command[:-1], str(config)], check=True, capture_output=True)
-    resumed = load_dataset(str(tmp_path / "out"), split="train")
-    uninterrupted = load_dataset(str(whole / "out"), split="train")
-    differences = []
-    rest = set(resumed.column_names) - {"probes"}
-    for mine, theirs in zip(resumed, uninterrupted, strict=True):
-        shared = set(probes_of(mine)) & set(probes_of(theirs))
-        differences += [abs(probes_of(mine)[cut] - probes_of(theirs)[cut]) for cut in shared]
-        if all(abs(margin) > NOISE for margin in probes_of(mine).values()):
-            assert all(mine[name] == theirs[name] for name in rest)
-    print(f"batch noise of {len(differences)} margins read twice: largest difference {max(differences):.3f}")
-    assert max(differences) <= NOISE
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether it still holds memory: a zombie only waits for its parent, which may never ask."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_until(condition, seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
-
-
-def wait_for_probes(folder: Path, process: subprocess.Popen, at_least: int):
-    """Wait until the ledger holds so many probes; gives back a reader of (problem, segments) -> margin."""
-    import sqlite3
-
-    def read() -> dict:
-        (path,) = folder.glob("*.sqlite")
-        # A moment after the file appears its tables do.
-        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
-        try:
-            rows = db.execute("SELECT problem, segments, margin FROM probes")
-            return {(problem, cut): margin for problem, cut, margin in rows}
-        except sqlite3.OperationalError as error:
-            assert "no such table" in str(error)
-            return {}
-        finally:
-            db.close()
-
-    deadline = time.monotonic() + 900
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.stderr.read()[-3000:]
-        if list(folder.glob("*.sqlite")) and len(read()) >= at_least:
-            return read
-        time.sleep(0.02)
-    raise AssertionError("no probes in time")
 
 
 def test_accelerate_with_one_and_two_processes_gives_what_the_command_gives(traces, tmp_path):

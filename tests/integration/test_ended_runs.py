@@ -90,7 +90,7 @@ def last_words(sent: signal.Signals) -> str:
     ids=["import-TERM", "core-TERM", "core-INT", "core-KILL", "worker-KILL"],
 )
 def test_while_the_engine_loads(tmp_path, moment, sent, to_group):
-    """`moment`: how many processes the engine has by then: none while vLLM is imported, its core, the core's worker."""
+    """`moment`: how many processes the engine has by then: none during the import, then its core, then a worker."""
     seen, log = set(), tmp_path / "log"
 
     def ready(root: psutil.Process) -> bool:

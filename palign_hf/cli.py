@@ -4,7 +4,6 @@ Nothing heavy is imported here, so `palign --help` answers at once. Exit status:
 2 wrong input or settings (said in one line, without a traceback).
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,8 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == asked:
             import_module(f"palign_hf.commands.{module}").configure(sub)
     options = parser.parse_args(arguments)
-    # Reading and writing tables is quick here; the one bar is that of the work itself.
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     return ended("palign", lambda: options.run(options), parser)
 
 

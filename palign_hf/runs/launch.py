@@ -135,6 +135,7 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -
 
     Who has typed options of `parser` is told of options.
     """
+    _one_bar()
     try:
         with terminable():
             return body()
@@ -153,6 +154,13 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -
         return _said(name, f"interrupted. {_GO_ON}", 130)
     except Terminated:
         return _said(name, f"ended by SIGTERM. {_GO_ON}", 143)
+
+
+def _one_bar() -> None:
+    """Reading and writing tables is quick here: the one bar is that of the work itself, unless somebody wants more."""
+    wanted = os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if wanted == "1" and (loaded := sys.modules.get("datasets")) is not None:
+        loaded.disable_progress_bars()
 
 
 def pin_gpu() -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-HEAVY = ("torch", "transformers", "datasets", "vllm", "pyarrow")
+HEAVY = ("torch", "transformers", "datasets", "vllm", "pyarrow", "sympy")
 
 
 def start(script: str, *options: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -62,9 +62,19 @@ def test_the_cost_of_searches_ends_with_its_line():
     assert 1 <= figures["default_over_floor"] < figures["binary_over_floor"] < figures["reference_over_floor"]
 
 
+def test_grading_ends_with_its_line():
+    done = start("grading.py", "--answers", "100", "--limit", "1")
+    figures = figures_of(done)
+    assert set(figures) == {"answers_per_s", "worst_s", "gold_vs_gold"}
+    assert figures["answers_per_s"] > 10 and figures["worst_s"] > 1
+    assert figures["gold_vs_gold"] == 1 or "left out" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("script", "option", "value"),
     [
+        ("grading.py", "--answers", "5"),
+        ("grading.py", "--limit", "0"),
         ("driver.py", "--problems", "0"),
         ("stream.py", "--rows", "10"),
         ("stream.py", "--mean-ms", "0"),

@@ -27,11 +27,13 @@ LAYERS = [
     {"cli"},
 ]
 # Only here may these be imported, at any depth of the code.
-HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation"}
+HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
+HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
 PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
 PURE += ["truncation.cost", "truncation.monotone"]
-HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval"}
+PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
+HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 
 
 @cache
@@ -106,6 +108,12 @@ def test_importing_the_package_costs_no_torch():
 def test_light_exports_cost_no_torch(name):
     loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
     assert not HEAVY & set(loaded)
+
+
+def test_grading_numbers_costs_no_algebra():
+    code = "from palign_hf.grading import MathGrader as M; import sys; print(M().grade('\\\\boxed{042}', '42').strict)"
+    told, *loaded = run(f"{code}; print(' '.join(sys.modules))").split()
+    assert told == "True" and not HEAVY & set(loaded)
 
 
 def test_every_export_resolves_and_is_listed():

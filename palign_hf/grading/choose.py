@@ -1,0 +1,97 @@
+"""Which grader a user means: a name, a name with parameters, an object, or a function of one's own by where it is."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.grading.base import ExactGrader, Grade, Grader, as_text
+from palign_hf.grading.boxes import last_boxed
+from palign_hf.grading.choice import ChoiceGrader
+from palign_hf.grading.maths import MathGrader
+
+
+# Graders that a recipe can name; one's own are named by where they are, as `my_module:my_function`.
+GRADERS: dict[str, Callable[..., Grader]] = {"math": MathGrader, "choice": ChoiceGrader, "exact": ExactGrader}
+
+
+class OwnGrader:
+    """A user's function `(output, gold) -> bool`: what it says is both strict and lenient. It may give a `Grade` too.
+
+    Raise its attribute `version` whenever it judges otherwise: fingerprints know it by its name and that.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._function = _located(name)
+        if not callable(self._function):
+            raise UserError(f"`{name}` is no grader: it can't be called. Give `module:name` of a function or a class.")
+        self.version = getattr(self._function, "version", 1)
+
+    def __reduce__(self) -> tuple[type["OwnGrader"], tuple[str]]:
+        return OwnGrader, (self.name,)
+
+    def grade(self, output: str, gold: str) -> Grade:
+        """What the function says; if it fails, a wrong one with its reason."""
+        output, gold = as_text(output), as_text(gold)
+        answer = last_boxed(output)
+        try:
+            said = self._function(output, gold)
+        except Exception as error:  # one's own function may fail with anything
+            return Grade(False, False, answer, f"{self.name}: {type(error).__name__}: {error}")
+        if isinstance(said, Grade):
+            return said
+        if said is None or isinstance(said, str):
+            return Grade(False, False, answer, f"{self.name} said {shown(said)}, which is neither right nor wrong")
+        return Grade(bool(said), bool(said), answer)
+
+
+def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
+    """The grader a user means: an object, a name, or `{name: ..., parameter: ...}` as recipes have it."""
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping):
+        return _checked(spec, shown(repr(spec)))
+    name, parameters = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
+    if isinstance(name, str) and name in GRADERS:
+        kind: Any = GRADERS[name]
+    elif isinstance(name, str) and name.count(":") == 1:
+        kind = _located(name)
+        if not isinstance(kind, type):
+            if parameters:
+                raise UserError(f"`{shown(name)}` takes no {listed(parameters)}: it is no class. Leave them out.")
+            return _checked(kind, name) if hasattr(kind, "grade") else OwnGrader(name)
+    else:
+        raise UserError(
+            f"`{shown(name)}` is no grader{nearest(shown(name), GRADERS)}. Choose one of {listed(GRADERS)}, or "
+            f"`module:name` of one's own."
+        )
+    try:
+        made = kind(**parameters)
+    except UserError:
+        raise
+    except Exception as error:  # one's own class may fail with anything
+        raise UserError(
+            f"`grader={shown(repr(dict(spec)))}` can't be made: {error}. Give the parameters of `{name}`."
+        ) from error
+    return _checked(made, str(name))
+
+
+def _checked(grader: Any, given: str) -> Grader:
+    if missing := [name for name in ("name", "version", "grade") if not hasattr(grader, name)]:
+        raise UserError(
+            f"`{given}` is no grader: it lacks {listed(missing)}. Give one of {listed(GRADERS)}, `module:name` of a "
+            f"function, or an object with `name`, `version` and `grade(output, gold)`."
+        )
+    return grader
+
+
+def _located(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:  # one's own module may fail with anything
+        raise UserError(
+            f"The grader `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of a "
+            f"function or a class that this environment can import."
+        ) from error

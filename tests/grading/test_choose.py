@@ -1,0 +1,104 @@
+"""How a grader is named: ours, one's own, and what is none."""
+
+import pickle
+
+import pytest
+
+from palign_hf.errors import UserError
+from palign_hf.grading import GRADERS, ChoiceGrader, ExactGrader, Grade, MathGrader, OwnGrader, make_grader
+
+
+OWN = """
+from palign_hf.grading import Grade
+
+def half(output, gold):
+    return output == gold
+half.version = 3
+
+def graded(output, gold):
+    return Grade(False, True, "x")
+
+def fails(output, gold):
+    raise KeyError("no such thing")
+
+def silent(output, gold):
+    pass
+
+class Kind:
+    name, version = "kind", 2
+    def __init__(self, mark="-"):
+        self.mark = mark
+    def grade(self, output, gold):
+        return Grade(True, True, self.mark)
+
+ready = Kind("!")
+class Bare: pass
+number = 5
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_graders.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_ours_by_name_with_parameters_and_as_they_are():
+    assert {name: type(make_grader(name)) for name in GRADERS} == {
+        "math": MathGrader,
+        "choice": ChoiceGrader,
+        "exact": ExactGrader,
+    }
+    assert make_grader({"name": "choice", "letters": "AB"}).name == "choice(AB)"
+    grader = ExactGrader()
+    assert make_grader(grader) is grader and make_grader().name == "math"
+    assert all(make_grader(name).version >= 1 for name in GRADERS)
+
+
+@pytest.mark.usefixtures("own")
+def test_ones_own_function():
+    grader = make_grader("own_graders:half")
+    assert (grader.name, grader.version) == ("own_graders:half", 3)
+    assert grader.grade("5", "5") == Grade(True, True, None)
+    assert grader.grade("\\boxed{4}", "5") == Grade(False, False, "4")
+    assert make_grader("own_graders:graded").grade("", "") == Grade(False, True, "x")
+    copy = pickle.loads(pickle.dumps(grader))
+    assert isinstance(copy, OwnGrader) and copy.grade("5", "5").strict
+
+
+@pytest.mark.usefixtures("own")
+def test_ones_own_function_that_fails_is_a_wrong_answer_with_a_reason():
+    grade = make_grader("own_graders:fails").grade("\\boxed{5}", "5")
+    assert grade == Grade(False, False, "5", "own_graders:fails: KeyError: 'no such thing'")
+    silent = make_grader("own_graders:silent").grade("5", "5")
+    assert not silent.strict and silent.error and "None" in silent.error
+
+
+@pytest.mark.usefixtures("own")
+def test_ones_own_class_and_object():
+    assert make_grader("own_graders:Kind").grade("", "").answer == "-"
+    assert make_grader({"name": "own_graders:Kind", "mark": "+"}).grade("", "").answer == "+"
+    assert make_grader("own_graders:ready").grade("", "").answer == "!"
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("maths", "nearest match: `math`"),
+        ("own_graders:halt", "can't be imported"),
+        ("no_such_module:f", "can't be imported"),
+        ("a:b:c", "is no grader"),
+        ({"name": "choice", "letter": "A"}, "can't be made"),
+        ({"letters": "A"}, "is no grader"),
+        ({"name": "own_graders:half", "mark": 1}, "takes no `mark`"),
+        ("own_graders:Bare", "lacks `name`, `version`, `grade`"),
+        ("own_graders:number", "can't be called"),
+        (5, "is no grader"),
+        (None, "is no grader"),
+    ],
+)
+def test_what_is_no_grader_is_refused_in_words(spec, told):
+    with pytest.raises(UserError, match=".") as refused:
+        make_grader(spec)
+    assert told in str(refused.value)

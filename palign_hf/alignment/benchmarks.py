@@ -34,9 +34,7 @@ def load_benchmark(name: str, path: str | Path | None = None) -> list[str]:
         raise UserError(f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}.")
     known = BENCHMARKS[name]
     if path is None:
-        opened, _ = open_source(
-            known.hub_id, split=known.split, config=known.config, revision=None, streaming=False
-        )
+        opened, _ = open_source(known.hub_id, split=known.split, config=known.config, revision=None, streaming=False)
     else:
         # A file has one split, whatever it is called.
         split = known.split if os.path.isdir(path) else None

@@ -1,10 +1,10 @@
 """Questions that a benchmark holds already, and questions that repeat each other. Pure.
 
-A copy is *exact* if its words are those of a benchmark question (`wording`: without case, spacing, LaTeX, punctuation),
-and *near* if nearly all of that question stands in one place of it. Sharing some n-gram proves nothing, since contest
-boilerplate is shared by all; so each word of the benchmark question weighs as much as the n-grams around it are rare,
-and the score is the share of this weight that shared n-grams cover. The numbers must agree besides: the same wording
-with other numbers is another problem.
+A copy is *exact* if its words are those of a benchmark question (`wording`: case, spacing, LaTeX and punctuation
+don't count), and *near* if nearly all of that question stands in one place of it. Sharing some n-gram proves nothing,
+since contest boilerplate is shared by all; so each word of the benchmark question weighs as much as the n-grams
+around it are rare, and the score is the share of this weight that shared n-grams cover. The numbers must agree
+besides: the same wording with other numbers is another problem.
 """
 
 import math
@@ -20,15 +20,15 @@ VERSION = 1  # raise it whenever a question may be judged otherwise
 
 # With three words a changed one costs little more than itself, while three in a row are rarely shared by accident.
 GRAM = 3
-# Between the labelled pairs that are copies (.93 and more) and those that aren't but agree in numbers (up to .79; the
-# train questions of GSM8K: up to .72). Half of the pairs was looked at to choose it, the others confirm it.
+# Between the labelled pairs that are copies (.93 and more) and those that aren't but agree in numbers (up to .79, and
+# one at .92; the train questions of GSM8K: up to .72). `benchmarks/decontamination.py` chooses it from half the pairs.
 NEAR = 0.85
 # So much of the numbers: where there are few, all of them; of eight one may have changed.
 NUMBERS = 0.8
 # For those who would rather lose good rows than keep one with the wording of a test: other numbers, other questions
 # about the same story, and so on.
 LOOSE = {"near": 0.6, "numbers": 0.0}
-# A shorter question must stand in the other word by word; one of less than `SHORTEST` words stands in many by accident.
+# A shorter question must stand in the other word by word; one of less than `SHORTEST` stands in many by accident.
 FEWEST_WORDS, SHORTEST = 8, 5
 # Two figures are the same if they share so much of their code.
 DRAWING = 0.5
@@ -92,7 +92,9 @@ class Index:
         numbers: float = NUMBERS,
     ) -> None:
         self._near, self._numbers = near, numbers
-        self._entries = [_Entry(name, row, text) for name, texts in benchmarks.items() for row, text in enumerate(texts)]
+        self._entries = [
+            _Entry(name, row, text) for name, texts in benchmarks.items() for row, text in enumerate(texts)
+        ]
         self._exact: dict[tuple[str, ...], _Entry] = {}
         self._holders: dict[Gram, list[_Entry]] = defaultdict(list)
         for entry in self._entries:

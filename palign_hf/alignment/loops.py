@@ -14,11 +14,11 @@ ROUNDS, TAIL_LENGTH = 3, 120
 # Without a letter or digit in it, it may be the rule of a table, up to this length.
 RULE = 600
 # Near repeats: in so many words in a row, this share stands in four-word runs that were said at least three times
-# before. In real traces, with all their checking, the largest share is .43 (the toy teacher's: .09), among lines of code
-# and lists of cases it is .36; a sentence of fifteen words said over and over with one number changed makes .74.
+# before. In real traces, with all their checking, the largest share is .43 (the toy teacher's: .09), in code and lists
+# of cases it is .36; a sentence of fifteen words said over and over with one number changed makes .74.
 RUN, SAID, WINDOW, SHARE = 4, 3, 200, 0.6
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[+\-*/=^]")
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+|[+\-*/=^]+")
 
 
 def loops(text: str) -> bool:

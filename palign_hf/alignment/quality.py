@@ -42,11 +42,15 @@ _LATIN = re.compile(r"(?<![\\A-Za-z])[A-Za-z\u00c0-\u024f]{3,}")
 
 # What may stand inside a value without changing it, and around it; white space is made single spaces before.
 _INSIDE = r"(?:\\(?:left|right)(?![A-Za-z])|\\[,;:!>]|[ $*~]){0,8}"
-_AROUND = r"(?:\\(?:left|right)(?![A-Za-z])|\\(?:text|mathrm|mathbf|boxed|fbox) ?\{|\\[(\[,;:!> ]|[A-Za-z] ?=|[ $*~:=({\[]){0,12}+"
+_AROUND = (
+    r"(?:\\(?:left|right)(?![A-Za-z])|\\(?:text|mathrm|mathbf|boxed|fbox) ?\{|\\[(\[,;:!> ]|[A-Za-z] ?="
+    r"|[ $*~:=({\[]){0,12}+"
+)
 _THOUSANDS = r"(?:,|\{,\}|\\,|,\\!)?"
 # "The answer is", also with a verb of doubt, and "Answer:"; "the answer is not 5" and "is above 5" don't state a 5.
 _STATED = (
-    r"\banswer\b[*_]*(?: (?:to|for|of) [^.,;:]{1,40}?)?(?: ?[:=]| (?:is|was|(?:must|should|would|will|could|may) be)\b)"
+    r"\banswer\b[*_]*(?: (?:to|for|of) [^.,;:]{1,40}?)?"
+    r"(?: ?[:=]| (?:is|was|(?:must|should|would|will|could|may) be)\b)"
     r"(?: (?:indeed|simply|just|therefore|thus|then|clearly|still)\b,?)?"
 )
 # A value ends where nothing goes on that belongs to it: `5` is not stated by 51, 5.2, 5/3, 5x or 5 + 1.
@@ -56,7 +60,9 @@ _CLOSED = r"(?:\\(?:text|mathrm) ?\{[^{}]{0,40}\}|\\right|\\[)\],;:!>% ]|[.)\]% 
 _LONGEST_GOLD = 300
 
 
-def flags(question: str, prefix: str, continuation: str, finish_reason: str | None, gold: str | None) -> tuple[str, ...]:
+def flags(
+    question: str, prefix: str, continuation: str, finish_reason: str | None, gold: str | None
+) -> tuple[str, ...]:
     """The names of all that is wrong, in the order of `FLAGS`."""
     found = {
         "cut": cut(finish_reason),
@@ -98,7 +104,7 @@ def _bare(gold: str) -> str:
 
 
 def _pattern(bare: str) -> str:
-    """An expression for a value however it is set; linear, since nothing in it can match in two ways."""
+    """An expression for a value however it is set; each repetition in it has a bound, so no text makes it slow."""
     parts = []
     # Opening brackets are taken as what stands around it.
     for part in re.findall(r"\d+|\\[A-Za-z]+|[A-Za-z]+|[^\s\w]|\w", bare.lstrip("([{")):
@@ -115,13 +121,16 @@ def _pattern(bare: str) -> str:
 
 def leaves_script(before: str, continuation: str) -> bool:
     """Whether a continuation is written, at least in part, in a script that neither question nor prefix uses."""
-    for letters in _LETTERS.values():
-        if _count(letters, continuation) >= FEWEST_LETTERS > _count(letters, before):
-            return True
-    latin, others = _count(_LATIN, continuation), sum(_count(letters, continuation) for letters in _LETTERS.values())
-    used, unused = _count(_LATIN, before), sum(_count(letters, before) for letters in _LETTERS.values())
-    was_latin = used >= LATIN_SHARE * (used + unused)
-    return latin >= FEWEST_LATIN and latin >= LATIN_SHARE * (latin + others) and not was_latin
+    used, wrote = _letters(before), _letters(continuation)
+    if any(wrote[script] >= FEWEST_LETTERS > used[script] for script in _LETTERS):
+        return True
+    latin_before, latin = _count(_LATIN, before), _count(_LATIN, continuation)
+    was_latin = latin_before >= LATIN_SHARE * (latin_before + sum(used.values()))
+    return latin >= max(FEWEST_LATIN, LATIN_SHARE * (latin + sum(wrote.values()))) and not was_latin
+
+
+def _letters(text: str) -> dict[str, int]:
+    return {script: _count(letters, text) for script, letters in _LETTERS.items()}
 
 
 def _count(letters: re.Pattern[str], text: str) -> int:

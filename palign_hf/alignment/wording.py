@@ -1,7 +1,7 @@
-r"""The words of a question without its dress: what is left when case, spacing, LaTeX and punctuation don't matter. Pure.
+r"""The words of a question without its dress: what is left without case, spacing, LaTeX, punctuation. Pure.
 
-Numbers, variables and signs stay, since they make the problem. `\frac{1}{2}` and `1/2` read alike, as do `24,\!000` and
-`24000`, `four` and `4`, `\leq` and `≤`.
+Numbers, variables and signs stay, since they make the problem. `\frac{1}{2}` and `1/2` read alike, as do `24,\!000`
+and `24000`, `four` and `4`, `\leq` and `≤`.
 """
 
 import re
@@ -10,8 +10,8 @@ import unicodedata
 
 # Commands that only dress, space or arrange: a copy that was typeset anew has others.
 _DRESS = (
-    r"left|right|bigg?[lr]?|[tdc]?frac|over|displaystyle|textstyle|limits|text(?:bf|it|rm|sc|up)?|math(?:rm|bf|it|cal|bb|sf)"
-    r"|boldsymbol|operatorname|emph|mbox|hbox|q?quad|[hv]space|[hv]?phantom|circ|degree|cdot|times|not|hline"
+    r"left|right|bigg?[lr]?|[tdc]?frac|over|displaystyle|textstyle|limits|text(?:bf|it|rm|sc|up)?"
+    r"|math(?:rm|bf|it|cal|bb|sf)|boldsymbol|operatorname|emph|mbox|hbox|q?quad|[hv]space|[hv]?phantom|circ|degree|cdot|times|not|hline"
 )
 _ARRANGED = r"[a-z]?matrix|array|align(?:ed|at)?|gather(?:ed)?|equation|cases|center|enumerate|itemize"
 _DRESSED = re.compile(
@@ -23,7 +23,7 @@ _DRAWING = re.compile(r"\[asy\](.*?)(?:\[/asy\]|\Z)", re.DOTALL | re.IGNORECASE)
 # Chinese, Japanese and Korean put no spaces between words: each of their characters is one.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"\d+(?:\.\d+)?|[{_SPACELESS}]|[^\W\d_{_SPACELESS}]+|[+<>=≤≥≠]|-+|\.\.+")
-_DASHES = str.maketrans({dash: "-" for dash in "‐‑‒–—−"})
+_DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 _SAME = {
     "leq": "≤", "leqslant": "≤", "le": "≤", "geq": "≥", "geqslant": "≥", "ge": "≥", "neq": "≠", "ne": "≠",
     "dots": "ldots", "cdots": "ldots", "lt": "<", "gt": ">", "two": "2", "three": "3", "four": "4", "five": "5",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.alignment.quality import FLAGS, cut, flags, leaks, leaves_script, no_box
 from palign_hf.alignment.loops import loops
+from palign_hf.alignment.quality import FLAGS, cut, flags, leaks, leaves_script, no_box
 from palign_hf.alignment.restarts import restarts
 from palign_hf.segmentation import cuts
 from palign_hf.toy.world.problems import continuation, problems
@@ -30,7 +30,7 @@ def measured(name, verdicts):
 @pytest.fixture(scope="module")
 def toy():
     """(question, trace, gold, wording of the whole solution)."""
-    return [(p.question, p.trace, p.answer, p.solution) for p in problems("train", 120)]
+    return [(p.question, p.trace, p.answer, p.solution) for p in problems("train", 40)]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def texts(request):
     return request.getfixturevalue(request.param)
 
 
-TABLE = "| n | n squared | rest |\n|---|---|---|\n" + "\n".join(f"| {n} | {n * n} | {n * n % 7} |" for n in range(1, 60))
+TABLE = "| n | n squared | rest |\n|---|---|---|\n" + "\n".join(
+    f"| {n} | {n * n} | {n * n % 7} |" for n in range(1, 60)
+)
 CASES = "\n".join(
     f"For n = {n}: n^2 + 1 = {n * n} + 1 = {n * n + 1}, which is {'odd' if n % 2 == 0 else 'even'}." for n in range(50)
 )
@@ -59,7 +61,16 @@ CHECKS = (
     "Wait, let me check. With x = 4 we get 4 + 3 = 7. Yes, that is right.\n\n"
     "Let me check again. With x = 4 the left side is 7 and the right side is 7. Good.\n\nSo x = 4."
 )
-ORDINARY = [TABLE, CASES, CODE, DERIVATION, MATRIX, CHECKS, "1, 2, 3, " * 2 + "-" * 200, ", ".join(map(str, range(300)))]
+ORDINARY = [
+    TABLE,
+    CASES,
+    CODE,
+    DERIVATION,
+    MATRIX,
+    CHECKS,
+    "1, 2, 3, " * 2 + "-" * 200,
+    ", ".join(map(str, range(300))),
+]
 
 
 def test_cut_is_the_finish_reason():
@@ -87,7 +98,9 @@ def test_loop(texts):
         verdicts.append((True, loops(exact[: -rng.randrange(1, 30)])))
         number = "".join(f"Wait, maybe the number is {n}, so let me see if it fits what is asked. " for n in range(40))
         verdicts.append((True, loops(trace[:end] + number + trace[end:])))
-        near = "".join(f"{'Hmm. ' * (n % 3)}So {rng.choice(['yes', 'no', 'well'])}, {question[:150]} " for n in range(16))
+        near = "".join(
+            f"{'Hmm. ' * (n % 3)}So {rng.choice(['yes', 'no', 'well'])}, {question[:150]} " for n in range(16)
+        )
         verdicts.append((True, loops(trace[:end] + near)))
         verdicts.append((False, loops(trace[:end] + " " + question + " " + question)))
     measured("loop", verdicts)
@@ -98,7 +111,7 @@ STATED = (
     "so the answer should be $%s$, I think.", "Answer: %s\n", "Therefore the answer to the problem is indeed **%s**.",
 )  # fmt: skip
 UNSTATED = (
-    "So x is %s here, and the answer is something else.", "The answer is not %s.", "We get %s as an intermediate value.",
+    "So x is %s here, and the answer is something else.", "The answer is not %s.", "We get %s on the way.",
     "The answer is %s9.", "the answer is %s + 3.", "We find that %s holds; what is the answer?", r"\boxed{1%s7}",
     "If the answer depends on %s, we go on.", r"\boxed{%s",
 )  # fmt: skip
@@ -152,7 +165,7 @@ def test_what_states_an_answer(prefix, gold, stated):
 
 
 def sides(texts):
-    """(question, prefix, rest) at several cuts of each trace; the prefix has told something, the rest isn't its end."""
+    """(question, trace, prefix, rest, solution) at several cuts of each trace, not near its ends."""
     rng = random.Random(3)
     for question, trace, _, solution in texts:
         ends = [end for end in cuts(trace) if 0.15 * len(trace) < end < 0.9 * len(trace)]
@@ -170,7 +183,9 @@ def test_restart(texts):
         verdicts.append((False, restarts(question, prefix, "Wait, let me check the last step. " + rest)))
         verdicts.append((False, restarts(question, prefix, f"So that is what we need.\n\n{CASES}")))
         verdicts.append((True, restarts(question, prefix, trace)))
-        verdicts.append((True, restarts(question, prefix, f"To solve this problem, we go step by step. {question} {rest}")))
+        verdicts.append(
+            (True, restarts(question, prefix, f"To solve this problem, we go step by step. {question} {rest}"))
+        )
         verdicts.append((True, restarts(question, prefix, f"{question} {rest}")))
         for other in others[question]:
             if other is not trace:
@@ -195,17 +210,19 @@ ARABIC = "إذن علينا أن نحسب مربع هذا العدد أولا"
 
 def test_language(texts):
     verdicts = []
-    for question, trace, prefix, rest, _ in sides(texts):
+    for question, _, prefix, rest, _ in sides(texts):
         verdicts.append((False, leaves_script(question + prefix, rest)))
         symbols = r"Let α, β and Δ be angles with α + β = π; 'Erdős' and 'naïve' too. 中 is a letter. Σ ∑ ∫ ≤ ℝ ½ é"
         verdicts.append((False, leaves_script(question + prefix, f"{rest} {symbols}")))
         for other in (CHINESE, RUSSIAN, KOREAN, ARABIC):
             half = len(rest) // 2
             verdicts.append((True, leaves_script(question + prefix, rest[:half] + other + rest[half:])))
-            verdicts.append((False, leaves_script(question + other, rest)))
+            verdicts.append((False, leaves_script(question + prefix + other, rest)))
         verdicts.append((True, leaves_script(CHINESE * 3, f"So we see what has to be done now. {rest}")))
-        verdicts.append((False, leaves_script(CHINESE * 3, rf"{CHINESE} \frac{{a}}{{b}} = \sqrt{{x}} sin cos print {CHINESE}")))
-    measured("language", [(truth, found) for truth, found in verdicts])
+        verdicts.append(
+            (False, leaves_script(CHINESE * 3, rf"{CHINESE} \frac{{a}}{{b}} = \sqrt{{x}} sin cos print {CHINESE}"))
+        )
+    measured("language", verdicts)
 
 
 def test_flags_name_what_is_wrong():
@@ -221,11 +238,11 @@ def test_any_text_can_be_flagged(question, prefix, continuation, reason, gold):
 
 
 @pytest.mark.parametrize(
-    "part", ["ab", "a", " ", "\n", "$", "\\boxed{", "{", "answer is 5 ", r"\boxed{5\%", "answer to ", "然", "1 2 ", "\ud800"]
+    "part",
+    ["ab", "a", " ", "\n", "$", "\\boxed{", "{", "answer is 5 ", r"\boxed{5\%", "answer to ", "然", "1 2 ", "\ud800"],
 )
 def test_a_megabyte_takes_no_time(part):
     text = part * (1_000_000 // len(part))
-    for case in (text, text + "x", "answer is " + text, r"\boxed{5" + text):
-        start = time.process_time()
-        flags(case, case, case, "stop", "57")
-        assert time.process_time() - start < 5  # a second or less where nothing else runs; a square would be hours
+    start = time.process_time()
+    flags("How many?", "the answer is " + text, text + "x", "stop", "57")
+    assert time.process_time() - start < 5  # half a second where nothing else runs; a square would be hours

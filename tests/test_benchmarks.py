@@ -81,8 +81,17 @@ def test_grading_ends_with_its_line():
         ("search_cost.py", "--draws", "0"),
         ("toy_truncation.py", "--rows", "3"),
         ("truncation.py", "--traces", "nowhere.jsonl"),
+        ("decontamination.py", "--data", "nowhere"),
     ],
 )
 def test_what_measures_nothing_is_refused_in_words(script: str, option: str, value: str):
     done = subprocess.run([sys.executable, str(BENCHMARKS / script), option, value], capture_output=True, text=True)
     assert done.returncode == 2 and value in done.stderr and "Traceback" not in done.stderr
+
+
+def test_decontamination_ends_with_its_line(shared_data: Path):
+    done = start("decontamination.py", "--data", str(shared_data))
+    figures = figures_of(done)
+    assert {"recall_exact", "recall_copies", "recall_all", "false_alarm_gsm8k"} <= set(figures)
+    assert figures["recall_exact"] == 1 and figures["false_alarm_gsm8k"] < figures["naive_false_alarm_gsm8k"]
+    assert "any 8-gram" in done.stdout

@@ -21,7 +21,7 @@ LAYERS = [
     {"engines"},
     {"asking", "runs"},
     {"traces"},
-    {"truncation"},
+    {"truncation", "alignment"},
     {"toy"},
     {"commands"},
     {"cli"},
@@ -31,7 +31,8 @@ HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_
 HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
 PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
-PURE += ["truncation.cost", "truncation.monotone"]
+PURE += ["truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
+PURE += [f"alignment.{name}" for name in ("decontamination", "loops", "quality", "restarts", "wording")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 
@@ -82,6 +83,15 @@ def test_imports_point_one_way(module):
         if name.startswith("palign_hf.") and not name.startswith("palign_hf.__"):
             theirs = layer(name.removeprefix("palign_hf."))
             assert theirs is not None and theirs <= own, f"{module} imports {name}, which stands above it"
+
+
+def test_stages_do_not_import_each_other():
+    stages = {"truncation", "alignment"}
+    for module, tree in modules().items():
+        own = module.split(".")[0]
+        if own in stages:
+            used = {name.split(".")[1] for name in imported(tree) if name.startswith("palign_hf.")}
+            assert not used & (stages - {own}), f"{module} imports another stage's insides"
 
 
 @pytest.mark.parametrize(("package", "home"), HOMES.items())

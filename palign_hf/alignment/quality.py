@@ -1,0 +1,137 @@
+r"""What is wrong with a continuation besides its answer: flags, each a small pure function. Pure.
+
+* `cut`: it ended because its tokens did.
+* `loop`: it goes round in circles (`loops`).
+* `leak`: its prefix already states the gold answer, in a box or as "the answer is ...".
+* `no_box`: it has no complete `\boxed{}`.
+* `restart`: it solves from the start instead of going on (`restarts`).
+* `language`: it leaves the scripts of the question and the prefix.
+"""
+
+import re
+
+from palign_hf.alignment.loops import loops
+from palign_hf.alignment.restarts import restarts
+from palign_hf.grading import last_boxed
+
+
+VERSION = 1  # raise it whenever a continuation may be flagged otherwise
+FLAGS = ("cut", "loop", "leak", "no_box", "restart", "language")
+
+# A script counts as used from so many letters on: a single foreign sign is a symbol or a name.
+FEWEST_LETTERS = 6
+# Latin letters are in every formula, program and unit, so among other scripts only a text that is mostly Latin left.
+LATIN_SHARE = 0.5
+FEWEST_LATIN = 60
+
+_SCRIPTS = {
+    "cyrillic": r"[\u0400-\u052f]+",
+    "han": r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+",
+    "kana": r"[\u3041-\u30fa\u30fd-\u30ff]+",
+    "hangul": r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]+",
+    "arabic": r"[\u0620-\u064a\u066e-\u06d3\ufb50-\ufdff\ufe70-\ufefc]+",
+    "hebrew": r"[\u05d0-\u05ea]+",
+    "indic": r"[\u0904-\u0939\u0980-\u0dff]+",
+    "thai": r"[\u0e01-\u0e30\u0e40-\u0e46]+",
+    # Single Greek letters are symbols.
+    "greek": r"[\u0370-\u03ff\u1f00-\u1fff]{3,}",
+}
+_LETTERS = {name: re.compile(pattern) for name, pattern in _SCRIPTS.items()}
+# Words only: no commands, variables or units.
+_LATIN = re.compile(r"(?<![\\A-Za-z])[A-Za-z\u00c0-\u024f]{3,}")
+
+# What may stand inside a value without changing it, and around it; white space is made single spaces before.
+_INSIDE = r"(?:\\(?:left|right)(?![A-Za-z])|\\[,;:!>]|[ $*~]){0,8}"
+_AROUND = (
+    r"(?:\\(?:left|right)(?![A-Za-z])|\\(?:text|mathrm|mathbf|boxed|fbox) ?\{|\\[(\[,;:!> ]|[A-Za-z] ?="
+    r"|[ $*~:=({\[]){0,12}+"
+)
+_THOUSANDS = r"(?:,|\{,\}|\\,|,\\!)?"
+# "The answer is", also with a verb of doubt, and "Answer:"; "the answer is not 5" and "is above 5" don't state a 5.
+_STATED = (
+    r"\banswer\b[*_]*(?: (?:to|for|of) [^.,;:]{1,40}?)?"
+    r"(?: ?[:=]| (?:is|was|(?:must|should|would|will|could|may) be)\b)"
+    r"(?: (?:indeed|simply|just|therefore|thus|then|clearly|still)\b,?)?"
+)
+# A value ends where nothing goes on that belongs to it: `5` is not stated by 51, 5.2, 5/3, 5x or 5 + 1.
+_END = r"(?!\w|[.,]\d| ?[/^_!]|(?: |\\[,;:!> ]|\$){0,4}(?:[-+*=<>] ?[\w\\]|\\(?:frac|sqrt|pi|cdot|times|pm)))"
+_CLOSED = r"(?:\\(?:text|mathrm) ?\{[^{}]{0,40}\}|\\right|\\[)\],;:!>% ]|[.)\]% $]){0,12}+\}"
+# A longer gold answer is a proof or an essay, which no prefix states in a few words.
+_LONGEST_GOLD = 300
+
+
+def flags(
+    question: str, prefix: str, continuation: str, finish_reason: str | None, gold: str | None
+) -> tuple[str, ...]:
+    """The names of all that is wrong, in the order of `FLAGS`."""
+    found = {
+        "cut": cut(finish_reason),
+        "loop": loops(continuation),
+        "leak": leaks(prefix, gold),
+        "no_box": no_box(continuation),
+        "restart": restarts(question, prefix, continuation),
+        "language": leaves_script(question + "\n" + prefix, continuation),
+    }
+    return tuple(name for name in FLAGS if found[name])
+
+
+def cut(finish_reason: str | None) -> bool:
+    """Whether the continuation ended because no more tokens were allowed."""
+    return finish_reason == "length"
+
+
+def no_box(continuation: str) -> bool:
+    """Whether no complete box holds an answer."""
+    return last_boxed(continuation) is None
+
+
+def leaks(prefix: str, gold: str | None) -> bool:
+    """Whether the prefix states the gold answer, so that nothing is left to find; never where there is none."""
+    wanted = _bare(gold or "")
+    if not wanted or len(wanted) > _LONGEST_GOLD:
+        return False
+    value, text = _pattern(wanted), re.sub(r"\s+", " ", prefix)
+    boxed = r"\\(?:boxed|fbox) ?\{" + _AROUND + value + _CLOSED
+    return any(re.search(stated, text, re.IGNORECASE) for stated in (boxed, rf"{_STATED}{_AROUND}{value}{_END}"))
+
+
+def _bare(gold: str) -> str:
+    """A gold answer without what may be around it; 142.0 is 142."""
+    bare = re.sub(r"\s+", " ", gold.replace("$", "").replace(r"\left", "").replace(r"\right", "")).strip().rstrip(".")
+    if wrapped := re.fullmatch(r"\\(?:text|mathrm|mathbf|boxed) ?\{([^{}]*)\}", bare):
+        bare = wrapped[1].strip()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", bare)
+
+
+def _pattern(bare: str) -> str:
+    """An expression for a value however it is set; each repetition in it has a bound, so no text makes it slow."""
+    parts = []
+    # Opening brackets are taken as what stands around it.
+    for part in re.findall(r"\d+|\\[A-Za-z]+|[A-Za-z]+|[^\s\w]|\w", bare.lstrip("([{")):
+        if part.isdigit():
+            head = len(part) % 3 or 3
+            parts.append(_THOUSANDS.join([part[:head], *(part[at : at + 3] for at in range(head, len(part), 3))]))
+        elif part in (r"\frac", r"\dfrac", r"\tfrac"):
+            parts.append(r"\\[dt]?frac")
+        else:
+            parts.append(re.escape(part))
+    value = _INSIDE.join(parts)
+    return value + r"(?:\.0+(?!\d))?" if bare.lstrip("-").isdigit() else value
+
+
+def leaves_script(before: str, continuation: str) -> bool:
+    """Whether a continuation is written, at least in part, in a script that neither question nor prefix uses."""
+    used, wrote = _letters(before), _letters(continuation)
+    if any(wrote[script] >= FEWEST_LETTERS > used[script] for script in _LETTERS):
+        return True
+    latin_before, latin = _count(_LATIN, before), _count(_LATIN, continuation)
+    was_latin = latin_before >= LATIN_SHARE * (latin_before + sum(used.values()))
+    return latin >= max(FEWEST_LATIN, LATIN_SHARE * (latin + sum(wrote.values()))) and not was_latin
+
+
+def _letters(text: str) -> dict[str, int]:
+    return {script: _count(letters, text) for script, letters in _LETTERS.items()}
+
+
+def _count(letters: re.Pattern[str], text: str) -> int:
+    return sum(map(len, letters.findall(text)))

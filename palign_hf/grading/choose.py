@@ -1,7 +1,6 @@
 """Which grader a user means: a name, a name with parameters, an object, or a function of one's own by where it is."""
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 from palign_hf.errors import UserError, listed, nearest, shown
@@ -9,6 +8,7 @@ from palign_hf.grading.base import ExactGrader, Grade, Grader, as_text
 from palign_hf.grading.boxes import last_boxed
 from palign_hf.grading.choice import ChoiceGrader
 from palign_hf.grading.maths import MathGrader
+from palign_hf.located import is_location, located, made
 
 
 # Graders that a recipe can name; one's own are named by where they are, as `my_module:my_function`.
@@ -23,7 +23,7 @@ class OwnGrader:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._function = _located(name)
+        self._function = located("grader", name)
         if not callable(self._function):
             raise UserError(f"`{name}` is no grader: it can't be called. Give `module:name` of a function or a class.")
         self.version = getattr(self._function, "version", 1)
@@ -55,26 +55,18 @@ def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
     name, parameters = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
     if isinstance(name, str) and name in GRADERS:
         kind: Any = GRADERS[name]
-    elif isinstance(name, str) and name.count(":") == 1:
-        kind = _located(name)
+    elif is_location(name):
+        kind = located("grader", str(name))
         if not isinstance(kind, type):
             if parameters:
                 raise UserError(f"`{shown(name)}` takes no {listed(parameters)}: it is no class. Leave them out.")
-            return _checked(kind, name) if hasattr(kind, "grade") else OwnGrader(name)
+            return _checked(kind, str(name)) if hasattr(kind, "grade") else OwnGrader(str(name))
     else:
         raise UserError(
             f"`{shown(name)}` is no grader{nearest(shown(name), GRADERS)}. Choose one of {listed(GRADERS)}, or "
             f"`module:name` of one's own."
         )
-    try:
-        made = kind(**parameters)
-    except UserError:
-        raise
-    except Exception as error:  # one's own class may fail with anything
-        raise UserError(
-            f"`grader={shown(repr(dict(spec)))}` can't be made: {error}. Give the parameters of `{name}`."
-        ) from error
-    return _checked(made, str(name))
+    return _checked(made("grader", kind, name, parameters), str(name))
 
 
 def _checked(grader: Any, given: str) -> Grader:
@@ -84,14 +76,3 @@ def _checked(grader: Any, given: str) -> Grader:
             f"function, or an object with `name`, `version` and `grade(output, gold)`."
         )
     return grader
-
-
-def _located(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except Exception as error:  # one's own module may fail with anything
-        raise UserError(
-            f"The grader `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of a "
-            f"function or a class that this environment can import."
-        ) from error

@@ -9,13 +9,13 @@ taken for NOT_ENOUGH.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.engines.base import Engine, Sampling
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.located import is_location, located, made
 from palign_hf.prompts import JUDGE, LABELS, Template
 
 
@@ -270,31 +270,17 @@ def make_criterion(
     kind = _criterion_kind(name)
     if kind is SelfJudge:
         parameters = _self_judge_parameters(parameters)
-    try:
-        made = kind(**parameters)
-    except UserError:
-        raise
-    except Exception as error:  # one's own class may fail with anything
-        raise UserError(
-            f"`criterion={shown(repr(dict(spec)))}` can't be made: {error}. Give the parameters of `{name}`."
-        ) from error
-    if not isinstance(made, Criterion):
+    criterion = made("criterion", kind, name, parameters)
+    if not isinstance(criterion, Criterion):
         raise UserError(f"`{name}` makes no criterion: what it gives lacks `name`, `describe` or `bind`.")
-    return made
+    return criterion
 
 
 def _criterion_kind(name: Any) -> Any:
     if isinstance(name, str) and name in CRITERIA:
         return CRITERIA[name]
-    if isinstance(name, str) and name.count(":") == 1:
-        module, _, attribute = name.partition(":")
-        try:
-            return getattr(import_module(module), attribute)
-        except Exception as error:  # one's own module may fail with anything
-            raise UserError(
-                f"The criterion `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of "
-                f"a class that this environment can import."
-            ) from error
+    if is_location(name):
+        return located("criterion", str(name))
     raise UserError(
         f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "
         f"`module:name` of one's own."

@@ -60,6 +60,8 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _flag(action: argparse.Action) -> str:
     """How the option is best typed: the long one, with dashes."""
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return action.option_strings[0]  # the others say no
     return max(action.option_strings, key=lambda option: (option.startswith("--"), "_" not in option, len(option)))
 
 

@@ -75,7 +75,7 @@ class Output:
             told = "parquet files without a report, so what made them isn't known" if foreign else ""
         if told:
             raise UserError(
-                f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=true`."
+                f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=True`."
             )
 
     def shard(

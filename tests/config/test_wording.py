@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         inner.add_argument("--content-ids", action="store_true")
     run = verbs.add_parser("run")
     run.add_argument("--batch_size", "--batch-size")
+    run.add_argument("--replace", action=argparse.BooleanOptionalAction)
     run.add_argument("--traces.split")
     run.add_argument("--traces.revision")
     run.add_argument("--revision")
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         ("`limit=0` must be", "`--limit 0` must be"),
         ("pass `content_ids=True` to", "pass `--content-ids` to"),
         ("`split='test'`", "`--traces.split test`"),
+        ("with `replace=True`.", "with `--replace`."),
         ("`split='a b'`", "`--traces.split 'a b'`"),
         ("`batch_size=-1`", "`--batch-size -1`"),
         ("`limit=N`", "`--limit N`"),

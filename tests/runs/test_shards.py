@@ -262,7 +262,7 @@ def test_what_another_run_has_left_is_refused_until_it_may_be_replaced(done, cha
     before = (done.data / Shard().file_name).read_bytes()
     with pytest.raises(UserError) as refused:
         done.claim()
-    assert REFUSALS[change] in str(refused.value) and "`replace=true`" in str(refused.value)
+    assert REFUSALS[change] in str(refused.value) and "`replace=True`" in str(refused.value)
     assert (done.data / Shard().file_name).read_bytes() == before
     done.claim(replace=True)
     write(done, range(20, 30))

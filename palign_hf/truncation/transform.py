@@ -31,7 +31,7 @@ from palign_hf.truncation.batch import columns_of, map_bars
 from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe
 from palign_hf.truncation.identity import Identity, changed_by
 from palign_hf.truncation.report import Report
-from palign_hf.truncation.rows import PROBES, Searcher, open_row, prefix_columns
+from palign_hf.truncation.rows import PROBES, Row, Searcher, open_row, prefix_columns
 from palign_hf.truncation.search import Ascend, Prior, Search, make_search
 from palign_hf.truncation.settings import TruncationSettings
 from palign_hf.truncation.usage import Usage
@@ -306,7 +306,16 @@ class PrefixTruncation(TruncationSettings):
                 return probe
 
             searcher = Searcher(search, ask, self._open_store if search.judged else lambda: None, runner.identity)
-            results = in_order(opened, searcher, lambda: runner.capacity(self.in_flight))
+
+            async def searched(row: Row) -> Row:
+                try:
+                    return await searcher(row)
+                finally:
+                    # Thousands of rows may wait for a slow one: their tokens would be gigabytes.
+                    if row.case is not None:
+                        row.case.prompt = None
+
+            results = in_order(opened, searched, lambda: runner.capacity(self.in_flight))
             with closing(runner.iterate(results)) as done:
                 for row in done:
                     self._usage.add(row.probes, row.asked, row.floor_tokens)

@@ -196,6 +196,20 @@ def test_a_stream_gives_rows_as_they_end_and_draws_no_more_than_it_needs(make, e
     assert len(drawn) < 10_000 and not asyncio.all_tasks(make().runner._open())
 
 
+def test_a_searched_row_lets_go_of_its_tokens_before_it_waits_for_others(make, enough_after, monkeypatch):
+    from palign_hf.truncation import transform as module
+
+    seen, columns = [], module.prefix_columns
+
+    def watched(row, *given):
+        seen.append(row.case.prompt)
+        return columns(row, *given)
+
+    monkeypatch.setattr(module, "prefix_columns", watched)
+    found = traces(ROWS).map(make(), batched=True)
+    assert found["prefix_segments"] == [6, 6, 3, 6] and seen == [None] * 4
+
+
 def test_a_text_that_is_no_utf_8_is_skipped_and_harms_no_other(make, enough_after):
     rows = [{"id": "a", "question": QUESTION, "trace": steps(9)}, {"id": "b", "question": "\ud800", "trace": steps(9)}]
     found = list(make().stream([row | {"answer": None, "source": "s"} for row in rows]))

@@ -2,11 +2,12 @@
 
 Each is a plain `datasets.Dataset` with explicit `Features`, so the Hub viewer, filters and SQL work without this
 package. `check` is the one door: every stage calls it before any model loads, and its errors say what to change.
-The names and types below are a public format: a change that a reader could notice raises `SCHEMA_VERSION`.
+The names and types below are a public format: a change that a reader could notice raises the version of its table, and
+`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.alignment.pairs` has the way from version 1 of PAIRS.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,18 @@ from palign_hf.errors import UserError, listed, nearest, shown
 if TYPE_CHECKING:
     from datasets import Dataset, Features, IterableDataset
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # How a row of PREFIXES ended. `fixed` marks cuts made by a rule (fixed ratio, none): nothing judged them sufficient.
-STATUSES = ("sufficient", "full_trace", "fixed", "skipped", "error")
+# `published` ones were read from a set of others, which has the prefix alone: of the trace no more is known.
+STATUSES = ("sufficient", "full_trace", "fixed", "published", "skipped", "error")
+
+# What became of a row of PAIRS: `kept` ones are trained on, `rejected` ones are samples that a rule refused. Others
+# have no sample: `left_out` was not to be asked (no gold answer, no prefix, a copy of a benchmark question), `skipped`
+# could not be asked (too long, broken), `error` was asked and got no answer.
+OUTCOMES = ("kept", "rejected", "left_out", "skipped", "error")
+# Where the prefix of a pair comes from if not from its row of PREFIXES, none of whose samples was kept.
+FALLBACKS = ("longer_prefix", "full_trace")
 
 _TRACES = {
     "id": "string",
@@ -41,13 +50,30 @@ _PREFIXES = _TRACES | {
     "reason": "string",
     "probes": [{"segments": "int32", "margin": "float64", "verdict": "string"}],
 }
-_PAIRS = _PREFIXES | {
+_PAIRS = {
+    "id": "string",
+    "question": "string",
+    "prefix": "string",
     "continuation": "string",
+    "answer": "string",
+    "source": "string",
+    "status": "string",
+    "reason": "string",
+    "sample": "int32",
+    "fallback": "string",
+    "mode": "string",
+    "seed": "int64",
     "finish_reason": "string",
     "answer_found": "string",
-    "correct": "bool",
+    "strict": "bool",
+    "lenient": "bool",
+    "grading_error": "string",
     "flags": ["string"],
-    "sample": "int32",
+    "tokens": "int32",
+    "prefix_tokens": "int32",
+    "trace_tokens": "int32",
+    "prefix_end": "int64",
+    "engine": "string",
 }
 
 
@@ -57,11 +83,12 @@ class SchemaError(UserError):
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns, and which of them may be null or must be filled."""
+    """One table: its columns, which of them together name a row, and which must be filled."""
 
     name: str
+    version: int
     columns: dict[str, Any]
-    unique: str | None
+    unique: tuple[str, ...]
     required: tuple[str, ...]
 
     @cached_property
@@ -72,15 +99,23 @@ class Table:
         return Features({name: _feature(spec) for name, spec in self.columns.items()})
 
 
-TRACES = Table("TRACES", _TRACES, unique="id", required=("id", "question", "trace"))
-PREFIXES = Table("PREFIXES", _PREFIXES, unique="id", required=("id", "question", "trace", "prefix", "status"))
-PAIRS = Table("PAIRS", _PAIRS, unique=None, required=("id", "question", "trace", "prefix", "continuation"))
+TRACES = Table("TRACES", 1, _TRACES, unique=("id",), required=("id", "question", "trace"))
+PREFIXES = Table("PREFIXES", 1, _PREFIXES, unique=("id",), required=("id", "question", "trace", "prefix", "status"))
+# One row a sample; trace and probes are not repeated, they join by `id`.
+PAIRS = Table(
+    "PAIRS",
+    2,
+    _PAIRS,
+    unique=("id", "sample"),
+    required=("id", "question", "prefix", "continuation", "sample", "status"),
+)
 
 
-def check(dataset: "Dataset | IterableDataset", table: Table) -> None:
+def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
     """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are fine.
 
-    Rows of a streaming dataset are not read here: only its columns and types are checked.
+    `filled` are columns without a null, for a stage that looks after other nulls itself. Rows of a streaming dataset
+    are not read here: only its columns and types are checked.
     """
     from datasets import Dataset
 
@@ -95,10 +130,9 @@ def check(dataset: "Dataset | IterableDataset", table: Table) -> None:
         _check_type(dataset, features[name], name, table)
     if not isinstance(dataset, Dataset):
         return
-    for name in table.required:
+    for name in table.required if filled is None else filled:
         _check_filled(dataset, name, table)
-    if table.unique:
-        _check_unique(dataset[table.unique], table.unique, table)
+    _check_unique(dataset, table)
 
 
 def check_columns(present: Sequence[str], table: Table) -> None:
@@ -136,14 +170,20 @@ def _check_filled(dataset: "Dataset", name: str, table: Table) -> None:
             )
 
 
-def _check_unique(values: Iterable[str], name: str, table: Table) -> None:
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise SchemaError(
-            f"Column `{name}` of {table.name} must be unique, but {len(twice)} of its values are repeated: "
-            f"{', '.join(f'`{value}`' for value in twice[:5])}{', ...' if len(twice) > 5 else ''}. "
-            f"Give each row its own `{name}`, or leave the column out and `load_traces` makes one from the content."
-        )
+def _check_unique(dataset: "Dataset", table: Table) -> None:
+    names = table.unique
+    counts = Counter(zip(*(dataset[name] for name in names), strict=True))
+    twice = [shown(" / ".join(map(str, values))) for values, count in counts.items() if count > 1]
+    if not twice:
+        return
+    which, together = " and ".join(f"`{name}`" for name in names), " together" if len(names) > 1 else ""
+    advice = "Give each row its own `id`, or leave the column out and `load_traces` makes one from the content."
+    if len(names) > 1:
+        advice = "Leave out what is there twice, as where a table was joined to itself."
+    raise SchemaError(
+        f"Column {which} of {table.name} must be unique{together}, but {len(twice)} of its values are repeated: "
+        f"{', '.join(f'`{value}`' for value in twice[:5])}{', ...' if len(twice) > 5 else ''}. {advice}"
+    )
 
 
 def _first_value(dataset: "Dataset | IterableDataset", name: str) -> str:

@@ -14,10 +14,10 @@ def table(**changes: list) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def test_tables_extend_each_other():
+def test_tables_build_on_each_other():
     assert list(TRACES.columns) == ["id", "question", "trace", "answer", "source"]
     assert list(PREFIXES.columns)[:5] == list(TRACES.columns)
-    assert list(PAIRS.columns)[: len(PREFIXES.columns)] == list(PREFIXES.columns)
+    assert {"trace", "probes"}.isdisjoint(PAIRS.columns)  # not once a sample: they join by id
     assert PREFIXES.features["probes"] == List(
         {"segments": Value("int32"), "margin": Value("float64"), "verdict": Value("string")}
     )
@@ -91,3 +91,21 @@ def test_streaming_is_checked_by_its_columns():
 
 def test_empty_dataset_passes():
     check(Dataset.from_dict({name: [] for name in TRACES.columns}, features=TRACES.features), TRACES)
+
+
+def pairs(**changes: list) -> Dataset:
+    columns = {name: [None, None] for name in PAIRS.columns} | {"id": ["a", "a"], "sample": [0, 1]}
+    columns |= {name: ["x", "x"] for name in ("question", "prefix", "continuation", "status")} | changes
+    return Dataset.from_dict(columns, features=PAIRS.features)
+
+
+def test_a_pair_is_named_by_its_problem_and_its_sample():
+    check(pairs(), PAIRS)
+    with pytest.raises(SchemaError, match=r"`id` and `sample` of PAIRS must be unique together.*`a / 1`"):
+        check(pairs(sample=[1, 1]), PAIRS)
+
+
+def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
+    check(pairs(prefix=[None, "x"]), PAIRS, filled=["id"])
+    with pytest.raises(SchemaError, match="`prefix` of PAIRS is null in row 0"):
+        check(pairs(prefix=[None, "x"]), PAIRS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from palign_hf import segmentation
-from palign_hf.schema import SCHEMA_VERSION
+from palign_hf.schema import PREFIXES
 from palign_hf.students import Student
 from palign_hf.truncation.criteria import Criterion
 from palign_hf.truncation.search import Search
@@ -51,7 +51,7 @@ class Identity:
         return self.describe_judge() | {
             "search": self.search.describe(),
             "audit": self.audit,
-            "schema": SCHEMA_VERSION,
+            "schema": PREFIXES.version,
             "transform": TRANSFORM_VERSION,
         }
 

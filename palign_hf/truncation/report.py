@@ -233,7 +233,8 @@ class _Count:
     """Goes over the rows once and keeps only counts and ratios."""
 
     def __init__(self) -> None:
-        self.statuses = Counter(dict.fromkeys(STATUSES, 0))
+        # Told even where there are none, but for what no run of this stage can write.
+        self.statuses = Counter({status: 0 for status in STATUSES if status != "published"})
         self.reasons: Counter[str] = Counter()
         self.ratios: list[float] = []
         self.rows = self.probes = self.searched = self.unparsable = 0

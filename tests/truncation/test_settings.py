@@ -60,10 +60,12 @@ def test_what_changes_only_the_cuts_asked_keeps_the_ledger(change):
     assert other.fingerprint != KNOWN.fingerprint
 
 
-@pytest.mark.parametrize("constant", ["SCHEMA_VERSION", "TRANSFORM_VERSION"])
-def test_a_raised_version_changes_the_result_and_keeps_the_ledger(monkeypatch, constant):
+@pytest.mark.parametrize(
+    ("name", "raised"), [("PREFIXES", replace(module.PREFIXES, version=99)), ("TRANSFORM_VERSION", 99)]
+)
+def test_a_raised_version_changes_the_result_and_keeps_the_ledger(monkeypatch, name, raised):
     before = KNOWN.fingerprint, KNOWN.judge_fingerprint
-    monkeypatch.setattr(module, constant, 99)
+    monkeypatch.setattr(module, name, raised)
     assert (KNOWN.fingerprint != before[0], KNOWN.judge_fingerprint == before[1]) == (True, True)
 
 

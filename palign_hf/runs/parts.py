@@ -50,17 +50,19 @@ class Parts:
             self._lock = None
 
     def keep(self, again: Callable[[Mapping[str, Any]], bool]) -> int:
-        """Keep the parts up to the first one with a row to be done again; how many rows they hold.
+        """Keep the parts up to the first one with a row to be done again; how many inputs their rows are of.
 
         Their notes say from now on that they are of an `earlier` try.
         """
         (self._folder / "end.json").unlink(missing_ok=True)
-        kept = rows = 0
+        kept = inputs = 0
         for at, file in enumerate(self._files()):
             found = _rows_of(file)
             if found is None or file.name != _name(at) or any(map(again, found)):
                 break
-            kept, rows = kept + 1, rows + len(found)
+            # Without that in its note a part has a row an input.
+            done = (read_mapping(file.with_suffix(".json")) or {}).get("inputs", len(found))
+            kept, inputs = kept + 1, inputs + done
         # From the end, so that an interrupt leaves no gap.
         for file in reversed(self._files()[kept:]):
             file.unlink()
@@ -70,7 +72,7 @@ class Parts:
         for note in (file.with_suffix(".json") for file in self._files()):
             told = read_mapping(note) or {}
             write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
-        return rows
+        return inputs
 
     def add(self, table: "pa.Table", note: Mapping[str, Any]) -> None:
         """One more part: the note first, so that no part is without."""
@@ -92,21 +94,25 @@ class Parts:
         return (self._folder / "end.json").exists()
 
     def notes(self) -> list[dict[str, Any]]:
-        """What was noted of the parts."""
-        return [json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files()]
+        """What was noted of the parts by those who wrote them."""
+        told = (json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files())
+        return [{name: value for name, value in note.items() if name != "inputs"} for note in told]
 
-    def join(self, file: Path, rows: int) -> None:
-        """All parts as one file, in row groups of at least so many rows."""
+    def tables(self, columns: list[str] | None = None) -> Iterator["pa.Table"]:
+        """What the parts hold, one after the other."""
+        import pyarrow.parquet as pq
+
+        return (pq.read_table(part, columns=columns) for part in self._files())
+
+    def join(self, file: Path, rows: int, some: "Callable[[pa.Table], pa.Table]") -> None:
+        """`some` of all parts as one file, in row groups of at least so many rows."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        def tables() -> Iterator["pa.Table"]:
-            return (pq.read_table(part) for part in self._files())
-
         waiting: list[pa.Table] = []
-        with whole(file) as unfinished, pq.ParquetWriter(unfinished, next(tables()).schema) as writer:
-            for table in tables():
-                waiting.append(table)
+        with whole(file) as unfinished, pq.ParquetWriter(unfinished, next(self.tables()).schema) as writer:
+            for table in self.tables():
+                waiting.append(some(table))
                 if sum(map(len, waiting)) >= rows:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []

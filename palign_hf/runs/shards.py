@@ -2,14 +2,16 @@
 
 Each process does its contiguous shard. While it works, its rows go into small finished parquet files in the hidden
 folder `.run` of the output, so a run which breaks keeps what it has written, and the same run goes on behind them. At
-the end each shard becomes one parquet file under the Hub's own naming, and `load_dataset` reads the folder back joined
-in order. What another run has left in the folder is refused in words, unless it may be replaced.
+the end each shard becomes one parquet file a split under the Hub's own naming, and `load_dataset` reads the folder
+back joined in order. What another run has left in the folder is refused in words, unless it may be replaced.
+
+An input may give several rows: they are written together, so that what is done is always whole inputs.
 """
 
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 PART_ROWS = 1000
 _PART_S = 60.0
 REPORT = "report.json"
+# Shards of any split.
+_FILES = "*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].parquet*"
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,12 @@ class Shard:
 
     @property
     def file_name(self) -> str:
-        """The Hub's own name for this part of the split."""
-        return f"train-{self.index:05d}-of-{self.count:05d}.parquet"
+        """The Hub's own name for this part of the usual split."""
+        return self.file_of("train")
+
+    def file_of(self, split: str) -> str:
+        """The Hub's own name for this part of a split."""
+        return f"{split}-{self.index:05d}-of-{self.count:05d}.parquet"
 
 
 class Output:
@@ -84,8 +92,19 @@ class Output:
         """This process's file; a part with a row that is to be done `again` is done again, with those behind it."""
         return ShardFile(self._parts(shard), self.identity, schema, again, rows)
 
-    def publish(self, count: int) -> tuple[list[Path], list[dict[str, Any]]]:
-        """Join what `count` shards have written; the files, and the notes of all parts."""
+    def tables(self, count: int, columns: list[str] | None = None) -> "Iterator[pa.Table]":
+        """What `count` shards have written so far, in order and a part at a time."""
+        for index in range(count):
+            yield from self._parts(Shard(index, count)).tables(columns)
+
+    def publish(
+        self, count: int, splits: "Mapping[str, Callable[[pa.Table], pa.Table]] | None" = None
+    ) -> tuple[list[Path], list[dict[str, Any]]]:
+        """Join what `count` shards have written; the files, and the notes of all parts.
+
+        `splits` says for each split which rows of a table are its own; by default all are of one.
+        """
+        splits = splits or {"train": lambda table: table}
         shards = [Shard(index, count) for index in range(count)]
         parts = [self._parts(shard) for shard in shards]
         for shard, of_shard in zip(shards, parts, strict=True):
@@ -103,14 +122,15 @@ class Output:
                 )
         self.data.mkdir(parents=True, exist_ok=True)
         for shard, of_shard in zip(shards, parts, strict=True):
-            of_shard.join(self.data / f".{shard.file_name}", PART_ROWS)
+            for split, some in splits.items():
+                of_shard.join(self.data / f".{shard.file_of(split)}", PART_ROWS, some)
         # Only now, so that an interrupted run leaves the files of the one before as they are. A report goes first:
         # it must not speak of other rows than those beside it.
         if self._reported() != self.identity:
             (self.folder / REPORT).unlink(missing_ok=True)
-        for stale in self.data.glob("train-*.parquet"):
+        for stale in self.data.glob(f"[!.]{_FILES}"):
             stale.unlink()
-        files = [self.data / shard.file_name for shard in shards]
+        files = [self.data / shard.file_of(split) for split in splits for shard in shards]
         for file in files:
             file.with_name(f".{file.name}").rename(file)
         return files, [note for of_shard in parts for note in of_shard.notes()]
@@ -120,7 +140,7 @@ class Output:
         told = dict(report) | {"run": self.identity}
         write_whole(self.folder / REPORT, json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
         shutil.rmtree(self._work, ignore_errors=True)
-        for left in self.data.glob(".train-*"):
+        for left in self.data.glob(f".{_FILES}"):
             left.unlink()
 
     def _parts(self, shard: Shard) -> Parts:
@@ -138,7 +158,7 @@ class Output:
 
 
 class ShardFile:
-    """One process's rows on their way into files; `done` were written by an earlier try of the same run."""
+    """One process's rows on their way into files; `done` inputs were written by an earlier try of the same run."""
 
     def __init__(
         self,
@@ -154,25 +174,34 @@ class ShardFile:
         self.done = self._parts.keep(again)
 
     def write(self, rows: Iterable[Mapping[str, Any]], note: Callable[[], Mapping[str, Any]] = dict) -> None:
-        """Write rows as they come, a part at a time; `note()` is kept with each part (what it has cost)."""
+        """Write rows as they come, one an input; `note()` is kept with each part of them (what it has cost)."""
+        self.write_groups(([row] for row in rows), note)
+
+    def write_groups(
+        self, groups: Iterable[Sequence[Mapping[str, Any]]], note: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
+        """The same for inputs that give several rows each, or none: those of one input are always in one part."""
         import pyarrow as pa
 
-        waiting: list[Mapping[str, Any]] = []
+        waiting: list[Sequence[Mapping[str, Any]]] = []
+        count = 0
         began = time.monotonic()
 
         def close_part() -> None:
-            nonlocal began
+            nonlocal began, count
             # Taken out before they are written: an interrupt in between must not have them written twice.
-            rows, waiting[:] = list(waiting), ()
-            if rows:
-                self._parts.add(pa.Table.from_pylist(rows, schema=self._schema), note())
+            groups, waiting[:], count = list(waiting), (), 0
+            if groups:
+                table = pa.Table.from_pylist([row for group in groups for row in group], schema=self._schema)
+                self._parts.add(table, {**note(), "inputs": len(groups)})
             began = time.monotonic()
 
         try:
             try:
-                for row in rows:
-                    waiting.append(row)
-                    if len(waiting) >= self._rows or time.monotonic() - began >= _PART_S:
+                for group in groups:
+                    waiting.append(group)
+                    count += len(group)
+                    if count >= self._rows or time.monotonic() - began >= _PART_S:
                         close_part()
             finally:
                 # Also where the rows break off: what has ended is kept.

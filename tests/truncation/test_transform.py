@@ -943,7 +943,7 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
         def close(self):
             counted[-1].append("closed")
 
-    monkeypatch.setattr("palign_hf.truncation.transform.Progress", Watched)
+    monkeypatch.setattr("palign_hf.asking.transform.Progress", Watched)
     rows = traces([*ROWS, (QUESTION, "")])
     with make() as transform:
         transform.expect(len(rows))

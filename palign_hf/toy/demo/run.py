@@ -110,7 +110,7 @@ def demo(config: DemoConfig) -> Told:
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
         _say(telling.stage(3, "comparing with the truth", known + (every if config.compare else few)))
-        measured, judge = measure_searches(run.truncation, run.traces, SEARCHES if config.compare else QUICK)
+        measured, judge = measure_searches(run.transform, run.rows, SEARCHES if config.compare else QUICK)
     told = Told(config.student, cast.words, rows, run.report, measured, judge)
     prefixes = _prefixes(folder / "prefixes")
     written = telling.write(folder, told, prefixes)

@@ -1,0 +1,71 @@
+"""A batch as `map` hands it over, refused in words where no work should start on it; the bar that `map` shows."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.errors import listed
+from palign_hf.schema import SchemaError, Table, check_columns
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_UNFORMATTED = (
+    "`{}` got its rows as `{}`: it reads plain Python values. Take the format of the dataset off: "
+    "`dataset.with_format(None).map(transform, batched=True)`."
+)
+
+
+def columns_of(
+    batch: Mapping[str, Any], table: Table, texts: Collection[str], transform: str, others: Collection[str] = ()
+) -> dict[str, list[Any]]:
+    """The columns of `table` in a batch, and what there is of `others`; every value of `texts` is text or null.
+
+    `transform` is who reads it, for messages.
+    """
+    if not isinstance(batch, Mapping):
+        raise SchemaError(_UNFORMATTED.format(transform, type(batch).__name__))
+    check_columns(list(batch), table)
+    if batch["id"] is None or isinstance(batch["id"], str | int):
+        raise SchemaError(
+            f"`{transform}` got a single row: its engine answers many problems at once. "
+            f"Use `dataset.map(transform, batched=True, batch_size=1000)`."
+        )
+    columns: dict[str, list[Any]] = {name: batch[name] for name in (*table.columns, *others)}
+    for name, values in columns.items():
+        if not isinstance(values, list):
+            raise SchemaError(_UNFORMATTED.format(transform, type(values).__name__))
+        for row, value in enumerate(values if name in texts else ()):
+            if not isinstance(value, str) and (value is not None or name == "id"):
+                raise SchemaError(
+                    f"Row {row} of the batch (id `{columns['id'][row]}`) has a `{name}` of type "
+                    f"`{type(value).__name__}`: it must be text. Load the dataset through "
+                    f"`palign_hf.load_traces`, or cast the column."
+                )
+    if twice := [name for name, count in Counter(columns["id"]).items() if count > 1]:
+        raise SchemaError(
+            f"Column `id` must be unique, but {len(twice)} ids are repeated: {listed(twice[:5])}. Give each row its "
+            f"own, or let `load_traces` do it."
+        )
+    return columns
+
+
+def plain_rows(rows: "Dataset", size: int = 256) -> Iterator[dict[str, Any]]:
+    """Rows as plain values, read so many at a time."""
+    for batch in rows.with_format(None).iter(size):
+        yield from rows_of(batch)
+
+
+def rows_of(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """The rows of plain columns."""
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def map_bars() -> list[Any]:
+    """The bars that `map` itself is showing on a terminal just now."""
+    from datasets.utils import tqdm
+
+    shown = getattr(tqdm, "_instances", ())
+    return [bar for bar in shown if isinstance(bar, tqdm) and not bar.disable and bar.fp.isatty()]

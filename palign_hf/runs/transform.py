@@ -1,0 +1,201 @@
+"""A transform as a run: one process's shard of its rows, in files that outlive a crash, and the report of all shards.
+
+Every answer is in the ledger before it is used and every finished row in a part of the shard, so a run that was
+interrupted goes on when the same command is given again, also with another number of processes. A stage says which
+table it writes, what all processes must know alike, and how the result is told.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+from palign_hf.asking.batches import plain_rows
+from palign_hf.asking.transform import StudentTransform
+from palign_hf.errors import UserError
+from palign_hf.runs.launch import Ending
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
+from palign_hf.runs.shards import REPORT, Output, Shard
+from palign_hf.schema import Table
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+T = TypeVar("T", bound=StudentTransform[Any, Any])
+R = TypeVar("R", bound="Told")
+
+
+class Files(Protocol):
+    """Settings about the files of a run."""
+
+    replace: bool
+    batch_size: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the result and the report go."""
+
+
+class Told(Protocol):
+    """A report as a run ends with it."""
+
+    @property
+    def failed(self) -> int:
+        """Rows that failed: a run with any of them has not succeeded."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+    def text(self) -> str: ...
+
+    def page(self) -> str: ...
+
+
+class TransformRun(ABC, Generic[T, R]):
+    """One process's part: the transform, the rows, and the files. Nothing is loaded that needs an engine."""
+
+    table: Table
+    transform: T
+    rows: "Dataset"
+    report: R
+
+    def __init__(self, files: Files) -> None:
+        self.files, self.timings = files, Timings()
+
+    def opened(self, columns: Iterable[str], unknown: Collection[str] = ()) -> None:
+        """To be called when transform and rows are there: the files are claimed for their result.
+
+        `columns` are those that the result is made from, `unknown` what of its identity will be known later.
+        """
+        self.input = {"rows": len(self.rows), "content": content_of(self.rows, columns)}
+        self.output().claim(self.files.replace, unknown)
+        self.timings.lap("reading")
+
+    @abstractmethod
+    def reported(self, files: list[Path], notes: list[dict[str, Any]], settings: dict[str, Any]) -> R:
+        """The report of the published files."""
+
+    @abstractmethod
+    def source(self) -> tuple[str, str | None]:
+        """Where the rows come from, and the revision that was asked for."""
+
+    @abstractmethod
+    def words(self) -> list[str]:
+        """What is said last, after the report and before where that is."""
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two runs the same one."""
+        return {"fingerprint": self.transform.fingerprint} | self.input
+
+    def output(self) -> Output:
+        """The files of this run."""
+        return Output(self.files.folder, self.identity())
+
+    def agree(self) -> Any:
+        """What all processes must have in common."""
+        return {"identity": self.identity()}
+
+    def adopt(self, agreed: Any) -> None:
+        """Take what was agreed on."""
+
+    def splits(self, count: int) -> "Mapping[str, Callable[[pa.Table], pa.Table]] | None":
+        """Which rows of the parts go into which split."""
+        return None
+
+    def again(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row that was written is done again by the next run."""
+        return bool(row["status"] == "error")
+
+    def spent(self) -> dict[str, Any]:
+        """What the part that is being closed has cost."""
+        return dict(self.transform.take_usage().as_dict())
+
+    def work(self, shard: Shard, agreed: Any) -> None:
+        """Do this shard's rows and write them as they end."""
+        self.adopt(agreed)
+        output = self.output()
+        if output.identity != agreed["identity"]:
+            raise UserError(
+                f"Process {shard.index} has other settings or rows than process 0: {output.identity} instead of "
+                f"{agreed['identity']}. Give all of them the same recipe, student and data."
+            )
+        rows = self.rows.shard(shard.count, shard.index, contiguous=True)
+        part = output.shard(shard, self.schema, self.again, self.files.batch_size)
+        left = rows.select(range(part.done, len(rows)))
+        part.write_groups(self.transform.groups(plain_rows(left), len(left)), self._note)
+        self.timings.lap("asking")
+
+    def finish(self, count: int) -> Ending:
+        """Publish the shards, write the report, and say how it went."""
+        output = self.output()
+        files, notes = output.publish(count, self.splits(count))
+        engines = sorted({note["engine"] for note in notes if note.get("engine")})
+        self.timings.lap("writing")
+        self.report = self.reported(files, notes, self.settings() | {"engines": engines})
+        output.end(self.report.as_dict())
+        write_whole(output.folder / "report.md", self.report.page())
+        lines = [self.report.text(), *self.words()]
+        lines.append(f"report:   {output.folder / REPORT}, {output.folder / 'report.md'}")
+        if self.report.failed:
+            lines.append(
+                f"{self.report.failed} rows failed. Their reasons are above; the same command tries them again."
+            )
+        return Ending("\n".join(lines), self.report.failed)
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns of the result."""
+        return self.table.features.arrow_schema
+
+    def settings(self) -> dict[str, Any]:
+        """What made the result: for the report."""
+        where, revision = self.source()
+        transform = self.transform
+        return transform.describe() | {
+            "fingerprint": transform.fingerprint,
+            "input": {"source": where, "revision": commit_of(self.rows) or revision} | self.input,
+            "engine": transform.engine if isinstance(transform.engine, str) else transform.runner.engine_name,
+            "engine_options": _shareable(transform.engine_options),
+            "command": command(),
+            "date": now(),
+            "seconds": self.timings.as_dict(),
+            "versions": versions(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.transform.close()
+
+    def _note(self) -> dict[str, Any]:
+        """What the part that is being closed has cost, and who answered."""
+        engine = self.transform.engine_identity
+        told = None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})"
+        return {"usage": self.spent(), "engine": told}
+
+
+def costs(kind: type[Any], notes: Iterable[Mapping[str, Any]], now_only: Collection[str]) -> Any:
+    """What all parts have cost; what an earlier try of the run has asked (`now_only`) wasn't asked now."""
+    total = kind()
+    for note in notes:
+        if "usage" in note:
+            usage = dict(note["usage"])
+            if note.get("earlier"):
+                usage |= dict.fromkeys(now_only, 0)
+            total = total + kind(**usage)
+    return total
+
+
+def _shareable(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Engine options as a report may show them: no headers, which can hold a key, and nothing but plain data."""
+    return {
+        name: value if isinstance(value, int | float | str) else str(value)
+        for name, value in options.items()
+        if name != "headers"
+    }

@@ -81,8 +81,3 @@ def test_a_page_without_settings_has_an_empty_table_of_the_run():
         .page()
         .startswith("# 14 traces, cut where ? says enough\n\n| run | |\n|---|---|\n\n| measured | value |\n")
     )
-
-
-def test_figures_keep_their_order():
-    told = list(report().as_dict())
-    assert told[:3] == ["rows", "statuses", "reasons"] and told[-2:] == ["settings", "warnings"] and len(told) == 25

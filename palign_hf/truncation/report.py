@@ -4,14 +4,14 @@ Computed from the PREFIXES table itself, so it can be had for any published data
 counters, where there was one. Fallbacks (`full_trace`) are counted apart from findings, everywhere.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palign_hf.runs.report import StageReport, figures, kind, often, quantiles, share
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE
 from palign_hf.truncation.monotone import violations
@@ -28,7 +28,6 @@ _LOW_MASS = 0.5
 _ENOUGH_AT_NOTHING = 0.3
 _NOT_ENOUGH_AT_ALL = 0.3
 _WAVERING = 0.5
-_FEW = 10
 
 _TERMS = {
     "sufficient": "the student judged a shorter beginning of the trace to be enough to finish alone.",
@@ -44,12 +43,11 @@ _TERMS = {
 
 
 @dataclass
-class Report:
+class Report(StageReport):
     """The figures of one run; `None` where nothing was measured."""
 
-    rows: int
-    statuses: dict[str, int]
-    reasons: dict[str, int]
+    terms = _TERMS
+
     ratio_quantiles: dict[str, float] | None
     ratio_mean: float | None
     no_prefix_share: float | None
@@ -70,7 +68,6 @@ class Report:
     asked: int | None = None
     label_mass: float | None = None
     top_is_label: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -104,19 +101,17 @@ class Report:
                 f"say something else, so its margins mean little. Use an instruction-tuned student or another wording "
                 f"(`judge_template`)."
             )
-        if self._often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
+        if often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
             said.append(
                 f"The judge says ENOUGH to {self.enough_at_nothing:.0%} of the problems without any prefix: either "
                 f"they are easy for this student, or it says ENOUGH to anything. Check with rollouts first."
             )
-        if self.enough_at_all is not None and self._often(
-            1 - self.enough_at_all, self.asked_at_all, _NOT_ENOUGH_AT_ALL
-        ):
+        if self.enough_at_all is not None and often(1 - self.enough_at_all, self.asked_at_all, _NOT_ENOUGH_AT_ALL):
             said.append(
                 f"The judge says NOT_ENOUGH to {1 - self.enough_at_all:.0%} of the whole traces it saw: those "
                 f"rows fall back to the full trace. The student may be too small to judge, or the context too short."
             )
-        if self._often(self.violation_share, self.asked_twice, _WAVERING):
+        if often(self.violation_share, self.asked_twice, _WAVERING):
             said.append(
                 f"In {self.violation_share:.0%} of the problems the judge takes an ENOUGH back when it is shown more: "
                 f"the cut is uncertain by several segments. Measure it with `audit=0.02`."
@@ -128,91 +123,43 @@ class Report:
             )
         return said
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data with the warnings, for JSON."""
-        return asdict(self) | {"warnings": self.warnings()}
-
-    def json(self) -> str:
-        """One line."""
-        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
-
     def lines(self) -> list[tuple[str, str]]:
         """What happened, as (name, value) pairs in the order in which one reads them."""
-        pairs = [("rows", str(self.rows))]
-        pairs += [(f"rows {status}", str(count)) for status, count in self.statuses.items() if count]
+        pairs = self.counted()
         if self.ratio_quantiles:
             shown = " · ".join(f"{name} {value:.3f}" for name, value in self.ratio_quantiles.items())
             pairs.append(("prefix ratio (sufficient rows, tokens)", f"mean {self.ratio_mean:.3f} · {shown}"))
-        pairs += [
-            (name, _shown(value, style))
-            for name, value, style in (
-                ("needs no prefix", self.no_prefix_share, ".1%"),
-                ("never sufficient", self.never_sufficient_share, ".1%"),
-                ("probes a problem", self.probes_a_problem, ".2f"),
-                ("probes asked in this run", self.asked, ","),
-                ("tokens computed", self.computed_tokens, ","),
-                ("tokens from the cache", self.cached_tokens, ","),
-                ("cached share", self.cached_share, ".1%"),
-                ("tokens over floor", self.tokens_over_floor, ".2f"),
-                (f"ENOUGH without prefix ({self.asked_at_nothing} rows told)", self.enough_at_nothing, ".1%"),
-                (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
-                (f"verdict taken back ({self.asked_twice} asked twice or more)", self.violation_share, ".1%"),
-                ("label mass", self.label_mass, ".3f"),
-                ("label is the top token", self.top_is_label, ".1%"),
-                ("unparsable verdicts", self.unparsable or None, ","),
-            )
-            if value is not None
-        ]
-        return pairs
+        return pairs + figures(
+            ("needs no prefix", self.no_prefix_share, ".1%"),
+            ("never sufficient", self.never_sufficient_share, ".1%"),
+            ("probes a problem", self.probes_a_problem, ".2f"),
+            ("probes asked in this run", self.asked, ","),
+            ("tokens computed", self.computed_tokens, ","),
+            ("tokens from the cache", self.cached_tokens, ","),
+            ("cached share", self.cached_share, ".1%"),
+            ("tokens over floor", self.tokens_over_floor, ".2f"),
+            (f"ENOUGH without prefix ({self.asked_at_nothing} rows told)", self.enough_at_nothing, ".1%"),
+            (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
+            (f"verdict taken back ({self.asked_twice} asked twice or more)", self.violation_share, ".1%"),
+            ("label mass", self.label_mass, ".3f"),
+            ("label is the top token", self.top_is_label, ".1%"),
+            ("unparsable verdicts", self.unparsable or None, ","),
+        )
 
-    def text(self) -> str:
-        """A short table for a terminal, and the warnings."""
-        pairs = self.lines()
-        width = max(len(name) for name, _ in pairs)
-        body = [f"  {name:<{width}}  {value}" for name, value in pairs]
-        reasons = [f"  {count} x {reason}" for reason, count in self.reasons.items()]
-        if reasons:
-            body += ["reasons:", *reasons]
-        return "\n".join([*body, *(f"warning: {line}" for line in self.warnings())])
+    def title(self) -> str:
+        """The heading of the page, before it is escaped."""
+        return f"{self.rows} traces, cut where {self.settings.get('student_name', '?')} says enough"
 
-    def markdown(self) -> str:
-        """The block of the dataset card; what comes from data is escaped."""
-        rows = (f"| {_escaped(name)} | {_escaped(value)} |" for name, value in self.lines())
-        table = ["| measured | value |", "|---|---|", *rows]
-        reasons = [f"- {count} rows: {_escaped(reason)}" for reason, count in self.reasons.items()]
-        warned = [f"> **Warning.** {line}\n" for line in self.warnings()]
-        return "\n".join([*table, "", *reasons, *([""] if reasons else []), *warned]).strip() + "\n"
-
-    def page(self) -> str:
-        """The report as a page: what was run, what came of it, and what the words mean."""
+    def facts(self) -> dict[str, Any]:
+        """What the page says of the run."""
         about = self.settings
         search, source = about.get("search", {}), about.get("input", {})
-        rows = {
+        return {
             "student": about.get("student_name"),
             "search": search.get("name"),
             "traces": source.get("source"),
             "revision": source.get("revision"),
-            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
-            "result": about.get("fingerprint"),
-            "date": about.get("date"),
-            "command": about.get("command"),
-        }
-        told = [f"| {name} | {_escaped(str(value))} |" for name, value in rows.items() if value]
-        return "\n".join(
-            [
-                f"# {self.rows} traces, cut where {_escaped(str(about.get('student_name', '?')))} says enough",
-                "",
-                "| run | |",
-                "|---|---|",
-                *told,
-                "",
-                self.markdown(),
-                "## Terms",
-                "",
-                *(f"- **{term}**: {meaning}" for term, meaning in _TERMS.items()),
-                "",
-            ]
-        )
+        } | self.made_by()
 
     def _add_costs(self, usage: Usage) -> None:
         self.asked = usage.asked
@@ -222,11 +169,6 @@ class Report:
         if usage.mass_probes:
             self.label_mass = usage.mass_sum / usage.mass_probes
             self.top_is_label = usage.top_is_label / usage.mass_probes
-
-    @staticmethod
-    def _often(share: float | None, asked: int, limit: float) -> bool:
-        # Rounded: 1 - 0.7 is a little more than 0.3.
-        return share is not None and asked >= _FEW and round(share, 9) > limit
 
 
 class _Count:
@@ -253,7 +195,7 @@ class _Count:
         self.rows += 1
         self.statuses[status] += 1
         if reason is not None:
-            self.reasons[_kind(reason)] += 1
+            self.reasons[kind(reason)] += 1
         if status == "sufficient" and prefix_ratio is not None:
             self.ratios.append(prefix_ratio)
         asked = list(probes or ())
@@ -279,47 +221,21 @@ class _Count:
 
     def figures(self) -> dict[str, Any]:
         """The fields of a report that rows alone determine."""
-        quantiles = None
-        if self.ratios:
-            values = np.quantile(np.array(self.ratios), QUANTILES)
-            quantiles = {f"p{round(100 * q)}": float(v) for q, v in zip(QUANTILES, values, strict=True)}
         return {
             "rows": self.rows,
             "statuses": dict(self.statuses),
             "reasons": dict(self.reasons.most_common()),
-            "ratio_quantiles": quantiles,
+            "ratio_quantiles": quantiles(self.ratios, QUANTILES),
             "ratio_mean": float(np.mean(self.ratios)) if self.ratios else None,
-            "no_prefix_share": self._share(sum(ratio == 0 for ratio in self.ratios), len(self.ratios)),
-            "never_sufficient_share": self._share(self.never, self.searched),
-            "probes_a_problem": self._share(self.probes, self.searched),
+            "no_prefix_share": share(sum(ratio == 0 for ratio in self.ratios), len(self.ratios)),
+            "never_sufficient_share": share(self.never, self.searched),
+            "probes_a_problem": share(self.probes, self.searched),
             "unparsable": self.unparsable,
-            "enough_at_nothing": self._share(*self.nothing),
+            "enough_at_nothing": share(*self.nothing),
             "asked_at_nothing": self.nothing[1],
-            "enough_at_all": self._share(*self.whole),
+            "enough_at_all": share(*self.whole),
             "asked_at_all": self.whole[1],
-            "violation_share": self._share(self.wavering, self.comparable),
+            "violation_share": share(self.wavering, self.comparable),
             "violation_pairs": self.pairs,
             "asked_twice": self.comparable,
         }
-
-    @staticmethod
-    def _share(part: float, whole: int) -> float | None:
-        return part / whole if whole else None
-
-
-def _kind(reason: str) -> str:
-    """A reason without its numbers, so that rows with the same trouble are counted together."""
-    # An engine's message may hold anything: line ends and control characters would break a table or a terminal.
-    flat = "".join(char if char.isprintable() else " " for char in reason)
-    text = " ".join("N" if word.strip(",.;:").isdigit() else word for word in flat.split())
-    return text if len(text) <= 160 else text[:157] + "..."
-
-
-def _escaped(text: str) -> str:
-    """Data is data: nothing in it may end a table cell, a line or start markup."""
-    flat = " ".join(text.split())
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>|#" else char for char in flat)
-
-
-def _shown(value: float | int, style: str) -> str:
-    return format(value, style)

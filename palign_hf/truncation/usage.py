@@ -1,13 +1,14 @@
-"""What a run asked and what it cost: counters that can be added up over batches and processes."""
+"""What a truncation asked and what it cost."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
+from palign_hf.runs.counters import Counters
 from palign_hf.truncation.criteria import UNPARSABLE, Probe
 
 
 @dataclass
-class Usage:
+class Usage(Counters):
     """Counts over all probes that the rows rest on; `asked` were answered in this run, the others in earlier ones."""
 
     probes: int = 0
@@ -34,17 +35,7 @@ class Usage:
                 self.mass_probes += 1
                 self.top_is_label += bool(probe.top_is_label)
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
-
-    def __sub__(self, other: "Usage") -> "Usage":
-        return Usage(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
-
     @property
     def computed_tokens(self) -> int:
         """Prompt tokens that no cache saved."""
         return self.prompt_tokens - self.cached_tokens
-
-    def as_dict(self) -> dict[str, int | float]:
-        """For JSON; `Usage(**d)` takes it back."""
-        return asdict(self)

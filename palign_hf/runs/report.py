@@ -1,0 +1,144 @@
+"""The frame of a stage's report: figures once, shown as lines, in a terminal, as Markdown, as a page and as JSON.
+
+A stage says which figures it has, what they warn of and what its words mean; how they are shown is decided here, so
+that data stays data everywhere: nothing out of a table can end a cell, start markup or move a cursor.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+# A share of fewer says nothing.
+_FEW = 10
+_LONGEST_KIND = 160
+
+
+@dataclass
+class StageReport(ABC):
+    """What every stage counts of its table, and the forms a report takes.
+
+    `statuses` says how rows ended, `reasons` why (as `kind` has them), `settings` what was run.
+    """
+
+    terms: ClassVar[Mapping[str, str]] = {}
+
+    rows: int
+    statuses: dict[str, int]
+    reasons: dict[str, int]
+    settings: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
+    def lines(self) -> list[tuple[str, str]]:
+        """What happened, as (name, value) pairs in the order in which one reads them."""
+
+    @abstractmethod
+    def warnings(self) -> list[str]:
+        """Signs that something isn't as it should be, each with what to do."""
+
+    @abstractmethod
+    def title(self) -> str:
+        """The heading of the page, before it is escaped."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, Any]:
+        """What the page says of the run; what is empty is left out."""
+
+    def sections(self) -> Sequence[str]:
+        """Further blocks of Markdown on the page, after the figures."""
+        return ()
+
+    def counted(self) -> list[tuple[str, str]]:
+        """The first lines of any report: rows, and how they ended."""
+        ended = [(f"rows {status}", str(count)) for status, count in self.statuses.items() if count]
+        return [("rows", str(self.rows)), *ended]
+
+    def made_by(self) -> dict[str, Any]:
+        """The last facts of any run, out of its settings."""
+        about = self.settings
+        return {
+            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
+            "result": about.get("fingerprint"),
+            "date": about.get("date"),
+            "command": about.get("command"),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data with the warnings, for JSON."""
+        return asdict(self) | {"warnings": self.warnings()}
+
+    def json(self) -> str:
+        """One line."""
+        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+
+    def text(self) -> str:
+        """A short table for a terminal, and the warnings."""
+        pairs = self.lines()
+        width = max(len(name) for name, _ in pairs)
+        body = [f"  {name:<{width}}  {value}" for name, value in pairs]
+        reasons = [f"  {count} x {reason}" for reason, count in self.reasons.items()]
+        if reasons:
+            body += ["reasons:", *reasons]
+        return "\n".join([*body, *(f"warning: {line}" for line in self.warnings())])
+
+    def markdown(self) -> str:
+        """The block of the dataset card; what comes from data is escaped."""
+        reasons = [f"- {count} rows: {escaped(reason)}" for reason, count in self.reasons.items()]
+        warned = [f"> **Warning.** {line}\n" for line in self.warnings()]
+        block = [*table(("measured", "value"), self.lines()), "", *reasons, *([""] if reasons else []), *warned]
+        return "\n".join(block).strip() + "\n"
+
+    def page(self) -> str:
+        """The report as a page: what was run, what came of it, and what the words mean."""
+        told = [(name, str(value)) for name, value in self.facts().items() if value]
+        terms = [f"- **{term}**: {meaning}" for term, meaning in self.terms.items()]
+        blocks = ["\n".join([*table(("run", ""), told), ""]), self.markdown(), *self.sections()]
+        return "\n".join([f"# {escaped(self.title())}", "", *blocks, "## Terms", "", *terms, ""])
+
+
+def kind(reason: str) -> str:
+    """A reason without its numbers, so that rows with the same trouble are counted together."""
+    # An engine's message may hold anything: line ends and control characters would break a table or a terminal.
+    flat = "".join(char if char.isprintable() else " " for char in reason)
+    text = " ".join("N" if word.strip(",.;:").isdigit() else word for word in flat.split())
+    return text if len(text) <= _LONGEST_KIND else text[: _LONGEST_KIND - 3] + "..."
+
+
+def escaped(text: str) -> str:
+    """Data is data: nothing in it may end a table cell, a line or start markup."""
+    flat = " ".join(text.split())
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>|#" else char for char in flat)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; its cells are escaped."""
+    named = "".join(f" {escaped(name)}".rstrip() + " |" for name in head)
+    return [f"|{named}", "|" + "---|" * len(head), *(f"| {' | '.join(map(escaped, row))} |" for row in rows)]
+
+
+def figures(*told: tuple[str, float | None, str]) -> list[tuple[str, str]]:
+    """Lines of those (name, value, style) that were measured."""
+    return [(name, format(value, style)) for name, value, style in told if value is not None]
+
+
+def share(part: float, whole: float) -> float | None:
+    """None where there is nothing to have a share of."""
+    return part / whole if whole else None
+
+
+def often(share: float | None, asked: int, limit: float, fewest: int = _FEW) -> bool:
+    """Whether a share is above what is usual, and of enough to say so."""
+    # Rounded: 1 - 0.7 is a little more than 0.3.
+    return share is not None and asked >= fewest and round(share, 9) > limit
+
+
+def quantiles(values: Sequence[float] | np.ndarray, at: Sequence[float]) -> dict[str, float] | None:
+    """As {"p10": ..., "p50": ...}; None of nothing."""
+    if not len(values):
+        return None
+    found = np.quantile(np.asarray(values), at)
+    return {f"p{round(100 * q)}": float(value) for q, value in zip(at, found, strict=True)}

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from palign_hf.alignment.run import ALIGN
 from palign_hf.config import settings_table
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = [TRUNCATE]
+STAGES = [TRUNCATE, ALIGN]
 PAGE = Path(__file__).with_suffix(".md")
 
 

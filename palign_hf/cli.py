@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("demo", "see it work on small problems whose truth is known"),
     "traces": ("traces", "look at teacher traces before spending time on them"),
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
+    "align": ("align", "let the student go on from each prefix, and keep what is right"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),
     "ledger": ("ledger", "look at the probes that earlier runs have answered"),
 }

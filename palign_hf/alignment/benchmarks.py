@@ -28,10 +28,19 @@ BENCHMARKS = {
 }
 
 
+def check_benchmarks(*named: Iterable[str]) -> None:
+    """Refuse what is no benchmark, before anything is loaded."""
+    for names in named:
+        for name in names:
+            if name not in BENCHMARKS:
+                raise UserError(
+                    f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}."
+                )
+
+
 def load_benchmark(name: str, path: str | Path | None = None) -> list[str]:
     """The questions of a benchmark: from the Hub, or from a file or folder that holds a copy of it."""
-    if name not in BENCHMARKS:
-        raise UserError(f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}.")
+    check_benchmarks([name])
     known = BENCHMARKS[name]
     if path is None:
         opened, _ = open_source(known.hub_id, split=known.split, config=known.config, revision=None, streaming=False)
@@ -55,7 +64,5 @@ def load_index(
 ) -> Index:
     """An index of several benchmarks; `paths` says where local copies of some lie."""
     paths = paths or {}
-    for name in paths:
-        if name not in BENCHMARKS:
-            raise UserError(f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}.")
+    check_benchmarks(names, paths)
     return Index({name: load_benchmark(name, paths.get(name)) for name in names}, corpus)

@@ -82,6 +82,11 @@ class AnswerTable(Generic[A]):
             self.add += "NOTHING"
         self.read = f"SELECT {named} FROM {name} WHERE problem = {_NUMBER}"
         self.recall = f"{self.read} AND NOT {provisional}" if provisional else self.read
+        columns = ", ".join(f"a.{column}" for column in self.columns)
+        self.told_from = (
+            f"SELECT {columns}, e.name, e.version, e.dtype FROM {name} a LEFT JOIN engines e ON a.engine = e.number "
+            f"WHERE a.problem = {_NUMBER}"
+        )
 
     def row(self, answer: A) -> list[Any]:
         """An answer as SQLite takes it."""
@@ -125,6 +130,14 @@ class Store(Generic[A]):
     def recall(self, problem: bytes) -> dict[Any, A]:
         """What is known of a problem, by the key of each answer; provisional ones are not."""
         return self._answers(self._table.recall, problem)
+
+    def engines_of(self, problem: bytes) -> dict[Any, EngineIdentity | None]:
+        """Who gave the answers of a problem, by the key of each; None where the first release has kept no name."""
+        with self._explained():
+            rows = self._db.execute(self._table.told_from, (problem,)).fetchall()
+        width = len(self._table.columns)
+        named = ((self._table.answer(row[:width]), row[width:]) for row in rows)
+        return {self._table.key_of(answer): EngineIdentity(*who) if who[0] else None for answer, who in named}
 
     async def record(self, problem: bytes, answer: A, engine: EngineIdentity | None = None) -> A:
         """Store an answer and return what is stored under its key: this one, or an earlier one of another process."""

@@ -27,9 +27,6 @@ from palign_hf.students import resolve_student
 A = TypeVar("A")
 U = TypeVar("U", bound=Any)
 
-# What an instance holds that is no setting, and is made anew in every process.
-_RUNTIME = frozenset({"_runner", "_identity", "_usage", "_at_start", "_taken", "_store", "_bar"})
-
 
 class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     """A transform that asks a student; its settings are a dataclass of their own, which it inherits from.
@@ -43,6 +40,10 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     counters: ClassVar[type[Any]]
     verb: ClassVar[str]
     advice: ClassVar[str] = "Make another one."
+    # What an instance holds that is no setting, and is made anew in every process.
+    runtime: ClassVar[frozenset[str]] = frozenset(
+        {"_runner", "_identity", "_usage", "_at_start", "_taken", "_store", "_bar"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +156,7 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Settings, and what a subclass added to them; a copy in another process starts an engine of its own."""
-        return {name: value for name, value in vars(self).items() if name not in _RUNTIME}
+        return {name: value for name, value in vars(self).items() if name not in self.runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -218,7 +219,7 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     @property
     def _added(self) -> dict[str, Any]:
         """The attributes of a subclass."""
-        return {name: value for name, value in vars(self).items() if name not in self._names() | _RUNTIME}
+        return {name: value for name, value in vars(self).items() if name not in self._names() | self.runtime}
 
     def _plain(self, name: str, value: Any) -> Any:
         """A setting as `repr` compares and shows it."""

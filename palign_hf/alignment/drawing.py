@@ -1,0 +1,126 @@
+"""Draws the samples of a problem: what to draw next, of whom, where samples are kept, and when it is enough."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from palign_hf.alignment.prompts import BeginningPrompt
+from palign_hf.alignment.quality import flags
+from palign_hf.alignment.rows import Beginning, Drawn, Row, Sample, problem_key, seed_of
+from palign_hf.alignment.rules import Rules
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.engines.base import EngineIdentity, Generation, RequestFailed, Sampling, side_by_side
+from palign_hf.grading import Grade
+
+
+class Memory(Protocol):
+    """What drawing asks of a ledger."""
+
+    def recall(self, problem: bytes) -> dict[int, Sample]:
+        """What is known of a prefix."""
+
+    def engines_of(self, problem: bytes) -> dict[int, EngineIdentity | None]:
+        """Who drew it."""
+
+    async def record(self, problem: bytes, answer: Sample, engine: EngineIdentity | None = None) -> Sample:
+        """Store a sample; what is stored comes back."""
+
+
+Ask = Callable[[list[int], Sampling, str], Coroutine[Any, Any, Generation]]
+Judge = Callable[[str, str], Coroutine[Any, Any, Grade]]
+
+
+class Drawer:
+    """Draws for rows until one sample of each is kept, or all that may be drawn are."""
+
+    def __init__(
+        self,
+        settings: AlignmentSettings,
+        prompts: BeginningPrompt,
+        rules: Rules,
+        ask: Ask,
+        judge: Judge,
+        ledger: Callable[[], Memory],
+        engine: Callable[[], EngineIdentity | None],
+    ) -> None:
+        """`ledger` and `engine` are looked up when a row needs them."""
+        self._settings, self._prompts, self._rules = settings, prompts, rules
+        self._ask, self._judge, self._ledger, self._engine = ask, judge, ledger, engine
+
+    async def __call__(self, row: Row) -> Row:
+        """Draw for one row to its end: from its prefix, then from the fallbacks as long as nothing is kept."""
+        if row.beginning is None:
+            return row
+        await self._draw(row, row.beginning)
+        if not row.kept and not any(one.error for one in row.drawn):
+            for beginning in self._prompts.fallbacks(row.source):
+                await self._draw(row, beginning)
+                if row.kept:
+                    break
+        return row
+
+    async def _draw(self, row: Row, at: Beginning) -> None:
+        """The samples of one prefix: one after the other until one is kept, or all of them at once."""
+        key = problem_key(row.source["question"], at.prefix)
+        known = self._ledger().recall(key)
+        told = self._ledger().engines_of(key) if known else {}
+        first, count = len(row.drawn), self._settings.n
+
+        def one(sample: int) -> Coroutine[Any, Any, Drawn]:
+            return self._one(row, at, key, first + sample, sample, known, told)
+
+        if self._settings.sampling == "all":
+            row.drawn += await side_by_side(map(one, range(count)))
+            return
+        for sample in range(count):
+            row.drawn.append(await one(sample))
+            if row.drawn[-1].kept or row.drawn[-1].error:
+                return
+
+    async def _one(
+        self,
+        row: Row,
+        at: Beginning,
+        key: bytes,
+        number: int,
+        sample: int,
+        known: Mapping[int, Sample],
+        told: Mapping[int, EngineIdentity | None],
+    ) -> Drawn:
+        """One sample, graded; without one, the reason."""
+        seed = seed_of(key, self._settings.seed, sample)
+        kept, engine = known.get(sample), told.get(sample)
+        fresh = kept is None
+        if kept is None:
+            sampling = self._settings.drawing(self._prompts.room(at), seed)
+            try:
+                said = await self._ask(at.prompt, sampling, row.source["id"])
+            except RequestFailed as error:
+                return Drawn(number, at, seed, error=f"no answer to sample {sample}: {error}")
+            engine = self._engine()
+            (answer,) = said.samples
+            drawn = Sample(
+                sample, answer.token_ids, answer.finish_reason, seed, said.prompt_tokens, said.cached_tokens
+            )
+            kept = await self._ledger().record(key, drawn, engine)
+            row.asked += 1
+        source, text = row.source, self._prompts.text(kept.token_ids)
+        grade = await self._judge(text, source["answer"])
+        # A long text takes its time: others go on in between.
+        await asyncio.sleep(0)
+        found = flags(source["question"], at.prefix, text, kept.finish_reason, source["answer"])
+        return Drawn(
+            number,
+            at,
+            seed,
+            text,
+            finish_reason=kept.finish_reason,
+            tokens=len(kept.token_ids),
+            prompt_tokens=kept.prompt_tokens,
+            cached_tokens=kept.cached_tokens,
+            grade=grade,
+            flags=found,
+            against=self._rules.against(grade, found),
+            engine=None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})",
+            fresh=fresh,
+        )

@@ -1,0 +1,50 @@
+"""What an alignment would do and cost, said before an engine is started: for `--dry-run`."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from palign_hf.asking.batches import plain_rows
+from palign_hf.prompts import TagStyle
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from palign_hf.alignment.transform import PrefixAlignment
+
+# So many rows are tokenised; the rest is taken to be like them.
+_SAMPLE = 200
+
+
+def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
+    """Rows, prompts and the most that can be drawn; how much a student writes is known only when it has written."""
+    rows = len(prefixes)
+    sample = prefixes.select(range(0, rows, -(-rows // _SAMPLE)))
+    prompts, prompt_tokens, room = alignment.prompts(), 0, 0
+    statuses: Counter[str] = Counter()
+    for source in plain_rows(sample):
+        row = alignment.open_row(prompts, source)
+        statuses[row.status or "asked"] += 1
+        if row.beginning is not None:
+            prompt_tokens += len(row.beginning.prompt)
+            room += prompts.room(row.beginning)
+    scale = rows / len(sample)
+    about = "" if len(sample) == rows else f"about (from {len(sample)} of them) "
+    asked = round(statuses["asked"] * scale)
+    most = asked * alignment.n
+    tags = f", tags `{alignment.tags.name}`" if isinstance(alignment.tags, TagStyle) else ""
+    left = "; ".join(f"{name.replace('_', ' ')} {round(count * scale):,}" for name, count in statuses.items())
+    return "\n".join(
+        [
+            f"student    {alignment.student}",
+            f"mode       {alignment.mode}{tags}; result {alignment.fingerprint}",
+            f"rows       {rows:,}: {about}{left}",
+            f"samples    {'at least' if alignment.sampling == 'first' else 'all'} "
+            f"{asked if alignment.sampling == 'first' else most:,}, at most {most:,}"
+            + ("" if alignment.fallback == "drop" else f", and more for fallbacks ({alignment.fallback})"),
+            f"prompts    {about}{round(prompt_tokens * scale):,} tokens, each read once with a prefix cache",
+            f"written    at most {about}{round(room * scale):,} tokens a sample of each; how many it will be isn't known "
+            f"before the student writes",
+            f"ledger     {alignment.ledger_path}: what it holds already isn't drawn again",
+        ]
+    )

@@ -1,0 +1,89 @@
+"""What decides a row of the result, and nothing else: its fingerprint names caches and ledgers, on any day.
+
+Samples have a fingerprint of their own, so that other rules, another grader, more samples or a fallback draw nothing
+twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from palign_hf.alignment import quality
+from palign_hf.alignment.rules import Rules
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.asking.identity import fingerprint
+from palign_hf.prompts import SOLVE, TagStyle, Template
+from palign_hf.schema import PAIRS
+from palign_hf.students import Student
+
+
+# Raised when the same settings may give other samples, or other rows of the same samples, than before.
+SAMPLER_VERSION = 1
+TRANSFORM_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that can change a row of the result, and nothing else."""
+
+    student: Student
+    settings: AlignmentSettings
+    context: int | None
+    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
+    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
+
+    @property
+    def rules(self) -> Rules:
+        """What keeps a sample."""
+        return Rules(self.settings.right, self.settings.refuse)
+
+    def describe_samples(self) -> dict[str, Any]:
+        """What decides a sample."""
+        told = self.settings
+        template = SOLVE if told.mode == "prefill" else told.align_template
+        assert isinstance(template, Template)
+        drawing = told.drawing(told.max_tokens or 1, told.seed)
+        return {
+            "student": self.student.identity,
+            "mode": told.mode,
+            "prompt": template.hash,
+            **({"tags": [told.tags.open, told.tags.close]} if isinstance(told.tags, TagStyle) else {}),
+            "sampling": {
+                "max_tokens": told.max_tokens,
+                "temperature": drawing.temperature,
+                "top_p": drawing.top_p,
+                "top_k": drawing.top_k,
+                "min_p": drawing.min_p,
+                "repetition_penalty": drawing.repetition_penalty,
+                "seed": told.seed,
+            },
+            "context": self.context,
+            "sampler": SAMPLER_VERSION,
+            **({"altered": dict(self.altered)} if self.altered else {}),
+            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a row."""
+        told = self.settings
+        grader: Any = told.grader
+        return self.describe_samples() | {
+            "drawn": {"n": told.n, "until": told.sampling},
+            "grader": {"name": grader.name, "version": grader.version, "seconds": told.grading_seconds},
+            "rules": self.rules.describe(),
+            "fallback": {"kind": told.fallback, "cuts": told.fallback_cuts if told.fallback == "longer_prefix" else 0},
+            "carry": list(told.carry),
+            "quality": quality.VERSION,
+            "schema": PAIRS.version,
+            "transform": TRANSFORM_VERSION,
+        }
+
+    @property
+    def samples_fingerprint(self) -> str:
+        """Names the ledger."""
+        return fingerprint(self.describe_samples())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the result."""
+        return fingerprint(self.describe())

@@ -1,0 +1,78 @@
+"""The prompt that makes a student go on from a prefix, in tokens, and the room that it leaves for the continuation."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.fallbacks import full_end, longer_ends
+from palign_hf.alignment.rows import Beginning
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.asking.rendering import ChatPrompt
+from palign_hf.prompts import SOLVE, TagStyle, Template
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class BeginningPrompt:
+    """One student's prompts of a mode: in the user's turn, or with a reply that is begun.
+
+    A begun reply follows the solve prompt and has the tags of a training target: what is drawn is the continuation of
+    just the text that the student will be trained on.
+    """
+
+    def __init__(
+        self, settings: AlignmentSettings, tokenizer: "PreTrainedTokenizerBase", student: str, context: int
+    ) -> None:
+        template = SOLVE if settings.mode == "prefill" else settings.align_template
+        assert isinstance(template, Template)
+        self._chat = ChatPrompt(tokenizer, template, student)
+        self._template_ids = Counter(self._chat.head_ids + self._chat.tail_ids)
+        self._settings, self._context, self._tokenizer = settings, context, tokenizer
+
+    def found(self, source: Mapping[str, Any]) -> Beginning:
+        """The prefix that the row has."""
+        tokens = source["prefix_tokens"]
+        if tokens is None:
+            tokens = len(self._chat.texts.encode(source["prefix"]))
+        return Beginning(source["prefix"], source["prefix_end"], tokens, self._ids(source, source["prefix"]))
+
+    def fallbacks(self, source: Mapping[str, Any]) -> list[Beginning]:
+        """What is tried where no continuation of that is kept, in this order; what doesn't fit is left out."""
+        kind = self._settings.fallback
+        if kind == "drop":
+            return []
+        ends = full_end(source) if kind == "full_trace" else longer_ends(source, self._settings.fallback_cuts)
+        counts = self._chat.texts.count_before(source["trace"], ends) if ends else []
+        tried = []
+        for end, tokens in zip(ends, counts, strict=True):
+            prefix = source["trace"][:end]
+            one = Beginning(prefix, end, tokens, self._ids(source, prefix), kind)
+            if self.refused(one) is None:
+                tried.append(one)
+        return tried
+
+    def refused(self, one: Beginning) -> str | None:
+        """Why the student can't be asked to go on from this."""
+        # More of them than the template has: the text's own.
+        if control := self._chat.control((Counter(one.prompt) - self._template_ids).elements()):
+            return f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
+        if self.room(one) < 1:
+            return f"the prompt has {len(one.prompt)} tokens, and the context holds {self._context}"
+        return None
+
+    def room(self, one: Beginning) -> int:
+        """Tokens that a continuation may have."""
+        left = self._context - len(one.prompt)
+        return left if self._settings.max_tokens is None else min(left, self._settings.max_tokens)
+
+    def text(self, ids: tuple[int, ...]) -> str:
+        """What the student wrote, without the token that ended it."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _ids(self, source: Mapping[str, Any], prefix: str) -> list[int]:
+        tags = self._settings.tags
+        if isinstance(tags, TagStyle):
+            return self._chat.ids(source["question"], begun=tags.wrap(prefix, ""))
+        return self._chat.ids(source["question"], prefix)

@@ -1,0 +1,185 @@
+"""One row on its way: a problem, the samples that continue its prefix, and what they are in the PAIRS table.
+
+A sample is looked up in the ledger, else drawn, then committed, and only then graded. What goes wrong with a row stays
+with that row. This is the one place that says what becomes of a problem and of a sample.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from palign_hf.asking.store import AnswerTable, content_key
+from palign_hf.engines.base import sample_seed
+from palign_hf.grading import Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One continuation of a prefix, as it was drawn."""
+
+    sample: int
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    seed: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+SAMPLES = AnswerTable(Sample, "samples", key=("sample",), told_by="finish_reason")
+
+# Seeds stay whole in any JSON number.
+_SEEDS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A prefix that is continued: its text and place in the trace, and its prompt; `fallback` where it isn't the one
+    that truncation found."""
+
+    prefix: str
+    end: int | None
+    tokens: int
+    prompt: list[int]
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A sample with its text, what it took, and what was found out about it; `fresh` if it was drawn now and not in an
+    earlier run. `error` says why there is none."""
+
+    number: int
+    beginning: Beginning
+    seed: int
+    text: str = ""
+    finish_reason: str | None = None
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    grade: Grade | None = None
+    flags: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    engine: str | None = None
+    fresh: bool = False
+    error: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is trained on."""
+        return self.grade is not None and not self.against
+
+
+@dataclass(slots=True)
+class Row:
+    """A problem being continued: a job (`key`, `weight`), and the samples that were drawn for it.
+
+    One that isn't asked has no `beginning`, and says in `reason` why it was `left_out` or `skipped`.
+    """
+
+    source: Mapping[str, Any]
+    key: bytes = b""
+    beginning: Beginning | None = None
+    status: str | None = None
+    reason: str | None = None
+    expected: int = 0
+    drawn: list[Drawn] = field(default_factory=list)
+    asked: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Tokens of cache that it is expected to hold."""
+        return len(self.beginning.prompt) + self.expected if self.beginning is not None else 0
+
+    @property
+    def kept(self) -> bool:
+        """Whether a sample of it is."""
+        return any(one.kept for one in self.drawn)
+
+
+def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str, str] | None:
+    """Why a problem isn't asked, as (status, reason): nothing that needs a tokenizer."""
+    if (why := left_out.get(source["id"])) is not None:
+        return "left_out", why
+    if source["status"] in ("skipped", "error"):
+        return "left_out", f"it has no prefix: its row is `{source['status']}`"
+    for name in ("question", "trace", "prefix"):
+        value = source[name]
+        if value is None or not isinstance(value, str):
+            return "skipped", f"the {name} is {'null' if value is None else type(value).__name__}, not text"
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return "skipped", f"the {name} can't be written as UTF-8: {error.reason}"
+    if not source["question"].strip():
+        return "skipped", "the question is empty"
+    if source["prefix"] != source["trace"][: source["prefix_end"]]:
+        return "skipped", "the prefix is not the beginning of its trace"
+    if source["answer"] is None or not str(source["answer"]).strip():
+        return "left_out", "it has no gold answer, so nothing can be verified"
+    return None
+
+
+def problem_key(question: str, prefix: str) -> bytes:
+    """What names a prefix in the ledger: the same texts, the same samples."""
+    return content_key(question, prefix)
+
+
+def seed_of(key: bytes, seed: int, sample: int) -> int:
+    """The seed of one sample of a problem: by its content, so that it depends on no other row and no order."""
+    own = int.from_bytes(hashlib.sha256(f"{seed}/{key.hex()}".encode()).digest()[:8], "big") % _SEEDS
+    return sample_seed(own, sample)
+
+
+def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The PAIRS rows of a problem: one a sample, or one that says why there is none."""
+    source = row.source
+    shared = {name: _writable(source[name]) for name in ("id", "question", "answer", "source")}
+    shared |= {"trace_tokens": source["trace_tokens"], "mode": mode}
+    shared |= {name: source[name] for name in carry}
+    if not row.drawn:
+        given = {"prefix": _writable(source["prefix"]) or "", "prefix_end": source["prefix_end"]}
+        given |= {"prefix_tokens": source["prefix_tokens"], "status": row.status, "reason": row.reason}
+        yield _NOTHING | shared | given | {"continuation": "", "sample": 0}
+    for one in row.drawn:
+        at = one.beginning
+        columns = _NOTHING | shared | {"prefix": at.prefix, "prefix_end": at.end, "prefix_tokens": at.tokens}
+        columns |= {"fallback": at.fallback, "sample": one.number, "seed": one.seed, "continuation": one.text}
+        if one.grade is None:
+            yield columns | {"status": "error", "reason": one.error}
+            continue
+        yield columns | {
+            "status": "kept" if one.kept else "rejected",
+            "reason": "; ".join(one.against) or None,
+            "finish_reason": one.finish_reason,
+            "answer_found": one.grade.answer,
+            "strict": one.grade.strict,
+            "lenient": one.grade.lenient,
+            "grading_error": one.grade.error,
+            "flags": list(one.flags),
+            "tokens": one.tokens,
+            "engine": one.engine,
+        }
+
+
+# What a row without a sample holds: nulls where a value would be mistaken for a finding.
+_NOTHING: dict[str, Any] = {
+    "reason": None,
+    "fallback": None,
+    "seed": None,
+    "finish_reason": None,
+    "answer_found": None,
+    "strict": None,
+    "lenient": None,
+    "grading_error": None,
+    "flags": [],
+    "tokens": None,
+    "engine": None,
+}
+
+
+def _writable(value: Any) -> Any:
+    """A text as a table can hold it: what is no Unicode is replaced, for a row that says just that."""
+    if value is None:
+        return None
+    return str(value).encode("utf-8", "replace").decode()

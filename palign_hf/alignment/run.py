@@ -1,0 +1,252 @@
+"""Alignment as a stage that is started: a recipe's settings, and what is its own about a run of it."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.benchmarks import BENCHMARKS, check_benchmarks
+from palign_hf.alignment.forecast import forecast
+from palign_hf.alignment.published import read_prefixes
+from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.selection import over_cap, over_cap_reason
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.alignment.sieve import contaminated, repeated
+from palign_hf.alignment.transform import READ, PrefixAlignment
+from palign_hf.alignment.usage import Usage
+from palign_hf.asking.identity import fingerprint
+from palign_hf.config import check_folder, check_settings, setting
+from palign_hf.errors import UserError, listed, nearest
+from palign_hf.runs.transform import TransformRun, costs
+from palign_hf.schema import PAIRS, PREFIXES, check
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixSettings:
+    """Where the prefixes come from: the arguments of `load_prefixes`."""
+
+    source: str = setting(help="folder that a truncation has written, Hub id or file of published prefixes")
+    split: str | None = setting(default=None, help="split to read")
+    config: str | None = setting(default=None, help="configuration of a Hub dataset")
+    revision: str | None = setting(default=None, help="revision of a Hub dataset")
+    tags: str | None = setting(default=None, help="tags around published prefixes, if they aren't recognised")
+    limit: int | None = setting(default=None, least=1, help="read only so many rows")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceSettings:
+    """How the kept pairs are balanced: the filter skews what is trained on."""
+
+    per: str | None = setting(default=None, help="column of whose values none may prevail, such as source")
+    cap: int | None = setting(
+        default=None, least=1, help="most kept pairs of one value; else as many as the rarest value has"
+    )
+    seed: int = setting(default=0, help="which pairs stay")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.per is None and self.cap is not None:
+            raise UserError(f"`cap={self.cap}` is a cap for each value of a column: name it with `per=source`.")
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class AlignConfig(AlignmentSettings):
+    """Everything an alignment recipe may say."""
+
+    prefixes: PrefixSettings = setting(help="where the prefixes come from")
+    balance: BalanceSettings = setting(default_factory=BalanceSettings, help="how the kept pairs are balanced")
+    decontaminate: tuple[str, ...] = setting(
+        default=(), help="benchmarks whose questions are left out: " + ", ".join(BENCHMARKS)
+    )
+    benchmarks: dict[str, str] = setting(
+        default_factory=dict, help="local copies of benchmarks, as {AIME25: folder}; else the Hub is asked"
+    )
+    drop_duplicates: bool = setting(default=False, help="leave out problems whose question repeats another one's")
+    output: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
+    replace: bool = setting(default=False, help="write over the result of another run")
+    batch_size: int = setting(
+        default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_folder("output", str(self.folder), written=True)
+        check_benchmarks(self.decontaminate, self.benchmarks)
+        per = self.balance.per
+        if per is not None and per not in (*PAIRS.columns, *self.carry):
+            self.carry = (*self.carry, per)
+
+    @property
+    def folder(self) -> Path:
+        """Where the pairs and the report go."""
+        return Path(self.output or f"runs/{Path(self.student).name.lower()}/pairs").expanduser()
+
+
+class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
+    """One process's part: the transform, the prefixes, and the files. Nothing is loaded that needs an engine."""
+
+    table = PAIRS
+
+    def __init__(self, config: AlignConfig, shown: bool = True) -> None:
+        """`shown` is whether this process may say anything: of several, only the first."""
+        super().__init__(config)
+        self.config = config
+        given = {one.name: getattr(config, one.name) for one in fields(AlignmentSettings)}
+        if config.mode == "prefill":
+            given["align_template"] = None  # which it doesn't use
+        given["progress"] = config.progress if shown else False
+        self.transform = PrefixAlignment(**given)
+        self.transform.check()
+        self.rows = recipe_prefixes(config.prefixes, config.carry, shown)
+        self._left_out: dict[str, str] | None = None
+        self.opened((*READ, *config.carry), unknown=["left_out"])
+
+    def identity(self) -> dict[str, Any]:
+        """With what was left out and how pairs are balanced."""
+        balance = self.config.balance
+        chosen = {"left_out": None if self._left_out is None else fingerprint(self._left_out)}
+        if balance.per is not None:
+            chosen["balance"] = fingerprint(vars(balance))
+        return super().identity() | chosen
+
+    def agree(self) -> dict[str, Any]:
+        """What is left out, and what all processes must have in common."""
+        self._left_out = self._sieved()
+        self.output().claim(self.config.replace)
+        self.timings.lap("sieving")
+        return super().agree() | {"left_out": self._left_out}
+
+    def adopt(self, agreed: Any) -> None:
+        """Leave out what the first process does."""
+        self._left_out = agreed["left_out"]
+        self.transform.leave_out(agreed["left_out"])
+
+    def splits(self, count: int) -> "Mapping[str, Callable[[pa.Table], pa.Table]]":
+        """Kept pairs are for training; what was rejected, left out or failed has a split of its own."""
+        import pyarrow.compute as pc
+
+        surplus = self._surplus(count)
+
+        def settled(table: "pa.Table") -> "pa.Table":
+            return _rejected(table, surplus) if surplus else table
+
+        return {
+            "train": lambda table: settled(table).filter(pc.field("status") == "kept"),
+            "rejected": lambda table: settled(table).filter(pc.field("status") != "kept"),
+        }
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns of the result, the carried ones with the types they have."""
+        return self.transform.schema(self.rows.features.arrow_schema)
+
+    def reported(self, files: list[Path], notes: list[dict[str, Any]], settings: dict[str, Any]) -> AlignmentReport:
+        """The report of the pairs, kept or not."""
+        from datasets import load_dataset
+
+        pairs: Any = load_dataset("parquet", data_files={"all": [str(file) for file in files]}, split="all")
+        usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
+        balance, chosen = self.config.balance, {"decontaminate": list(self.config.decontaminate)}
+        settings |= {"balance": vars(balance)} if balance.per is not None else {}
+        return AlignmentReport.of(pairs, usage, settings | chosen, by=self.config.carry)
+
+    def source(self) -> tuple[str, str | None]:
+        """Where the prefixes come from."""
+        return self.config.prefixes.source, self.config.prefixes.revision
+
+    def words(self) -> list[str]:
+        """Where the pairs are."""
+        folder = self.files.folder
+        return [f"pairs:    {folder}  (load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected')"]
+
+    def _sieved(self) -> dict[str, str]:
+        """Problems that aren't asked, with their reasons."""
+        config = self.config
+        if not config.decontaminate and not config.drop_duplicates:
+            return {}
+        asked = self.rows.filter(lambda question: bool(question), input_columns="question")
+        ids, questions = list(asked["id"]), list(asked["question"])
+        found = repeated(ids, questions) if config.drop_duplicates else {}
+        if config.decontaminate:
+            found |= contaminated(ids, questions, config.decontaminate, config.benchmarks)
+        return found
+
+    def _surplus(self, count: int) -> "dict[tuple[str, int], str]":
+        """Kept pairs over the cap, by id and sample, each with the reason."""
+        per, cap = self.config.balance.per, self.config.balance.cap
+        if per is None:
+            return {}
+        kept = [
+            row
+            for table in self.output().tables(count, ["id", "sample", "status", per])
+            for row in table.to_pylist()
+            if row["status"] == "kept"
+        ]
+        values, keys = [str(row[per]) for row in kept], [(row["id"], row["sample"]) for row in kept]
+        over = over_cap(values, keys, cap, self.config.balance.seed)
+        return {keys[at]: over_cap_reason(per, values, values[at], cap) for at in over}
+
+
+class AlignStage:
+    """`palign align`, and `recipes/align.py` under accelerate."""
+
+    name = "align"
+    settings = AlignConfig
+
+    def open(self, settings: AlignConfig, shown: bool = True) -> AlignRun:
+        """Check everything, and read the prefixes."""
+        return AlignRun(settings, shown)
+
+    def forecast(self, settings: AlignConfig) -> str:
+        """What the run would do and cost; no engine is started and nothing is written."""
+        with AlignRun(settings) as run:
+            return forecast(run.transform, run.rows)
+
+
+ALIGN = AlignStage()
+
+
+def recipe_prefixes(settings: PrefixSettings, carry: tuple[str, ...] = (), shown: bool = True) -> "Dataset":
+    """The prefixes that a recipe names; one line on stderr says what became of every row of a published set."""
+    dataset, account = read_prefixes(
+        settings.source,
+        split=settings.split,
+        config=settings.config,
+        revision=settings.revision,
+        tags=settings.tags,
+        limit=settings.limit,
+    )
+    if shown and account is not None:
+        sys.stderr.write(account.summary() + "\n")
+    # Nulls are a matter of their rows: one that has them is told as such, and the others go on.
+    check(dataset, PREFIXES, filled=["id"])
+    for name in carry:
+        if name not in dataset.column_names:
+            raise UserError(
+                f"`carry={name}` is no column of `{settings.source}`{nearest(name, dataset.column_names)}; it has "
+                f"{listed(dataset.column_names)}. Name one of these, or leave it out."
+            )
+    return dataset
+
+
+def _rejected(table: "pa.Table", surplus: "Mapping[tuple[str, int], str]") -> "pa.Table":
+    """The table with pairs over the cap as rejected ones."""
+    import pyarrow as pa
+
+    names = zip(table["id"].to_pylist(), table["sample"].to_pylist(), strict=True)
+    over = [surplus.get(key) for key in names]
+    status = ["rejected" if why else was for why, was in zip(over, table["status"].to_pylist(), strict=True)]
+    reason = [why or was for why, was in zip(over, table["reason"].to_pylist(), strict=True)]
+    for name, values in (("status", status), ("reason", reason)):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), pa.array(values, type=table.schema.field(at).type))
+    return table

@@ -1,0 +1,204 @@
+"""`PrefixAlignment`: PREFIXES -> PAIRS as a `datasets` map transform.
+
+    pairs = prefixes.map(PrefixAlignment("Qwen/Qwen2.5-7B-Instruct"), batched=True, batch_size=1000)
+
+The student goes on from each prefix, and what reaches the gold answer is kept; every sample has a row of its own, with
+what became of it and why. It hashes by what changes the result and nothing else, and every sample is in the ledger
+before it is graded: the same call again goes on where it stopped, and other rules, graders or fallbacks draw nothing
+twice.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from palign_hf.alignment.drawing import Drawer
+from palign_hf.alignment.identity import Identity
+from palign_hf.alignment.prompts import BeginningPrompt
+from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.alignment.usage import Usage
+from palign_hf.asking.batches import columns_of, rows_of
+from palign_hf.asking.identity import changed_by
+from palign_hf.asking.jobs import ExpectedOutput, in_order
+from palign_hf.asking.transform import StudentTransform
+from palign_hf.engines.base import Generation, Sampling
+from palign_hf.grading import Grader, GraderPool
+from palign_hf.schema import PAIRS, PREFIXES
+
+
+# Columns of PREFIXES that samples are made from; the others may hold anything.
+READ = ("id", "question", "trace", "answer", "source", "prefix", "prefix_end", "prefix_segments", "n_segments")
+READ += ("trace_tokens", "prefix_tokens", "status", "probes")
+_TEXTS = ("id", "question", "trace", "answer", "source", "prefix", "status")
+
+
+class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
+    """Let the student go on from each prefix, and keep what reaches the gold answer.
+
+    The settings are those of `AlignmentSettings` (`help(PrefixAlignment)` lists them at its end). Which of them change
+    a sample or a row is decided by `Identity`. `engine` may be a `StudentRunner`, whose engine several stages share, as
+    in `PrefixAlignment(student, engine=truncation.runner)`; who made it closes it.
+    """
+
+    declared, answers, counters, verb = AlignmentSettings, SAMPLES, Usage, "aligning"
+    advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
+    runtime = StudentTransform.runtime | {"_pool", "_left_out"}
+
+    def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
+        """PAIRS rows of a batch of PREFIXES rows: several a problem, and only the columns of PAIRS and `carry`.
+
+        A batch of a `Dataset` comes back as an Arrow table with the exact types, one of plain lists as plain lists,
+        which is what streaming datasets take: those want `remove_columns=` with the columns of the prefixes.
+        """
+        given = columns_of(batch, PREFIXES, _TEXTS, "PrefixAlignment", self.carry)
+        rows = list(self.stream(rows_of(given), len(given["id"])))
+        names = [*PAIRS.columns, *self.carry]
+        table: pa.Table | None = getattr(batch, "pa_table", None)
+        if table is None:
+            return {name: [row[name] for row in rows] for name in names}
+        return pa.Table.from_pylist(rows, schema=self.schema(table.schema))
+
+    def groups(
+        self, rows: Iterable[Mapping[str, Any]], count: int | None = None
+    ) -> Iterator[Sequence[dict[str, Any]]]:
+        """The PAIRS rows of each problem."""
+        for row in self._rows(rows, count):
+            yield list(pair_rows(row, self.mode, self.carry))
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Problems that are not to be asked, by id, each with its reason: what only the whole table tells."""
+        self._left_out = dict(reasons)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that stand for everything that can change the result."""
+        return self._identity.fingerprint
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint is made of: goes into reports and cards."""
+        return self._identity.describe() | {"student_name": self._identity.student.name}
+
+    def report(self, pairs: Dataset) -> AlignmentReport:
+        """What happened, measured on the result; with this run's costs if it was this object that ran."""
+        told = self.describe() | {"fingerprint": self.fingerprint}
+        return AlignmentReport.of(pairs, self._usage, told, by=self.carry)
+
+    def check(self) -> None:
+        """Refuse what can't work with this student (context, prompts) before an engine is loaded."""
+        self._runner.check()
+        self.prompts()
+
+    def prompts(self) -> BeginningPrompt:
+        """The prompts of this student and mode, in tokens; no engine is needed."""
+        return BeginningPrompt(self, self._runner.tokenizer, self._identity.student.name, self._context)
+
+    def schema(self, prefixes: pa.Schema) -> pa.Schema:
+        """The columns of the result, given those of the prefixes, whose types the carried ones have."""
+        return pa.schema(chain(PAIRS.features.arrow_schema, (prefixes.field(name) for name in self.carry)))
+
+    def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
+        """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""
+        if (why := closed(source, self._left_out)) is not None:
+            return Row(source, status=why[0], reason=why[1])
+        beginning = prompts.found(source)
+        if (refused := prompts.refused(beginning)) is not None:
+            return Row(source, status="skipped", reason=refused)
+        return Row(source, problem_key(source["question"], source["prefix"]), beginning, expected=expected)
+
+    def close(self) -> None:
+        """End the engine, the ledger and the graders; a later call opens them again."""
+        try:
+            super().close()
+        finally:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.close()
+
+    _pool: GraderPool | None
+    _left_out: dict[str, str]
+
+    def _settle(self, runner: Any) -> None:
+        super()._settle(runner)
+        self._pool, self._left_out = None, {}
+
+    @cached_property
+    def _identity(self) -> Identity:
+        """Found at its first use, when a subclass has set what it adds."""
+        return Identity(
+            student=self._runner.student,
+            settings=self,
+            context=self.context or self._runner.given_context,
+            altered=self._runner.altered,
+            changed_by=changed_by(type(self), PrefixAlignment, self._added),
+        )
+
+    def _ledger(self) -> tuple[str, dict[str, Any]]:
+        about = self._identity.describe_samples() | {"student_name": self._identity.student.name}
+        return self._identity.samples_fingerprint, about
+
+    def _plain(self, name: str, value: Any) -> Any:
+        if name in ("align_template", "tags", "grader"):  # objects by now, whatever was said
+            return getattr(value, "name", {"align_template": "align", "grader": value}.get(name))
+        return value
+
+    def _rows(self, sources: Iterable[Mapping[str, Any]], count: int | None) -> Iterator[Row]:
+        """Each problem with its samples, in order; one bar over all."""
+        runner, prompts, expected = self._runner, self.prompts(), ExpectedOutput(self.max_tokens or self._context)
+        runner.check()
+        at_once = self.n if self.sampling == "all" else 1
+        with self._shown(count, self.verb) as bar:
+
+            async def ask(prompt: list[int], sampling: Sampling, problem: str) -> Generation:
+                said = await runner.engine.generate(prompt, sampling, problem)
+                expected.saw(len(said.samples[0].token_ids))
+                bar.answered()
+                return said
+
+            async def drawn(row: Row) -> Row:
+                try:
+                    return await drawer(row)
+                finally:
+                    _let_go(row)
+
+            pool = self._graders()
+            drawer = Drawer(
+                self, prompts, self._identity.rules, ask, pool.grade_async, self._open_store, runner.identity
+            )
+            opened = (self.open_row(prompts, source, at_once * expected.tokens) for source in sources)
+            results = in_order(opened, drawn, lambda: runner.capacity(self.in_flight))
+            with closing(runner.iterate(results)) as done:
+                for row in done:
+                    for one in row.drawn:
+                        self._usage.add(one)
+                    bar.advance(fresh=bool(row.asked))
+                    yield row
+
+    def _graders(self) -> GraderPool:
+        if self._pool is None:
+            grader = self.grader
+            assert isinstance(grader, Grader)
+            self._pool = GraderPool(grader, workers=self.grading_workers, limit_s=self.grading_seconds)
+        return self._pool
+
+    def _details(self, seconds: float) -> dict[str, str]:
+        usage, start = self._usage, self._at_start
+        samples, tokens = usage.asked - start.asked, usage.asked_tokens - start.asked_tokens
+        return {
+            "samples/s": f"{samples / seconds:.1f}" if seconds else "0",
+            "tokens/s": f"{tokens / seconds:,.0f}" if seconds else "0",
+        }
+
+
+def _let_go(row: Row) -> None:
+    """Thousands of rows may wait for a slow one: their prompts would be gigabytes."""
+    if row.beginning is not None:
+        row.beginning.prompt.clear()
+    for one in row.drawn:
+        one.beginning.prompt.clear()

@@ -1,0 +1,22 @@
+"""`palign align`: PREFIXES -> PAIRS in this process, from a recipe or from options alone."""
+
+import argparse
+
+from palign_hf.alignment.run import ALIGN
+from palign_hf.config import read_options
+from palign_hf.runs.launch import add_stage_options, print_out, run_here
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_stage_options(parser, ALIGN)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the recipe; 1 if rows failed."""
+    settings = read_options(options, ALIGN.settings)
+    if options.dry_run:
+        print_out(ALIGN.forecast(settings))
+        return 0
+    return run_here(ALIGN, settings)

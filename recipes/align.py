@@ -1,0 +1,17 @@
+"""PREFIXES -> PAIRS on one machine's GPUs, or on several machines: a shard and an engine for each process.
+
+    accelerate launch --num_processes 4 recipes/align.py --config recipes/qwen2.5-7b-instruct/align.yaml
+
+Without accelerate it is `palign align`. The same command again goes on where an interrupted one stopped, also with
+another number of processes: what was drawn is in the ledger. On several machines `output` must be a folder that all
+share, and `ledger` a local disk of each.
+"""
+
+import sys
+
+from palign_hf.alignment.run import ALIGN
+from palign_hf.runs.launch import launch
+
+
+if __name__ == "__main__":
+    sys.exit(launch(ALIGN, __doc__.split("\n\n")[0]))

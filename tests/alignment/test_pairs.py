@@ -2,41 +2,36 @@
 
 import pytest
 from datasets import Dataset, DatasetDict, Features
+from pair_tables import pair, table
 
 from palign_hf.alignment.pairs import load_pairs, split_by_outcome
 from palign_hf.errors import UserError
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError
 
 
-def pairs(*rows: dict) -> Dataset:
-    """A table of PAIRS: what a row doesn't say is null."""
-    full = [dict.fromkeys(PAIRS.columns) | {"question": "q", "prefix": "p", "continuation": "c"} | row for row in rows]
-    return Dataset.from_list(full, features=PAIRS.features)
-
-
-KEPT = {"id": "a", "sample": 0, "status": "kept", "strict": True, "flags": []}
-WRONG = {"id": "a", "sample": 1, "status": "rejected", "reason": "wrong", "strict": False, "flags": ["cut"]}
-LEFT_OUT = {"id": "b", "sample": 0, "status": "left_out", "reason": "no gold answer"}
+KEPT = pair(strict=True, flags=[])
+WRONG = pair("a", 1, "rejected", reason="wrong", strict=False, flags=["cut"])
+LEFT_OUT = pair("b", 0, "left_out", reason="no gold answer")
 
 
 class TestPlaces:
     def test_a_loaded_table_is_read_as_it_is_with_its_further_columns(self):
-        table = pairs(KEPT, WRONG, LEFT_OUT).add_column("level", [1, 2, 3])
-        read = load_pairs(table)
-        assert read.features == table.features and list(read) == list(table)
-        assert list(load_pairs(table.with_format("numpy"))) == list(table)
+        given = table(KEPT, WRONG, LEFT_OUT).add_column("level", [1, 2, 3])
+        read = load_pairs(given)
+        assert read.features == given.features and list(read) == list(given)
+        assert list(load_pairs(given.with_format("numpy"))) == list(given)
 
     @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
     def test_a_file_has_the_types_of_the_table(self, tmp_path, suffix):
-        table, path = pairs(KEPT, WRONG), tmp_path / f"pairs.{suffix}"
-        (table.to_parquet if suffix == "parquet" else table.to_json)(str(path))
+        given, path = table(KEPT, WRONG), tmp_path / f"pairs.{suffix}"
+        (given.to_parquet if suffix == "parquet" else given.to_json)(str(path))
         read = load_pairs(path)
         assert {name: read.features[name] for name in PAIRS.columns} == dict(PAIRS.features)
-        assert list(read.select_columns(list(PAIRS.columns))) == list(table)
+        assert list(read.select_columns(list(PAIRS.columns))) == list(given)
 
     def test_a_folder_of_a_run_gives_what_is_kept_or_what_is_not(self, tmp_path):
-        for split, table in split_by_outcome(pairs(KEPT, WRONG, LEFT_OUT)).items():
-            table.to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
+        for split, rows in split_by_outcome(table(KEPT, WRONG, LEFT_OUT)).items():
+            rows.to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
         (tmp_path / "report.json").write_text("{}")
         assert [row["status"] for row in load_pairs(tmp_path)] == ["kept"]
         assert [row["status"] for row in load_pairs(tmp_path, split="rejected")] == ["rejected", "left_out"]
@@ -44,8 +39,8 @@ class TestPlaces:
             load_pairs(tmp_path, split="test")
 
     def test_saved_to_disk_with_and_without_splits(self, tmp_path):
-        pairs(KEPT, WRONG).save_to_disk(str(tmp_path / "one"))
-        split_by_outcome(pairs(KEPT, WRONG)).save_to_disk(str(tmp_path / "two"))
+        table(KEPT, WRONG).save_to_disk(str(tmp_path / "one"))
+        split_by_outcome(table(KEPT, WRONG)).save_to_disk(str(tmp_path / "two"))
         assert len(load_pairs(tmp_path / "one")) == 2
         assert load_pairs(tmp_path / "two", split="rejected")["sample"][:] == [1]
         with pytest.raises(UserError, match="`split='rejected'` can't be taken from `one`"):
@@ -53,25 +48,25 @@ class TestPlaces:
 
 
 def test_a_baseline_has_rows_without_a_prefix():
-    assert load_pairs(pairs(KEPT | {"prefix": None}))["prefix"][:] == [None]
+    assert load_pairs(table(KEPT | {"prefix": None}))["prefix"][:] == [None]
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    ("given", "message"),
     [
-        (pairs(KEPT).remove_columns("reason"), "it lacks `reason`, and has `id`"),
-        (pairs(KEPT).rename_column("continuation", "continuaton"), "`continuation` .nearest match: `continuaton`"),
+        (table(KEPT).remove_columns("reason"), "it lacks `reason`, and has `id`"),
+        (table(KEPT).rename_column("continuation", "continuaton"), "`continuation` .nearest match: `continuaton`"),
         (Dataset.from_dict({name: [] for name in PREFIXES.columns}, features=PREFIXES.features), "align it first"),
         (Dataset.from_dict({"instruction": ["i"], "output": ["o"]}), "`load_prefixes`"),
-        (pairs(KEPT, KEPT), "must be unique together"),
-        (pairs(KEPT | {"status": "good"}), "`status` of PAIRS holds `good`.*`kept`, `rejected`"),
-        (pairs(KEPT | {"continuation": None}), "`continuation` of PAIRS is null in row 0"),
-        (pairs(KEPT).to_iterable_dataset(), "Load it without streaming"),
+        (table(KEPT, KEPT), "must be unique together"),
+        (table(KEPT | {"status": "good"}), "`status` of PAIRS holds `good`.*`kept`, `rejected`"),
+        (table(KEPT | {"continuation": None}), "`continuation` of PAIRS is null in row 0"),
+        (table(KEPT).to_iterable_dataset(), "Load it without streaming"),
     ],
 )
-def test_what_is_no_table_of_pairs_is_refused_in_words(table, message):
+def test_what_is_no_table_of_pairs_is_refused_in_words(given, message):
     with pytest.raises(SchemaError, match=message):
-        load_pairs(table)
+        load_pairs(given)
 
 
 def first_version(*rows: dict) -> Dataset:
@@ -113,8 +108,8 @@ class TestVersion1:
 
 
 def test_outcomes_are_split_as_a_run_publishes_them():
-    table = pairs(WRONG, KEPT, LEFT_OUT)
-    splits = split_by_outcome(table)
+    given = table(WRONG, KEPT, LEFT_OUT)
+    splits = split_by_outcome(given)
     assert isinstance(splits, DatasetDict) and list(splits) == ["train", "rejected"]
-    assert [list(split) for split in splits.values()] == [[table[1]], [table[0], table[2]]]
-    assert [len(split) for split in split_by_outcome(pairs(KEPT)).values()] == [1, 0]
+    assert [list(split) for split in splits.values()] == [[given[1]], [given[0], given[2]]]
+    assert [len(split) for split in split_by_outcome(table(KEPT)).values()] == [1, 0]

@@ -32,7 +32,8 @@ HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
 PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
 PURE += ["truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
-PURE += [f"alignment.{name}" for name in ("decontamination", "loops", "quality", "restarts", "wording")]
+PURE += [f"alignment.{name}" for name in ("decontamination", "loops", "matching", "quality", "restarts", "wording")]
+PURE += ["alignment.selection"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 

@@ -29,8 +29,8 @@ _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {"tsv": ("csv", {"sep": "\t"}
 _SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two also with `.gz`)"
 # What the readers of `datasets` raise for files that are cut off or hold something else.
 UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
-# What `save_to_disk` and the Hub write beside the data.
-_NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+# What `save_to_disk`, the Hub and our own runs write beside the data.
+_NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "report.json"}
 _HUB_ID = re.compile(r"(?=.{1,200}$)[\w-][\w.-]*(/[\w.-]+)?")
 
 

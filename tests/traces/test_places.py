@@ -61,6 +61,13 @@ class TestPlaces:
         assert len(load_traces(tmp_path, config="second")) == 2
         assert "can't be loaded: BuilderConfig 'third' not found" in read_error(tmp_path, config="third")
 
+    def test_folder_of_a_run_has_its_report_beside_the_data(self, tmp_path):
+        for split in ("train", "rejected"):
+            self.limo().to_parquet(str(tmp_path / "data" / f"{split}-00000-of-00001.parquet"))
+        (tmp_path / "report.json").write_text('{"rows": 2}')
+        assert len(load_traces(tmp_path, split="train")) == 2
+        assert "has the splits `train`, `rejected`: one must be chosen" in read_error(tmp_path)
+
     def test_saved_to_disk(self, tmp_path):
         self.limo().save_to_disk(str(tmp_path / "one"))
         DatasetDict(train=self.limo(), test=self.limo()).save_to_disk(str(tmp_path / "two"))

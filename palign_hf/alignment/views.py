@@ -1,0 +1,227 @@
+"""Views of PAIRS that trainers read: TRL's prompt-completion and preference formats, alpaca and ShareGPT.
+
+    SFTTrainer(model, train_dataset=to_sft(pairs))
+    to_alpaca(pairs).to_json("pairs.jsonl")      # for LLaMA-Factory, with `to_sharegpt` as the other way
+
+Any table with `question`, `prefix` and `continuation` has these views. The question stands in the solve prompt, the
+same bytes in each of them; the target is the tagged prefix, then the continuation. A null prefix, as baselines have,
+is no prefix and gets no tags; an empty one is a prefix that was found to need nothing, and gets them.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.matching import matches
+from palign_hf.errors import UserError, listed, nearest
+from palign_hf.prompts import SOLVE, Template, tag_style
+from palign_hf.schema import SchemaError
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger("palign_hf")
+
+# Raise it with any change of what a row becomes: `datasets` caches by the name of a function, not by what it does.
+VIEW_VERSION = 1
+
+_NEEDED = ("question", "prefix", "continuation")
+# What is trained on: what alignment kept. The others are those of PREFIXES that have a prefix; where such a table has
+# continuations, whoever published them kept them.
+TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
+
+
+def to_sft(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+    """`id`, `prompt`, `completion`: conversations as `trl.SFTTrainer` takes them; the loss is on the completion."""
+    return _view(pairs, sft_row, {"prompt": _turns(), "completion": _turns()}, tags, template, keep_id=True)
+
+
+def to_alpaca(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+    """`instruction`, `input`, `output`: the instruction is the whole user message, the input is empty."""
+    return _view(pairs, alpaca_row, _texts("instruction", "input", "output"), tags, template)
+
+
+def to_sharegpt(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+    """`conversations`: one turn of `human` and one of `gpt`."""
+    return _view(pairs, sharegpt_row, {"conversations": _turns("from", "value")}, tags, template)
+
+
+def to_dpo(
+    pairs: "Dataset | DatasetDict", tags: str = "prefix", template: Template = SOLVE, per_problem: int | None = 1
+) -> "Dataset":
+    """`id`, `prompt`, `chosen`, `rejected`: what was kept against what was rejected, as `trl.DPOTrainer` takes it.
+
+    The two have the same problem and the same prefix; from another prefix on it is another task. They are matched in
+    the order of their numbers, wrong answers before right ones with a flaw, and the first `per_problem` matches of
+    each problem are taken (None: all). What was rejected for another reason than what it says (a balance cap, a
+    grader that failed) is no example of what to avoid.
+    """
+    from datasets import DatasetDict, concatenate_datasets
+
+    if per_problem is not None and per_problem < 1:
+        raise UserError(f"`per_problem={per_problem}` must be at least 1. Write None to take all matches.")
+    table = concatenate_datasets(list(pairs.values())) if isinstance(pairs, DatasetDict) else pairs
+    _check(table, (*_NEEDED, "id", "sample", "status", "reason"))
+    told = ("id", "prefix", "sample", "status", "reason", "strict", "lenient", "grading_error")
+    found = matches(
+        table.with_format(None).select_columns([name for name in told if name in table.column_names]), per_problem
+    )
+    if not found:
+        raise UserError(
+            "No problem has both a sample that was kept and one that was rejected after the same prefix, so nothing "
+            'can be preferred to anything. Draw several samples of each problem and keep them all (`sampling="all"`), '
+            "and pass both splits, `train` and `rejected`."
+        )
+    against = table.select_columns("continuation").rename_column("continuation", "other")
+    kept = table.select_columns(["id", *_NEEDED])
+    matched = concatenate_datasets(
+        [kept.select([at for at, _ in found]), against.select([other for _, other in found])], axis=1
+    )
+    for name in ("question", "continuation", "other"):
+        _check_filled(matched, name)
+    columns = {"prompt": _turns(), "chosen": _turns(), "rejected": _turns()}
+    return _mapped(matched, dpo_row, columns, tags, template, keep_id=True)
+
+
+def target(row: Mapping[str, Any], tags: str) -> str:
+    """What the student learns to write: the tagged prefix and the continuation, or the latter alone."""
+    if row["prefix"] is None:
+        return str(row["continuation"])
+    return tag_style(tags).wrap(row["prefix"], row["continuation"])
+
+
+def sft_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+    """Two conversations of one message each."""
+    return {"prompt": _user(row, template), "completion": _assistant(target(row, tags))}
+
+
+def alpaca_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+    """Two texts, and an empty input, since trainers would join it to the instruction in ways of their own."""
+    return {"instruction": template.message(row["question"]), "input": "", "output": target(row, tags)}
+
+
+def sharegpt_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+    """One conversation of two turns."""
+    turns = (("human", template.message(row["question"])), ("gpt", target(row, tags)))
+    return {"conversations": [{"from": who, "value": text} for who, text in turns]}
+
+
+def dpo_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+    """A prompt and two answers to it; `other` is the continuation of the rejected one."""
+    worse = target({"prefix": row["prefix"], "continuation": row["other"]}, tags)
+    return {
+        "prompt": _user(row, template),
+        "chosen": _assistant(target(row, tags)),
+        "rejected": _assistant(worse),
+    }
+
+
+def _user(row: Mapping[str, Any], template: Template) -> list[dict[str, str]]:
+    return [{"role": "user", "content": template.message(row["question"])}]
+
+
+def _assistant(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def _texts(*names: str) -> dict[str, Any]:
+    from datasets import Value
+
+    return {name: Value("string") for name in names}
+
+
+def _turns(who: str = "role", what: str = "content") -> Any:
+    from datasets import List
+
+    return List(_texts(who, what))
+
+
+def _view(
+    pairs: "Dataset",
+    read: Callable[..., dict[str, Any]],
+    columns: dict[str, Any],
+    tags: str,
+    template: Template,
+    keep_id: bool = False,
+) -> "Dataset":
+    """The trained rows of a table, each read by `read`."""
+    _check(pairs, _NEEDED)
+    kept = _trained(pairs)
+    for name in ("question", "continuation"):
+        _check_filled(kept, name)
+    return _mapped(kept, read, columns, tags, template, keep_id)
+
+
+def _mapped(
+    table: "Dataset",
+    read: Callable[..., dict[str, Any]],
+    columns: dict[str, Any],
+    tags: str,
+    template: Template,
+    keep_id: bool,
+) -> "Dataset":
+    from datasets import Features
+
+    tag_style(tags)  # a wrong name is an error of the call, not of its first row
+    ids = ["id"] if keep_id and "id" in table.column_names else []
+    inputs = [name for name in (*_NEEDED, "other") if name in table.column_names]
+    return (
+        table.with_format(None)
+        .select_columns([*ids, *inputs])
+        .map(
+            read,
+            fn_kwargs={"tags": tags, "template": template, "version": VIEW_VERSION},
+            remove_columns=inputs,
+            features=Features({**{name: table.features[name] for name in ids}, **columns}),
+            desc="Making a view",
+        )
+    )
+
+
+def _check(pairs: Any, needed: tuple[str, ...]) -> None:
+    from datasets import Dataset
+
+    if not isinstance(pairs, Dataset):
+        raise UserError(
+            f"A `{type(pairs).__name__}` has no such view. Pass one `Dataset`: a split, as `pairs['train']`, or what "
+            f"`load_pairs` gives."
+        )
+    present = pairs.column_names
+    missing = [name for name in needed if name not in present]
+    if missing:
+        lacks = ", ".join(f"`{name}`{nearest(name, set(present) - set(needed))}" for name in missing)
+        raise SchemaError(
+            f"This view is made of {listed(needed)}, but the dataset lacks {lacks}. It has "
+            f"{listed(present, 'no columns')}; rename them with `dataset.rename_columns({{...}})`."
+        )
+    if "correct" in present and "strict" not in present and "status" in present:
+        raise SchemaError(
+            "This table of PAIRS is of version 1, whose `status` says nothing about the continuation. Read it with "
+            "`load_pairs`, which brings it up to this version."
+        )
+
+
+def _check_filled(table: "Dataset", name: str) -> None:
+    row = next((row for row, value in enumerate(table[name]) if value is None), None)
+    if row is not None:
+        which = f" (`{table[row]['id']}`)" if "id" in table.column_names else ""
+        raise SchemaError(
+            f"`{name}` is null in a row that would be trained on{which}. Fill it, or leave such rows out with "
+            f"`dataset.filter(lambda row: row[{name!r}] is not None)`."
+        )
+
+
+def _trained(pairs: "Dataset") -> "Dataset":
+    if "status" not in pairs.column_names:
+        return pairs
+    rows = [row for row, status in enumerate(pairs["status"]) if status in TRAINED]
+    left_out = len(pairs) - len(rows)
+    if left_out and not rows:
+        raise UserError(
+            f"None of the {len(pairs)} rows is kept: there is nothing to train on. Pass the split `train` of a run; "
+            f"`reason` says why rows were rejected."
+        )
+    if left_out:
+        logger.info("%d of %d pairs left out of the view: their status is not kept", left_out, len(pairs))
+    return pairs.select(rows) if left_out else pairs

@@ -10,7 +10,7 @@ from palign_hf.alignment.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.alignment.forecast import forecast
 from palign_hf.alignment.published import read_prefixes
 from palign_hf.alignment.report import AlignmentReport
-from palign_hf.alignment.selection import over_cap, over_cap_reason
+from palign_hf.alignment.selection import surplus
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.sieve import contaminated, repeated
 from palign_hf.alignment.transform import READ, PrefixAlignment
@@ -191,9 +191,9 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
             for row in table.to_pylist()
             if row["status"] == "kept"
         ]
-        values, keys = [str(row[per]) for row in kept], [(row["id"], row["sample"]) for row in kept]
-        over = over_cap(values, keys, cap, self.config.balance.seed)
-        return {keys[at]: over_cap_reason(per, values, values[at], cap) for at in over}
+        keys = [(row["id"], row["sample"]) for row in kept]
+        over = surplus([row[per] for row in kept], keys, per, cap, self.config.balance.seed)
+        return {keys[at]: reason for at, reason in over.items()}
 
 
 class AlignStage:

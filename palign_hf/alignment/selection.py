@@ -46,6 +46,16 @@ def over_cap(values: Sequence[str], keys: Sequence[tuple[str, int]], cap: int | 
     return sorted(at for of_one in drawn.values() for _, at in sorted(of_one)[cap:])
 
 
+def surplus(
+    values: Sequence[object], keys: Sequence[tuple[str, int]], per: str, cap: int | None, seed: int
+) -> dict[int, str]:
+    """Positions to leave out as `over_cap` has them, each with the reason; a null is a value of its own."""
+    named = ["null" if value is None else str(value) for value in values]
+    over = over_cap(named, keys, cap, seed)
+    most = min(Counter(named).values()) if over and cap is None else cap
+    return {at: f"{BALANCE}: more than {most} pairs of {per} `{shown(named[at])}`" for at in over}
+
+
 def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -> "Dataset":
     """The same table with what is kept over `cap` of each value of the column `per` rejected, and the reason told.
 
@@ -60,12 +70,10 @@ def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -
     pairs = pairs.with_format(None)
     kept = [at for at, status in enumerate(pairs["status"]) if status == "kept"]
     of_kept = pairs.select(kept)
-    values = ["null" if value is None else str(value) for value in of_kept[per]]
-    over = over_cap(values, list(zip(of_kept["id"], of_kept["sample"], strict=True)), cap, seed)
+    over = surplus(of_kept[per], list(zip(of_kept["id"], of_kept["sample"], strict=True)), per, cap, seed)
     if not over:
         return pairs
-    most = min(Counter(values).values()) if cap is None else cap
-    reasons = {kept[at]: f"{BALANCE}: more than {most} pairs of {per} `{shown(values[at])}`" for at in over}
+    reasons = {kept[at]: reason for at, reason in over.items()}
     return pairs.map(
         reject,
         with_indices=True,

@@ -1,0 +1,106 @@
+"""What the figures of an alignment warn of, and what to do about it."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from palign_hf.errors import shown
+from palign_hf.runs.report import often
+
+
+if TYPE_CHECKING:
+    from palign_hf.alignment.report import AlignmentReport
+
+# Of fewer problems nothing is said, nor of a value of a column that fewer have.
+_FEWEST = 10
+_KEPT = 0.1
+_SKEW = (0.67, 1.5)
+_MOST_NAMED = 5
+
+# Of the samples: up to which share a flag, or a figure, is no reason to worry, and what to say beyond.
+_FLAGS = {
+    "cut": (0.3, "were cut before they ended. Raise `max_tokens`, and the context of the engine with it."),
+    "loop": (0.2, "go round in circles. Raise `temperature` or `repetition_penalty`, or take another student."),
+    "no_box": (
+        0.3,
+        "have no box, so they can't be right strictly: the student doesn't box. Ask it to with another template, or "
+        'take `right="lenient"`.',
+    ),
+    "leak": (
+        0.2,
+        "have a prefix that gives the answer away, so there is nothing left to find. Cut the traces shorter, or "
+        "reject these samples.",
+    ),
+    "restart": (
+        0.3,
+        'solve from the start instead of going on from the prefix. Take `mode="prefill"`: the student then writes on '
+        "as if it had begun so itself.",
+    ),
+}
+_FIGURES = {
+    "only_lenient": (
+        0.1,
+        "are right only leniently: the student finds answers that it doesn't box. Ask it to with another template, or "
+        'take `right="lenient"`.',
+    ),
+    "grading_error_share": (
+        0.05,
+        "could not be graded and count as wrong. See the column `grading_error`, and mend those gold answers or take "
+        "another grader.",
+    ),
+}
+_PREFILLED = (
+    "solve from the start although the prefix is the beginning of their answer. Look at some of them: the student may "
+    "not follow such traces, or the cuts lie too early."
+)
+
+
+def warnings(report: "AlignmentReport") -> list[str]:
+    """All that is beyond what is usual; a few problems say nothing, but each failed row is told."""
+    said = [*_of_problems(report), *_of_samples(report), *_of_values(report)]
+    if report.failed:
+        said.append(
+            f"{report.failed} rows were skipped or ended in an error and gave no pair; the reasons are told. Run the "
+            f"same again to ask those with an error once more; skipped ones need a longer context, or to be mended."
+        )
+    return said
+
+
+def _of_problems(report: "AlignmentReport") -> Iterator[str]:
+    kept = report.kept_problem_share
+    if kept is not None and often(1 - kept, report.asked_problems, 1 - _KEPT, _FEWEST):
+        yield (
+            f"Only {kept:.1%} of the problems that were asked have a kept pair. Look at the reasons first; then draw "
+            f"more samples of each problem, let them fall back to longer prefixes, or take a stronger student."
+        )
+
+
+def _of_samples(report: "AlignmentReport") -> Iterator[str]:
+    told = [(name, report.flags[name]["share"], *said) for name, said in _FLAGS.items()]
+    told += [(name, getattr(report, name), *said) for name, said in _FIGURES.items()]
+    for name, share, limit, words in told:
+        if often(share, report.asked_problems, limit, _FEWEST):
+            prefilled = name == "restart" and set(report.modes) == {"prefill"}
+            yield f"{share:.0%} of the samples {_PREFILLED if prefilled else words}"
+
+
+def _of_values(report: "AlignmentReport") -> Iterator[str]:
+    least, most = _SKEW
+    for column, values in report.kept_by.items():
+        skewed = [
+            f"{_quoted(found['value'])} ({found['skew']:.2f})"
+            for found in values
+            if found["values"] == 1 and found["problems"] >= _FEWEST and found["skew"] is not None
+            if not least <= round(found["skew"], 9) <= most
+        ]
+        if skewed and report.asked_problems >= _FEWEST:
+            more = f" and {len(skewed) - _MOST_NAMED} more" if len(skewed) > _MOST_NAMED else ""
+            yield (
+                f"Some values of {_quoted(column)} have a share of the pairs that is far from their share of the "
+                f"problems (skew): {', '.join(skewed[:_MOST_NAMED])}{more}. Balance it with "
+                f"{_quoted(f'balance.per={column}')}, or draw more samples of what is seldom kept."
+            )
+
+
+def _quoted(text: str) -> str:
+    """Out of a table: in backticks, where it is no markup, and without those that would end them."""
+    return f"`{shown(text).replace('`', chr(39))}`"

@@ -1,0 +1,240 @@
+"""What an alignment made of its problems: what was kept, why the rest was not, and whom the selection favours.
+
+Computed from the PAIRS table itself, so it can be had for any published pairs; the costs come from the run's own
+counters, where there was one. Shares are of samples unless a line says problems.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.advice import warnings
+from palign_hf.alignment.shares import ValueShare
+from palign_hf.alignment.tally import Tally
+from palign_hf.alignment.usage import Usage
+from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.runs.report import StageReport, escaped, figures, share, table
+from palign_hf.schema import PAIRS, check
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_BATCH = 10_000
+
+_TERMS = {
+    "sample": "one continuation that the student wrote from a prefix; a row that is kept or rejected.",
+    "kept": "a sample that is trained on, together with its prefix: a pair.",
+    "rejected": "a sample that a rule refused, as a wrong or cut one.",
+    "left_out": "a problem that was not to be asked: no gold answer, no prefix, a copy of a benchmark question.",
+    "skipped, error": "a problem that could not be asked, and one that was asked and got no answer.",
+    "asked": "problems with a sample or an error; shares of problems are of these.",
+    "right, strict": "the box of the sample holds the gold answer.",
+    "right, lenient": "the gold answer is what the sample says, boxed or not.",
+    "first sample right": "problems that are right (strict) by their first sample, of those with a graded one.",
+    "problems with a right sample": "problems that are right (strict) by any of their samples.",
+    "grading error": "a sample that the grader could not judge; it counts as wrong.",
+    "finished": "the student ended the sample itself, it was not cut.",
+    "cut": "a flag: the tokens ran out before the student had ended.",
+    "loop": "a flag: the sample goes round in circles.",
+    "leak": "a flag: the prefix already states the gold answer.",
+    "no_box": "a flag: no complete box holds an answer.",
+    "restart": "a flag: the sample solves from the start instead of going on.",
+    "language": "a flag: the sample leaves the script of the question and the prefix.",
+    "prefix share of the target": "tokens of the prefix over those of prefix and continuation.",
+    "longer_prefix, full_trace": "problems none of whose samples was kept, asked again with more of the trace.",
+    "others": "the values with the fewest problems, where there are too many to tell them all.",
+    "kept rate": "problems with a kept pair over those asked.",
+    "skew": "share of the kept pairs over the share of all problems: 1 if a selection favours nobody.",
+}
+
+
+@dataclass
+class AlignmentReport(StageReport):
+    """The figures of a PAIRS table; `None` where nothing was measured."""
+
+    terms = _TERMS
+
+    problems: int
+    asked_problems: int
+    kept_problems: int
+    kept_problem_share: float | None
+    samples: int
+    samples_a_problem: float | None
+    first_right: float | None
+    problem_right: float | None
+    graded: int
+    strict: float | None
+    lenient: float | None
+    only_lenient: float | None
+    grading_errors: int
+    grading_error_share: float | None
+    finished: float | None
+    modes: dict[str, int]
+    flags: dict[str, dict[str, Any]]
+    tokens: dict[str, float] | None
+    kept_tokens: dict[str, float] | None
+    prefix_share: dict[str, float] | None
+    fallbacks: dict[str, dict[str, int]]
+    kept_by: dict[str, list[ValueShare]]
+    asked: int | None = None
+    computed_tokens: int | None = None
+    cached_tokens: int | None = None
+    cached_share: float | None = None
+    generated_tokens: int | None = None
+    asked_tokens: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pairs: "Dataset | Mapping[str, Dataset]",
+        usage: Usage | None = None,
+        settings: Mapping[str, Any] | None = None,
+        by: Iterable[str] = (),
+    ) -> "AlignmentReport":
+        """Measure PAIRS, also where its rows are parted into splits.
+
+        `usage` adds the costs of the run that made it, `by` names further columns whose values are compared.
+        """
+        splits = list(pairs.values()) if isinstance(pairs, Mapping) else [pairs]
+        names = (by,) if isinstance(by, str) else tuple(by)
+        for split in splits:
+            check(split.select(range(0)), PAIRS)
+            _check_by(split, names)
+        tally = Tally(names)
+        for split in splits:
+            columns = split.select_columns(list(tally.columns)).with_format("arrow")
+            for batch in columns.iter(batch_size=_BATCH):
+                tally.add(batch)
+        report = cls(settings=dict(settings or {}), **tally.figures())
+        if usage is not None and usage.samples:
+            report._add_costs(usage)
+        return report
+
+    @property
+    def pairs(self) -> int:
+        """What is trained on."""
+        return self.statuses["kept"]
+
+    @property
+    def failed(self) -> int:
+        """Rows that could not be asked, or got no answer: a run with any of them has not wholly succeeded."""
+        return self.statuses["skipped"] + self.statuses["error"]
+
+    def warnings(self) -> list[str]:
+        """Signs that the pairs are few, poor or lopsided, each with what to do."""
+        return warnings(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What happened, as (name, value) pairs in the order in which one reads them."""
+        flags = {name: found for name, found in self.flags.items() if found["samples"]}
+        went = {name: found for name, found in self.fallbacks.items() if found["problems"]}
+        told = [
+            *self.counted(),
+            ("problems", f"{self.problems:,}"),
+            ("problems asked", f"{self.asked_problems:,}"),
+            *_of(self.kept_problems, self.kept_problem_share, "problems with a kept pair", "of those asked"),
+            ("samples", f"{self.samples:,}"),
+            *figures(
+                ("samples a problem", self.samples_a_problem, ".2f"),
+                ("first sample right", self.first_right, ".1%"),
+                ("problems with a right sample", self.problem_right, ".1%"),
+                ("right, strict", self.strict, ".1%"),
+                ("right, lenient", self.lenient, ".1%"),
+                ("right only leniently", self.only_lenient, ".1%"),
+            ),
+            *_of(self.grading_errors, self.grading_error_share if self.grading_errors else None, "grading errors"),
+            *figures(("finished", self.finished, ".1%")),
+            *((f"flag {name}", _flagged(found)) for name, found in flags.items()),
+            *_spread("continuation tokens", self.tokens, ",.0f"),
+            *_spread("continuation tokens, kept", self.kept_tokens, ",.0f"),
+            *_spread("prefix share of the target, kept", self.prefix_share, ".3f"),
+            *(
+                (f"fell back to {name}", f"{n['problems']:,} problems, {n['pairs']:,} pairs")
+                for name, n in went.items()
+            ),
+        ]
+        return told + figures(
+            ("samples drawn in this run", self.asked, ","),
+            ("tokens generated in this run", self.asked_tokens, ","),
+            ("tokens generated", self.generated_tokens, ","),
+            ("prompt tokens computed", self.computed_tokens, ","),
+            ("prompt tokens from the cache", self.cached_tokens, ","),
+            ("cached share", self.cached_share, ".1%"),
+        )
+
+    def title(self) -> str:
+        """The heading of the page, before it is escaped."""
+        student = self.settings.get("student_name", "?")
+        return f"{self.pairs} pairs out of {self.problems} problems, continued by {student}"
+
+    def facts(self) -> dict[str, Any]:
+        """What the page says of the run."""
+        about = self.settings
+        source = about.get("input", {})
+        return {
+            "student": about.get("student_name"),
+            "mode": about.get("mode") or ", ".join(self.modes),
+            "prefixes": source.get("source"),
+            "revision": source.get("revision"),
+        } | self.made_by()
+
+    def sections(self) -> list[str]:
+        """A table for each column by which kept shares are told."""
+        head = ("problems", "share of problems", "asked", "with a kept pair", "kept rate", "share of pairs", "skew")
+        told = [(shown(column), values) for column, values in self.kept_by.items() if values]
+        return [
+            "\n".join([f"## Kept by {escaped(column)}", "", *table((column, *head), map(_cells, values)), ""])
+            for column, values in told
+        ]
+
+    def _add_costs(self, usage: Usage) -> None:
+        self.asked, self.asked_tokens, self.generated_tokens = usage.asked, usage.asked_tokens, usage.generated_tokens
+        self.computed_tokens, self.cached_tokens = usage.computed_tokens, usage.cached_tokens
+        self.cached_share = share(usage.cached_tokens, usage.prompt_tokens)
+
+
+def _check_by(split: "Dataset", by: Iterable[str]) -> None:
+    from datasets import ClassLabel, Value
+
+    for name in by:
+        if name not in split.column_names:
+            raise UserError(
+                f"`by={shown(name)}`: the pairs have no such column{nearest(name, split.column_names)}. They have "
+                f"{listed(split.column_names)}; name one of them, or join yours to the pairs by `id` first."
+            )
+        if not isinstance(split.features[name], ClassLabel | Value):
+            raise UserError(
+                f"`by={shown(name)}`: its rows hold lists or parts, which are no values to compare. Name a column of "
+                f"texts or numbers, or make one with `dataset.map`."
+            )
+
+
+def _of(count: int, part: float | None, name: str, of: str = "") -> list[tuple[str, str]]:
+    """A count with its share; nothing where there is none."""
+    return [] if part is None else [(name, f"{count:,} ({part:.1%}{f' {of}' if of else ''})")]
+
+
+def _flagged(found: Mapping[str, Any]) -> str:
+    kept = "" if found["kept_share"] is None else f" · of the kept {found['kept']:,} ({found['kept_share']:.1%})"
+    return f"{found['samples']:,} ({found['share']:.1%}){kept}"
+
+
+def _spread(name: str, values: Mapping[str, float] | None, style: str) -> list[tuple[str, str]]:
+    return [(name, " · ".join(f"{at} {value:{style}}" for at, value in values.items()))] if values else []
+
+
+def _cells(found: ValueShare) -> list[str]:
+    def told(value: float | None, style: str) -> str:
+        return "-" if value is None else format(value, style)
+
+    return [
+        found["value"],
+        told(found["problems"], ","),
+        told(found["problem_share"], ".1%"),
+        told(found["asked"], ","),
+        told(found["kept_problems"], ","),
+        told(found["kept_rate"], ".1%"),
+        told(found["pair_share"], ".1%"),
+        told(found["skew"], ".2f"),
+    ]

@@ -1,0 +1,202 @@
+"""A PAIRS table as numbers, read in one pass: some fifty bytes a row, whatever its texts weigh.
+
+Rows of a problem may lie anywhere, in any split: a hash of their `id` brings them together.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from palign_hf.alignment.quality import FLAGS
+from palign_hf.alignment.shares import Problems
+from palign_hf.errors import shown
+from palign_hf.runs.report import kind, quantiles, share
+from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TEXTS = ("id", "source", "status", "reason", "fallback", "mode", "finish_reason", "grading_error", "flags")
+_READ = (*_TEXTS, "sample", "strict", "lenient", "tokens", "prefix_tokens", "trace_tokens")
+# Rows that are samples, and those of problems that were asked.
+_DRAWN = ("kept", "rejected")
+_ASKED = (*_DRAWN, "error")
+_SHARES_AT = (0.1, 0.25, 0.5, 0.75, 0.9)
+_NO_REASON = "no reason given"
+_UNKNOWN = -1
+
+
+class Tally:
+    """Takes in batches of rows, and gives the figures that they determine; `by` are further columns to go by."""
+
+    def __init__(self, by: Sequence[str] = ()) -> None:
+        self.columns = tuple(dict.fromkeys((*_READ, *by)))
+        self._by = tuple(dict.fromkeys(name for name in ("source", *by) if name != "trace_tokens"))
+        self._statuses = Counter(dict.fromkeys(OUTCOMES, 0))
+        self._reasons: Counter[str] = Counter()
+        self._modes: Counter[str] = Counter()
+        # Of all samples, and of the kept ones: how many were looked at for flags, and how many have which.
+        self._looked_at = [0, 0]
+        self._flags = {flag: [0, 0] for flag in FLAGS}
+        self._codes: dict[str, dict[str | None, int]] = {name: {} for name in self._by}
+        self._codes["fallback"] = {name: code for code, name in enumerate((None, *FALLBACKS))}
+        self._parts: list[dict[str, np.ndarray]] = []
+
+    def add(self, batch: "pa.Table") -> None:
+        """Count the rows of an Arrow table that has `columns`."""
+        import pyarrow as pa
+
+        schema = PAIRS.features.arrow_schema
+        rows = batch.select(_READ).cast(pa.schema([schema.field(name) for name in _READ]))
+        for name in ("id", "status"):
+            if rows[name].null_count:
+                raise SchemaError(
+                    f"Column `{name}` of PAIRS is null in some rows, so they can't be counted. Fill it, or drop them "
+                    f"with `dataset.filter(lambda row: row[{name!r}] is not None)`."
+                )
+        part = _numbers(rows) | {"fallback": self._coded("fallback", rows["fallback"])}
+        self._parts.append(part | {f"by {name}": self._coded(name, batch[name]) for name in self._by})
+        self._statuses.update(map(shown, rows["status"].to_pylist()))
+        for reason, count in Counter(rows["reason"].filter(pa.array(~part["kept"])).to_pylist()).items():
+            self._reasons[_NO_REASON if reason is None else kind(reason)] += count
+        for mode, count in Counter(rows["mode"].filter(pa.array(part["drawn"])).to_pylist()).items():
+            self._modes["not known" if mode is None else shown(mode)] += count
+        self._add_flags(rows["flags"].to_pylist(), part["drawn"], part["kept"])
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of a report."""
+        all_of = self._joined()
+        drawn, kept, graded, first = (all_of[name] for name in ("drawn", "kept", "graded", "first"))
+        strict, lenient, told = all_of["strict"], all_of["lenient"], all_of["told"]
+        _, where, problem = np.unique(all_of["id"], return_index=True, return_inverse=True)
+
+        def some(rows: np.ndarray) -> np.ndarray:
+            """The problems that have such a row."""
+            found = np.zeros(len(where), dtype=bool)
+            found[problem[rows]] = True
+            return found
+
+        asked, with_pair = some(all_of["asked"]), some(kept)
+        problems = Problems(asked, with_pair, np.bincount(problem[kept], minlength=len(where)))
+        by = {name: problems.by_value(all_of[f"by {name}"][where], list(self._codes[name])) for name in self._by}
+        return {
+            "rows": len(problem),
+            "statuses": dict(self._statuses),
+            "reasons": dict(sorted(self._reasons.items(), key=lambda one: (-one[1], one[0]))),
+            "problems": len(where),
+            "asked_problems": int(asked.sum()),
+            "kept_problems": int(with_pair.sum()),
+            "kept_problem_share": share(int(with_pair.sum()), int(asked.sum())),
+            "samples": int(drawn.sum()),
+            "samples_a_problem": share(int(drawn.sum()), int(some(drawn).sum())),
+            "first_right": _part(strict, graded & first),
+            "problem_right": share(int(some(graded & strict).sum()), int(some(graded).sum())),
+            "graded": int(graded.sum()),
+            "strict": _part(strict, graded),
+            "lenient": _part(lenient, graded),
+            "only_lenient": _part(lenient & ~strict, graded),
+            "grading_errors": int((drawn & all_of["erred"]).sum()),
+            "grading_error_share": _part(all_of["erred"], drawn),
+            "finished": _part(all_of["finished"], drawn & told),
+            "modes": dict(sorted(self._modes.items())),
+            "flags": {name: self._flagged(*counts) for name, counts in self._flags.items()},
+            "tokens": _lengths(all_of["tokens"][drawn]),
+            "kept_tokens": _lengths(all_of["tokens"][kept]),
+            "prefix_share": _prefix_share(all_of["prefix_tokens"][kept], all_of["tokens"][kept]),
+            "fallbacks": {
+                shown(name): {
+                    "problems": int(some(all_of["fallback"] == code).sum()),
+                    "pairs": int((kept & (all_of["fallback"] == code)).sum()),
+                }
+                for name, code in self._codes["fallback"].items()
+                if name is not None
+            },
+            "kept_by": by | {"trace_tokens": problems.by_quarter(all_of["trace_tokens"][where], "tokens")},
+        }
+
+    def _joined(self) -> dict[str, np.ndarray]:
+        if not self._parts:
+            import pyarrow as pa
+
+            known = PAIRS.features.arrow_schema
+            nothing = [
+                known.field(name) if name in known.names else pa.field(name, pa.null()) for name in self.columns
+            ]
+            self.add(pa.schema(nothing).empty_table())
+        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+
+    def _coded(self, name: str, column: Any) -> np.ndarray:
+        """A number for each value, counted up as they come."""
+        codes = self._codes[name]
+        texts = (None if value is None else str(value) for value in column.to_pylist())
+        return np.fromiter((codes.setdefault(text, len(codes)) for text in texts), dtype=np.int32, count=len(column))
+
+    def _add_flags(self, flags: Sequence[Sequence[str] | None], drawn: np.ndarray, kept: np.ndarray) -> None:
+        for found, is_drawn, is_kept in zip(flags, drawn.tolist(), kept.tolist(), strict=True):
+            if is_drawn and found is not None:
+                counted = [self._looked_at, *(self._flags.setdefault(shown(flag), [0, 0]) for flag in set(found))]
+                for counts in counted:
+                    counts[0] += 1
+                    counts[1] += is_kept
+
+    def _flagged(self, samples: int, kept: int) -> dict[str, int | float | None]:
+        among, among_kept = self._looked_at
+        return {
+            "samples": samples,
+            "share": share(samples, among),
+            "kept": kept,
+            "kept_share": share(kept, among_kept),
+        }
+
+
+def _numbers(rows: "pa.Table") -> dict[str, np.ndarray]:
+    """What is counted of rows: yes and no, and lengths that are -1 where they aren't known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def yes(answers: Any) -> Any:
+        return pc.fill_null(answers, False)
+
+    drawn = pc.is_in(rows["status"], value_set=pa.array(_DRAWN))
+    found = {
+        "drawn": drawn,
+        "asked": pc.is_in(rows["status"], value_set=pa.array(_ASKED)),
+        "kept": pc.equal(rows["status"], "kept"),
+        "first": yes(pc.equal(rows["sample"], 0)),
+        "graded": pc.and_(drawn, pc.is_valid(rows["strict"])),
+        "strict": yes(rows["strict"]),
+        "lenient": yes(rows["lenient"]),
+        "erred": pc.is_valid(rows["grading_error"]),
+        "told": pc.is_valid(rows["finish_reason"]),
+        "finished": yes(pc.equal(rows["finish_reason"], "stop")),
+    }
+    found |= {name: pc.fill_null(rows[name], _UNKNOWN) for name in ("tokens", "prefix_tokens", "trace_tokens")}
+    digests = (blake2b(value.encode(), digest_size=8).digest() for value in rows["id"].to_pylist())
+    ids = np.frombuffer(b"".join(digests), dtype="<u8")
+    return {"id": ids} | {name: column.to_numpy() for name, column in found.items()}
+
+
+def _part(such: np.ndarray, of: np.ndarray) -> float | None:
+    return share(int((such & of).sum()), int(of.sum()))
+
+
+def _lengths(tokens: np.ndarray) -> dict[str, float] | None:
+    return _spread(tokens[tokens != _UNKNOWN], (0.5, 0.95))
+
+
+def _prefix_share(prefix: np.ndarray, continuation: np.ndarray) -> dict[str, float] | None:
+    """How much of what is learnt is prefix."""
+    whole = prefix.astype(np.int64) + continuation
+    known = (prefix != _UNKNOWN) & (continuation != _UNKNOWN) & (whole > 0)
+    return _spread(prefix[known] / whole[known], _SHARES_AT)
+
+
+def _spread(values: np.ndarray, at: Sequence[float]) -> dict[str, float] | None:
+    found = quantiles(values, at)
+    # An exact sum: the order of the rows changes nothing.
+    return found and {"mean": math.fsum(values) / len(values), **found}

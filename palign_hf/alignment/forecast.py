@@ -43,8 +43,8 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
             f"{asked if alignment.sampling == 'first' else most:,}, at most {most:,}"
             + ("" if alignment.fallback == "drop" else f", and more for fallbacks ({alignment.fallback})"),
             f"prompts    {about}{round(prompt_tokens * scale):,} tokens, each read once with a prefix cache",
-            f"written    at most {about}{round(room * scale):,} tokens a sample of each; how many it will be isn't known "
-            f"before the student writes",
+            f"written    at most {about}{round(room * scale):,} tokens a sample of each; what it will be is not known "
+            f"before",
             f"ledger     {alignment.ledger_path}: what it holds already isn't drawn again",
         ]
     )

@@ -62,8 +62,8 @@ class AlignmentSettings(AskingSettings):
             raise UserError(f"`tags={_name(self.tags)}` are for `mode='prefill'`, whose reply begins with them.")
         if self.mode == "prefill" and self.align_template is not None:
             raise UserError(
-                f"`align_template={_name(self.align_template)}` is for `mode='prompt'`: a begun reply follows the same "
-                f"prompt as in training."
+                f"`align_template={_name(self.align_template)}` is for `mode='prompt'`: a begun reply follows the "
+                f"prompt of training."
             )
         if self.mode == "prefill":
             self.tags = self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags or "prefix")

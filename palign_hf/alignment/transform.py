@@ -29,7 +29,7 @@ from palign_hf.asking.identity import changed_by
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.engines.base import Generation, Sampling
-from palign_hf.grading import Grader, GraderPool
+from palign_hf.grading import GraderPool
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -43,8 +43,8 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     """Let the student go on from each prefix, and keep what reaches the gold answer.
 
     The settings are those of `AlignmentSettings` (`help(PrefixAlignment)` lists them at its end). Which of them change
-    a sample or a row is decided by `Identity`. `engine` may be a `StudentRunner`, whose engine several stages share, as
-    in `PrefixAlignment(student, engine=truncation.runner)`; who made it closes it.
+    a sample or a row is decided by `Identity`. `engine` may be a `StudentRunner`, whose engine several stages share,
+    as in `PrefixAlignment(student, engine=truncation.runner)`; who made it closes it.
     """
 
     declared, answers, counters, verb = AlignmentSettings, SAMPLES, Usage, "aligning"
@@ -183,7 +183,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     def _graders(self) -> GraderPool:
         if self._pool is None:
             grader = self.grader
-            assert isinstance(grader, Grader)
+            assert not isinstance(grader, str | dict)
             self._pool = GraderPool(grader, workers=self.grading_workers, limit_s=self.grading_seconds)
         return self._pool
 

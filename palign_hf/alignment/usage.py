@@ -1,6 +1,5 @@
 """What an alignment drew and what it cost."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,19 +7,27 @@ from palign_hf.runs.counters import Counters
 
 
 class Drawn(Protocol):
-    """A sample with its costs, as a ledger has it."""
+    """A sample with its costs."""
 
     @property
-    def token_ids(self) -> Sequence[int]:
+    def tokens(self) -> int:
         """What was generated."""
 
     @property
     def prompt_tokens(self) -> int:
-        """What it was generated from; 0 for the further samples of a prompt that was read once."""
+        """What it was generated from."""
 
     @property
     def cached_tokens(self) -> int:
         """How much of the prompt was known before."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it was drawn in this run."""
+
+    @property
+    def error(self) -> str | None:
+        """Why there is none, if so."""
 
 
 @dataclass
@@ -34,16 +41,17 @@ class Usage(Counters):
     generated_tokens: int = 0
     asked_tokens: int = 0
 
-    def add(self, sample: Drawn, fresh: bool) -> None:
-        """Count one sample; a `fresh` one was drawn in this run."""
-        tokens = len(sample.token_ids)
+    def add(self, sample: Drawn) -> None:
+        """Count one sample, if there is one."""
+        if sample.error is not None:
+            return
         self.samples += 1
         self.prompt_tokens += sample.prompt_tokens
         self.cached_tokens += sample.cached_tokens
-        self.generated_tokens += tokens
-        if fresh:
+        self.generated_tokens += sample.tokens
+        if sample.fresh:
             self.asked += 1
-            self.asked_tokens += tokens
+            self.asked_tokens += sample.tokens
 
     @property
     def computed_tokens(self) -> int:

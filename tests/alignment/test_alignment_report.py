@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from palign_hf.alignment.quality import FLAGS
 from palign_hf.alignment.report import AlignmentReport
 from palign_hf.alignment.shares import MOST_VALUES
 from palign_hf.alignment.usage import Usage
-from palign_hf.engines.base import Completion
 from palign_hf.errors import UserError
 from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
 
@@ -256,15 +256,20 @@ def test_counts_add_up_and_shares_are_shares(rows):
 # Costs
 
 
-class Sample(Completion):
-    prompt_tokens = 100
-    cached_tokens = 60
+@dataclass
+class Sample:
+    tokens: int
+    fresh: bool
+    error: str | None = None
+    prompt_tokens: int = 100
+    cached_tokens: int = 60
 
 
 def used() -> Usage:
     usage = Usage()
-    usage.add(Sample((1, 2, 3), "stop"), fresh=True)
-    usage.add(Sample((1, 2), "length"), fresh=False)
+    usage.add(Sample(3, fresh=True))
+    usage.add(Sample(2, fresh=False))
+    usage.add(Sample(0, fresh=False, error="no answer"))
     return usage
 
 

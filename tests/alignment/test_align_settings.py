@@ -1,0 +1,49 @@
+"""What an alignment is told: what can't be right is refused in words when it is made."""
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.alignment.transform import PrefixAlignment
+from palign_hf.errors import UserError
+from palign_hf.prompts import ALIGN, TAG_STYLES
+
+
+def test_every_setting_is_documented_once_and_an_argument():
+    for one in fields(AlignmentSettings):
+        assert one.metadata["help"] and "\n" not in one.metadata["help"]
+    parameters = list(inspect.signature(PrefixAlignment).parameters)
+    assert parameters == [one.name for one in fields(AlignmentSettings)]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"mode": "prefil"}, r"`mode='prefil'` is unknown \(nearest match: `prefill`\)"),
+        ({"sampling": "al"}, "nearest match: `all`"),
+        ({"tags": "prefix"}, "`tags=prefix` are for `mode='prefill'`"),
+        ({"mode": "prefill", "tags": "drafts"}, "`drafts` is no tag style.*`draft`"),
+        ({"mode": "prefill", "align_template": "x.txt"}, "is for `mode='prompt'`"),
+        ({"align_template": "nowhere.txt"}, "`nowhere.txt` can't be read as the `align` template"),
+        ({"temperature": 0.0}, "`n=4` with `temperature=0`"),
+        ({"top_p": 0.0}, "`top_p=0.0` must be above 0"),
+        ({"n": 0}, "`n=0` must be at least 1"),
+        ({"grader": "maths"}, "`maths` is no grader.*`math`"),
+        ({"refuse": ["cut", "loops"]}, r"`refuse=loops`: no sample has such a flag \(nearest match: `loop`\)"),
+        ({"carry": ["answer"]}, "`carry=answer` names a column that every pair has"),
+        ({"fallback": "longer"}, "nearest match: `longer_prefix`"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(given, words):
+    with pytest.raises(UserError, match=words):
+        AlignmentSettings("palign-toy", **given)
+
+
+def test_texts_become_what_they_name():
+    assert AlignmentSettings("palign-toy").align_template is ALIGN
+    assert AlignmentSettings("palign-toy", mode="prefill").tags == TAG_STYLES["prefix"]
+    assert AlignmentSettings("palign-toy", mode="prefill", tags="none").tags == TAG_STYLES["none"]
+    assert AlignmentSettings("palign-toy", refuse=["loop"]).refuse == ("loop",)
+    assert AlignmentSettings("palign-toy", temperature=0.0, n=1).drawing(5, 1).max_tokens == 5

@@ -99,8 +99,8 @@ def _of_values(report: "AlignmentReport") -> Iterator[str]:
             way = "" if column == "trace_tokens" else f"Balance it with {_quoted(f'balance.per={column}')}, or draw"
             yield (
                 f"Some values of {_quoted(column)} have a share of the pairs that is far from their share of the "
-                f"problems (skew): {', '.join(skewed[:_MOST_NAMED])}{more}. {way or 'Draw'} more samples (`n`) of what "
-                f"is seldom kept."
+                f"problems (skew): {', '.join(skewed[:_MOST_NAMED])}{more}. {way or 'Draw'} more samples (`n`) of "
+                f"what is seldom kept."
             )
 
 

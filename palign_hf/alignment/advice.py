@@ -28,7 +28,7 @@ _FLAGS = {
     "leak": (
         0.2,
         "have a prefix that gives the answer away, so there is nothing left to find. Cut the traces shorter, or "
-        "reject these samples.",
+        "name `leak` in `refuse`.",
     ),
     "restart": (
         0.3,
@@ -70,7 +70,8 @@ def _of_problems(report: "AlignmentReport") -> Iterator[str]:
     if kept is not None and often(1 - kept, report.asked_problems, 1 - _KEPT, _FEWEST):
         yield (
             f"Only {kept:.1%} of the problems that were asked have a kept pair. Look at the reasons first; then draw "
-            f"more samples of each problem, let them fall back to longer prefixes, or take a stronger student."
+            f"more samples of each problem (`n`), let them fall back (`fallback=longer_prefix`), or take a stronger "
+            f"student."
         )
 
 
@@ -94,10 +95,12 @@ def _of_values(report: "AlignmentReport") -> Iterator[str]:
         ]
         if skewed and report.asked_problems >= _FEWEST:
             more = f" and {len(skewed) - _MOST_NAMED} more" if len(skewed) > _MOST_NAMED else ""
+            # Each length is a value of its own there, so no cap on values would balance lengths.
+            way = "" if column == "trace_tokens" else f"Balance it with {_quoted(f'balance.per={column}')}, or draw"
             yield (
                 f"Some values of {_quoted(column)} have a share of the pairs that is far from their share of the "
-                f"problems (skew): {', '.join(skewed[:_MOST_NAMED])}{more}. Balance it with "
-                f"{_quoted(f'balance.per={column}')}, or draw more samples of what is seldom kept."
+                f"problems (skew): {', '.join(skewed[:_MOST_NAMED])}{more}. {way or 'Draw'} more samples (`n`) of "
+                f"what is seldom kept."
             )
 
 

@@ -340,6 +340,12 @@ def test_a_lopsided_selection_is_warned_about():
     assert said([RIGHT] * 30, "skew") == 0
 
 
+def test_lengths_are_not_to_be_balanced_by_their_single_values():
+    rows = [RIGHT | {"trace_tokens": 10}] * 20 + [WRONG | {"trace_tokens": 900}] * 20
+    assert said(rows, "Some values of `trace_tokens`") == said(rows, "`900 tokens` (0.00)") == 1
+    assert said(rows, "balance.per") == 0
+
+
 def test_failed_rows_are_always_told():
     assert said([RIGHT, BLANK | {"status": "error"}, BLANK | {"status": "skipped"}], "2 rows were skipped or") == 1
 

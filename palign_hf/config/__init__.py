@@ -12,6 +12,7 @@ the same fields, and all are strict: a misspelt key or a value that can't be rig
 """
 
 from palign_hf.config.folders import check_folder
+from palign_hf.config.named import check_parameters, read_named
 from palign_hf.config.options import Parser, add_options, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
 from palign_hf.config.settings import ConfigError, build, check_settings, setting
@@ -24,10 +25,12 @@ __all__ = [
     "add_options",
     "build",
     "check_folder",
+    "check_parameters",
     "check_settings",
     "describe",
     "find_recipe",
     "load_config",
+    "read_named",
     "read_options",
     "setting",
     "settings_table",

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("palign_hf")
 
+_ID_ADVICE = (
+    "Choose another column with `columns={'id': ...}`, or pass `content_ids=True` to have ids made from the content."
+)
+
 
 def read_table(dataset: "Dataset", layout: Layout, name: str | None, report: TraceReport) -> "Dataset":
     """All rows at once, counted in `report`; ids made unique, the whole checked."""
@@ -37,14 +41,22 @@ def read_table(dataset: "Dataset", layout: Layout, name: str | None, report: Tra
     dataset = dataset.select_columns(list(TRACES.columns))
     if not report.rows_out:
         raise SchemaError(f"Every row was dropped: {report.summary()}. Check that these are the columns to read.")
-    ids = dataset["id"][:]
-    if len(set(ids)) < len(ids):
-        seen = _Ids(layout.id, report, ids)
-        unique = [seen.unique(row_id) for row_id in ids]
-        dataset = dataset.remove_columns("id").add_column("id", unique, feature=TRACES.features["id"])
-        dataset = dataset.select_columns(list(TRACES.columns))
+    dataset = with_unique_ids(dataset, layout.id, report)
     check(dataset, TRACES)
     return dataset
+
+
+def with_unique_ids(
+    dataset: "Dataset", column: str | None, report: TraceReport, advice: str = _ID_ADVICE
+) -> "Dataset":
+    """Repeated content gets ids of its own, which is noted; a repeated id of the dataset's `column` is an error."""
+    ids = dataset["id"][:]
+    if len(set(ids)) == len(ids):
+        return dataset
+    seen = _Ids(column, report, ids, advice)
+    columns, kind = dataset.column_names, dataset.features["id"]
+    unique = [seen.unique(row_id) for row_id in ids]
+    return dataset.remove_columns("id").add_column("id", unique, feature=kind).select_columns(columns)
 
 
 def read_stream(
@@ -104,8 +116,11 @@ def read_row_of_stream(
 class _Ids:
     """Makes ids unique: repeated content gets -1, -2, ...; a repeated given id is an error."""
 
-    def __init__(self, column: str | None, report: TraceReport, known: list[str] | None = None) -> None:
+    def __init__(
+        self, column: str | None, report: TraceReport, known: list[str] | None = None, advice: str = _ID_ADVICE
+    ) -> None:
         self.column = column
+        self.advice = advice
         self.report = report
         self.known = known
         self.seen: Counter[str] = Counter()
@@ -123,8 +138,7 @@ class _Ids:
             twice = [value for value, count in counts.items() if count > 1]
             raise SchemaError(
                 f"The id column `{self.column}` repeats {', '.join(f'`{value}`' for value in twice[:5])}"
-                f"{f' and {len(twice) - 5} more' if len(twice) > 5 else ''}, but an id names one row. Choose another "
-                f"column with `columns={{'id': ...}}`, or pass `content_ids=True` to have ids made from the content."
+                f"{f' and {len(twice) - 5} more' if len(twice) > 5 else ''}, but an id names one row. {self.advice}"
             )
         self.report.notes["repeats an earlier row"] += 1
         return f"{row_id}-{before}"

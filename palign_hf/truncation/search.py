@@ -11,13 +11,13 @@ short traces (40 segments of 9 tokens) `ascend` computes 4 to 11 % less than `bi
 """
 
 import bisect
-import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.config import check_parameters, read_named
+from palign_hf.errors import UserError, shown
 from palign_hf.truncation.ascend import LARGEST, Ascend
 from palign_hf.truncation.monotone import crossing
 from palign_hf.truncation.schedule import Prior, as_number
@@ -157,52 +157,21 @@ class Nothing(_Rule):
 
 _KINDS: tuple[type[LoopSearch], ...] = (Ascend, Binary, Linear, Every, Fixed, Full, Nothing)
 SEARCHES = {kind.name: kind for kind in _KINDS}
-_SPEC = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def make_search(spec: "str | Search | dict[str, Any]") -> Search:
     """The search a user means: a `Search`, its `describe()`, or text such as `binary` or `ascend(confirm=3)`."""
     if isinstance(spec, Search) and not isinstance(spec, type):
         return spec
-    if isinstance(spec, dict):
-        parameters = dict(spec)
-        name, version = parameters.pop("name", None), parameters.pop("version", None)
-    elif isinstance(spec, str) and (match := _SPEC.fullmatch(spec)):
-        name, version, parameters = match[1], None, _parameters(spec, match[2] or "")
-    else:
-        raise UserError(f"`{shown(spec)}` names no search. Give one of {listed(SEARCHES)}, as `ascend(confirm=3)`.")
-    if not isinstance(name, str) or name not in SEARCHES:
-        raise UserError(f"`{shown(name)}` is no search{nearest(name, SEARCHES)}. Give one of {listed(SEARCHES)}.")
+    name, parameters = read_named(spec, "search", SEARCHES, "ascend(confirm=3)")
+    version = parameters.pop("version", None)
     kind = SEARCHES[name]
     if version is not None and version != kind.version:
         raise UserError(
             f"`{name}` of version {shown(version)} isn't in this release, which has version {kind.version}. Run again."
         )
-    _check_known(name, parameters, [item.name for item in fields(kind)])  # type: ignore[arg-type]
+    check_parameters(name, parameters, [item.name for item in fields(kind)])  # type: ignore[arg-type]
     if isinstance(prior := parameters.get("prior"), dict):
-        _check_known("prior", prior, [item.name for item in fields(Prior)])
+        check_parameters("prior", prior, [item.name for item in fields(Prior)])
         parameters["prior"] = Prior(**prior)
     return kind(**parameters)
-
-
-def _check_known(name: str, given: Iterable[object], known: Sequence[str]) -> None:
-    for parameter in given:
-        if parameter not in known:
-            has = f"It takes {listed(known)}" if known else "It takes none"
-            raise UserError(f"`{shown(parameter)}` is no parameter of `{name}`{nearest(parameter, known)}. {has}.")
-
-
-def _parameters(spec: str, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in filter(str.strip, text.split(",")):
-        key, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            number = int(value) if value.lstrip("+-").isdigit() else float(value)
-        except ValueError:
-            raise UserError(
-                f"`{shown(part.strip())}` in `{shown(spec)}` is no number for a parameter. Write `name=number`."
-            ) from None
-        if key in found:
-            raise UserError(f"`{shown(spec)}` gives `{shown(key)}` twice. Leave one of them out.")
-        found[key] = number
-    return found

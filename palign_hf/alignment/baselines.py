@@ -1,0 +1,202 @@
+"""What P-ALIGN is compared with, out of the same rows: the answer alone, the whole trace, a fixed share of it, ...
+
+    baseline(pairs, "label")
+    baseline(pairs, "fixed(ratio=0.25)", prefixes, tokenizer="Qwen/Qwen2.5-7B-Instruct", budget=2_000_000)
+
+Each gives a table of PAIRS, so every view and trainer takes it as it takes the pairs themselves: one row a problem,
+of its first kept sample. But for `p-align`, the target has no prefix and so no tags, what was measured on the sample
+is null, and `reason` names the baseline. Columns that aren't of PAIRS are kept.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.selection import draw
+from palign_hf.alignment.targets import Baseline, make_baseline
+from palign_hf.asking.texts import TextTokenizer
+from palign_hf.errors import UserError, listed, shown
+from palign_hf.schema import PAIRS, check
+from palign_hf.students import load_tokenizer, resolve_student
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger("palign_hf")
+
+# Raise it with any change of what a row becomes: `datasets` caches by the name of a function, not by what it does.
+BASELINE_VERSION = 1
+
+_FILLED = ("id", "question", "continuation", "sample", "status")
+_SAME = ("id", "question", "answer", "source", "status", "sample")
+
+
+def baseline(
+    pairs: "Dataset",
+    kind: "str | Mapping[str, Any] | Baseline",
+    prefixes: "Dataset | None" = None,
+    *,
+    tokenizer: "PreTrainedTokenizerBase | str | None" = None,
+    budget: int | None = None,
+    seed: int = 0,
+    per_problem: int | None = 1,
+) -> "Dataset":
+    """The rows to train a baseline on, in the order of `pairs`.
+
+    Args:
+        pairs: a table of PAIRS; its kept rows are used.
+        kind: one of `BASELINES`, with its parameter in brackets or as a mapping: `p-align` (the pairs themselves),
+            `label` (the boxed gold answer), `trace` (the whole of it), `prefix` and `continuation` (each alone),
+            `fixed(ratio=0.25)` (the first share of the trace's tokens, to the nearest end of a sentence) or
+            `first(tokens=128)` (so many tokens of the trace).
+        prefixes: the table with the traces by `id`, as PREFIXES or TRACES are.
+        tokenizer: the student's, or the student's name; `fixed`, `first` and a budget are counted in its tokens.
+        budget: the most tokens of all targets together, without tags and end tokens. Rows are taken in an order drawn
+            by `seed` and `id`, each that still fits.
+        per_problem: kept samples of a problem; only `p-align` can have more than the first, None means all.
+    """
+    made = make_baseline(kind)
+    if per_problem is not None and per_problem < 1:
+        raise UserError(f"`per_problem={per_problem}` must be at least 1. Write None to take all samples.")
+    if per_problem != 1 and made.name != "p-align":
+        raise UserError(
+            f"`per_problem={per_problem}`: more samples of a problem would be the same rows again, or other rows than "
+            f"those of the other baselines. Only `p-align` has it; leave it out for `{made.name}`."
+        )
+    if budget is not None and budget < 1:
+        raise UserError(f"`budget={budget}` must be at least 1 token. Leave it out to take all rows.")
+    check(pairs, PAIRS, filled=_FILLED)
+    pairs = pairs.with_format(None)
+    chosen = pairs.select(_first_kept(pairs, per_problem))
+    if not len(chosen):
+        raise UserError(f"None of the {len(pairs)} pairs is kept, so there are no rows for `{made.name}`.")
+    counted = made.counted or budget is not None
+    tokens = _text_tokenizer(tokenizer, made.name) if counted else None
+    if made.name != "p-align":
+        chosen = _of_kind(chosen, made, prefixes, tokens)
+    if budget is None or tokens is None:
+        return chosen
+    return chosen.select(_within(chosen, budget, tokens, seed))
+
+
+def baseline_row(
+    row: dict[str, Any], index: int, kind: str, text: str | None, ends: list[int] | None, version: int
+) -> dict[str, Any]:
+    """A row whose target is one text: the start of its column `text`, up to its end, or its boxed answer."""
+    end = None if ends is None else ends[index]
+    target = f"\\boxed{{{row['answer']}}}" if text is None else (row[text] or "")[:end]
+    told = {"prefix": None, "continuation": target, "reason": f"baseline `{kind}`"}
+    return {name: told.get(name) for name in PAIRS.columns if name not in _SAME}
+
+
+def _of_kind(chosen: "Dataset", made: Baseline, prefixes: "Dataset | None", tokens: TextTokenizer | None) -> "Dataset":
+    from datasets import Features, concatenate_datasets
+
+    columns = chosen.column_names
+    if made.text is None:
+        _check_answers(chosen)
+    elif made.text == "trace":
+        traces = _traces(chosen, made.name, prefixes).rename_column("trace", "_trace")
+        chosen = concatenate_datasets([chosen, traces], axis=1)
+    text = "_trace" if made.text == "trace" else made.text
+    ends = None
+    if made.counted and tokens is not None:
+        ends = [made.end(trace, tokens) for trace in chosen["_trace"]]
+    others = {name: kind for name, kind in chosen.features.items() if name not in PAIRS.columns and name != "_trace"}
+    read = chosen.map(
+        baseline_row,
+        with_indices=True,
+        fn_kwargs={"kind": str(made), "text": text, "ends": ends, "version": BASELINE_VERSION},
+        remove_columns=["_trace"] if text == "_trace" else None,
+        features=Features({**PAIRS.features, **others}),
+        desc="Making a baseline",
+    ).select_columns(columns)
+    filled = [at for at, target in enumerate(read["continuation"]) if target.strip()]
+    if len(filled) == len(read):
+        return read
+    empty = len(read) - len(filled)
+    if not filled:
+        raise UserError(f"All {empty} targets of `{made}` are empty: there is nothing to train on.")
+    logger.warning("%s: %d of %d rows left out, whose target would be empty", made, empty, len(read))
+    return read.select(filled)
+
+
+def _first_kept(pairs: "Dataset", per_problem: int | None) -> list[int]:
+    """The rows of the first kept samples of each problem, in the order of rows."""
+    kept: dict[str, list[tuple[int, int]]] = {}
+    for at, row in enumerate(pairs.select_columns(["id", "sample", "status"])):
+        if row["status"] == "kept":
+            kept.setdefault(row["id"], []).append((row["sample"], at))
+    return sorted(at for samples in kept.values() for _, at in sorted(samples)[:per_problem])
+
+
+def _traces(chosen: "Dataset", kind: str, prefixes: "Dataset | None") -> "Dataset":
+    """The traces of the rows, in their order."""
+    from datasets import Dataset
+
+    if not isinstance(prefixes, Dataset) or not {"id", "trace"} <= set(prefixes.column_names):
+        given = "no `prefixes` were given" if prefixes is None else f"a `{type(prefixes).__name__}` without was given"
+        raise UserError(
+            f"`{kind}` is made of the teacher's traces, which PAIRS don't repeat, and {given}. Pass the table that "
+            f"the pairs were made from as `prefixes`: a `Dataset` with `id` and `trace`."
+        )
+    prefixes = prefixes.with_format(None)
+    places = {row_id: at for at, row_id in enumerate(prefixes["id"])}
+    if missing := [row_id for row_id in chosen["id"] if row_id not in places]:
+        raise UserError(
+            f"`{kind}` needs the trace of each pair, but `prefixes` has no row for {_some(missing)}. Pass the table "
+            f"that these pairs were made from."
+        )
+    traces = prefixes.select([places[row_id] for row_id in chosen["id"]])
+    if "status" in traces.column_names:
+        named = zip(traces["id"], traces["status"], strict=True)
+        if published := [row_id for row_id, status in named if status == "published"]:
+            raise UserError(
+                f"`{kind}` needs the teacher's whole trace, but of {_some(published)} only the prefix was published. "
+                f"Use `prefix`, `continuation` or `label`, or leave these rows out."
+            )
+    traces = traces.select_columns("trace")
+    if None in traces["trace"]:
+        raise UserError(f"`{kind}` needs the trace of each pair, but some in `prefixes` are null. Fill them.")
+    return traces
+
+
+def _check_answers(chosen: "Dataset") -> None:
+    named = zip(chosen["id"], chosen["answer"], strict=True)
+    if missing := [row_id for row_id, answer in named if not (answer or "").strip()]:
+        raise UserError(
+            f"`label` trains on the gold answer, but {_some(missing)} has none. Leave such rows out of all that is "
+            f"compared: `pairs.filter(lambda row: row['answer'])`."
+        )
+
+
+def _some(ids: list[str]) -> str:
+    return listed(shown(row_id) for row_id in ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+
+
+def _text_tokenizer(tokenizer: "PreTrainedTokenizerBase | str | None", kind: str) -> TextTokenizer:
+    if tokenizer is None:
+        raise UserError(
+            f"Tokens can't be counted for `{kind}` without a tokenizer. Pass `tokenizer=`, the student's or its name."
+        )
+    if isinstance(tokenizer, str):
+        return TextTokenizer(load_tokenizer(resolve_student(tokenizer)), tokenizer)
+    return TextTokenizer(tokenizer, tokenizer.name_or_path)
+
+
+def _within(chosen: "Dataset", budget: int, tokens: TextTokenizer, seed: int) -> list[int]:
+    """Rows whose targets fit the budget together, in the order of rows."""
+    sizes, places = [], []
+    for at, row in enumerate(chosen.select_columns(["id", "sample", "prefix", "continuation"])):
+        sizes.append(len(tokens.encode((row["prefix"] or "") + row["continuation"])))
+        places.append((draw(seed, row["id"]), row["sample"], at))
+    taken, left = [], budget
+    for *_, at in sorted(places):
+        if sizes[at] <= left:
+            taken.append(at)
+            left -= sizes[at]
+    if not taken:
+        raise UserError(f"`budget={budget}` holds no target: the shortest has {min(sizes)} tokens. Give more.")
+    return sorted(taken)

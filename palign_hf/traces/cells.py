@@ -1,0 +1,84 @@
+"""What a cell of somebody's dataset holds: text, a number, the turns of a conversation. Pure, no dependencies."""
+
+import math
+from typing import Any
+
+from palign_hf.errors import shown
+from palign_hf.schema import SchemaError
+
+
+_USER = ("user", "human")
+_ASSISTANT = ("assistant", "gpt")
+_IGNORED = ("system", "developer")
+
+
+class Dropped(Exception):
+    """The row can't be read; the message is the reason it is counted under."""
+
+
+def scalar(row: dict[str, Any], column: str, index: int) -> str | None:
+    """Text as it is, a number as people write it (142.0 is "142"), None for blank text and NaN; of a list its one."""
+    value = row[column]
+    if isinstance(value, list) and len(value) < 2:
+        value = value[0] if value else None
+    if value is None or isinstance(value, str):
+        return value if value and value.strip() else None
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (int, float)):
+        return None if math.isnan(value) else str(value)
+    raise wrong_type(value, index, column, "text or a number")
+
+
+def filled(value: Any, what: str, index: int, column: str) -> str:
+    """Text with something in it; a row without is dropped, and `what` says what it lacks."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise Dropped(f"{what} missing")
+    if not isinstance(value, str):
+        raise wrong_type(value, index, column, "text")
+    if not value.strip():
+        raise Dropped(f"{what} empty")
+    return value
+
+
+def turns_of(value: Any) -> list[dict[str, Any]] | None:
+    """The turns of a conversation, or None if the value is no conversation."""
+    if isinstance(value, dict) and value and all(isinstance(items, list) for items in value.values()):
+        # A legacy `Sequence` of turns arrives as a dict of columns.
+        value = [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
+    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
+        return value
+    return None
+
+
+def speech(turns: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+    """The turns of user (u) and assistant (a), if they are the ones wanted in that order; system prompts are left out.
+
+    A longer conversation is dropped: which of its exchanges is the question and which the trace can't be told.
+    """
+    spoken, order = [], ""
+    for turn in turns:
+        role = str(turn.get("role") or turn.get("from")).lower()
+        if role not in _IGNORED:
+            spoken.append(turn)
+            order += "u" if role in _USER else "a" if role in _ASSISTANT else "?"
+    if order == wanted:
+        return spoken
+    for who, what in (("u", "question"), ("a", "trace")):
+        if who in wanted and who not in order:
+            raise Dropped(f"{what} missing")
+    raise Dropped("not one question and one reply")
+
+
+def content(turn: dict[str, Any]) -> Any:
+    """What is said in a turn."""
+    return turn["content"] if turn.get("content") is not None else turn.get("value")
+
+
+def wrong_type(value: Any, index: int, column: str, wanted: str) -> SchemaError:
+    """The error about a value that isn't what its column is read as."""
+    return SchemaError(
+        f"Row {index}: column `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), "
+        f"but {wanted} is needed. Convert it first with a `map`, or choose another column, as with "
+        f"`load_traces(..., columns={{...}})`."
+    )

@@ -15,9 +15,10 @@ from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.sieve import contaminated, repeated
 from palign_hf.alignment.transform import READ, PrefixAlignment
 from palign_hf.alignment.usage import Usage
+from palign_hf.asking.batches import check_others
 from palign_hf.asking.identity import fingerprint
 from palign_hf.config import check_folder, check_settings, setting
-from palign_hf.errors import UserError, listed, nearest
+from palign_hf.errors import UserError
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PAIRS, PREFIXES, check
 
@@ -229,12 +230,7 @@ def recipe_prefixes(settings: PrefixSettings, carry: tuple[str, ...] = (), shown
         sys.stderr.write(account.summary() + "\n")
     # Nulls are a matter of their rows: one that has them is told as such, and the others go on.
     check(dataset, PREFIXES, filled=["id"])
-    for name in carry:
-        if name not in dataset.column_names:
-            raise UserError(
-                f"`carry={name}` is no column of `{settings.source}`{nearest(name, dataset.column_names)}; it has "
-                f"{listed(dataset.column_names)}. Name one of these, or leave it out."
-            )
+    check_others(dataset.column_names, carry)
     return dataset
 
 

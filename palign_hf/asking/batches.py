@@ -1,10 +1,10 @@
 """A batch as `map` hands it over, refused in words where no work should start on it; the bar that `map` shows."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import listed
+from palign_hf.errors import listed, nearest
 from palign_hf.schema import SchemaError, Table, check_columns
 
 
@@ -27,6 +27,7 @@ def columns_of(
     if not isinstance(batch, Mapping):
         raise SchemaError(_UNFORMATTED.format(transform, type(batch).__name__))
     check_columns(list(batch), table)
+    check_others(list(batch), others)
     if batch["id"] is None or isinstance(batch["id"], str | int):
         raise SchemaError(
             f"`{transform}` got a single row: its engine answers many problems at once. "
@@ -49,6 +50,16 @@ def columns_of(
             f"own, or let `load_traces` do it."
         )
     return columns
+
+
+def check_others(present: Sequence[str], others: Iterable[str]) -> None:
+    """Refuse columns that somebody wants and that aren't there."""
+    for name in others:
+        if name not in present:
+            raise SchemaError(
+                f"`carry={name}` is no column of the prefixes{nearest(name, present)}. They have {listed(present)}: "
+                f"name one of these, or leave it out."
+            )
 
 
 def plain_rows(rows: "Dataset", size: int = 256) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Prefixes to pairs over an engine that speaks by rule: what is drawn, what is kept, what becomes of everything else."""
+"""Prefixes to pairs over an engine that speaks by rule: what is drawn, what is kept, what becomes of the rest."""
 
 import pickle
 import subprocess
@@ -10,11 +10,11 @@ from datasets.fingerprint import Hasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.alignment.rows import seed_of
+from palign_hf.alignment.rows import problem_key, seed_of
 from palign_hf.alignment.transform import PrefixAlignment
 from palign_hf.asking.ledgers import read_about
 from palign_hf.asking.runner import StudentRunner
-from palign_hf.engines.base import RequestFailed
+from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import UserError
 from palign_hf.prompts import ALIGN, SOLVE
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
@@ -52,18 +52,11 @@ def make(pupil, speaker, tmp_path):
         one.close()
 
 
-def by_seed(**said: str):
-    """A speaker that says for each (case, sample) what is told, else something wrong."""
-    return lambda prompt, seed: said.get(str(seed), WRONG)
-
-
 def test_first_stops_a_problem_at_its_first_kept_sample(make, speaker):
     alignment = make()
     right_from = {name: at for at, name in enumerate(("zero", "one", "two", "never"))}
     seeds = {}
     for row in (prefix_row(name) for name in right_from):
-        from palign_hf.alignment.rows import problem_key
-
         key = problem_key(row["question"], row["prefix"])
         for sample in range(4):
             seeds[seed_of(key, 0, sample)] = (
@@ -89,7 +82,7 @@ def test_all_draws_all_of_them_and_at_once(make, speaker):
 
 def test_a_pair_carries_what_was_found_out_about_it(make, speaker):
     speaker.text = lambda prompt, seed: RIGHT
-    (row,) = prefixes(prefix_row("a", origin="unused")["id"] and prefix_row("a")).map(make(), batched=True)
+    (row,) = prefixes(prefix_row("a")).map(make(), batched=True)
     assert row["prefix"] == TRACE[: ENDS[2]] and row["continuation"] == RIGHT and row["answer_found"] == "4"
     assert (row["strict"], row["lenient"], row["finish_reason"], row["flags"]) == (True, True, "stop", [])
     assert (row["mode"], row["engine"], row["fallback"], row["source"]) == ("prompt", "fake 1 (float64)", None, "s")
@@ -109,6 +102,7 @@ def test_the_modes_put_the_prefix_where_they_say(make, speaker):
 
 def test_a_sample_is_drawn_as_told_and_by_a_seed_of_its_content(make, speaker):
     rows = [prefix_row("a"), prefix_row("b"), prefix_row("c", question="What is 2 + 2 in case a?")]
+    speaker.text = lambda prompt, seed: WRONG
     pairs = prefixes(*rows).map(make(max_tokens=50, seed=3), batched=True)
     sampling = speaker.asked[0][2]
     assert (sampling.temperature, sampling.top_p, sampling.repetition_penalty) == (0.6, 0.9, 1.05)
@@ -173,12 +167,13 @@ def test_a_failed_request_is_an_error_of_its_sample_and_asked_again(make, speake
 
 
 def test_nothing_is_drawn_twice_for_other_rules_more_samples_or_a_fallback(make, speaker):
+    speaker.text = lambda prompt, seed: WRONG
     rows = prefixes(*(prefix_row(str(at), probed=(4,)) for at in range(5)))
     first = make(n=2)
     rows.map(first, batched=True)
     assert len(speaker.asked) == 10
-    for given in ({"n": 2, "sampling": "all"}, {"n": 2, "right": "lenient"}, {"n": 2, "refuse": []}):
-        other = make(**given)
+    for change in ({"sampling": "all"}, {"right": "lenient"}, {"refuse": []}):
+        other = make(n=2, **change)
         rows.map(other, batched=True)
         assert other.fingerprint != first.fingerprint and other.ledger_path == first.ledger_path
         assert len(speaker.asked) == 10 and other.usage.asked == 0 and other.usage.samples == 10
@@ -189,9 +184,8 @@ def test_nothing_is_drawn_twice_for_other_rules_more_samples_or_a_fallback(make,
 
 def test_another_engine_of_a_sample_is_told(make, speaker):
     rows = prefixes(prefix_row("a"))
+    speaker.text = lambda prompt, seed: WRONG
     rows.map(make(n=1), batched=True)
-    from palign_hf.engines.base import EngineIdentity
-
     speaker.identity = EngineIdentity("other", "2", "bfloat16")
     pairs = rows.map(make(n=2), batched=True)
     assert pairs["engine"] == ["fake 1 (float64)", "other 2 (bfloat16)"]
@@ -229,6 +223,7 @@ def test_problems_can_be_left_out_by_their_id(make, speaker):
 
 def test_carried_columns_keep_their_types_and_a_missing_one_is_refused(make, speaker):
     rows = prefixes(prefix_row("a"), prefix_row("b")).add_column("level", [1, 2])
+    speaker.text = lambda prompt, seed: WRONG
     pairs = rows.map(make(carry=["level"], n=2), batched=True)
     assert pairs.features["level"].dtype == "int64" and pairs["level"] == [1, 1, 2, 2]
     with pytest.raises(SchemaError, match="`levels`.*nearest match: `level`"):
@@ -255,8 +250,9 @@ def test_its_hash_is_what_changes_the_result(make, pupil, tmp_path):
     one, same, other = make(), make(in_flight=3, ledger=str(tmp_path / "x")), make(seed=1)
     assert Hasher.hash(one) == Hasher.hash(same) != Hasher.hash(other)
     assert Hasher.hash(pickle.loads(pickle.dumps(one))) == Hasher.hash(one)
-    code = "import sys; from datasets.fingerprint import Hasher; from palign_hf.alignment.transform import PrefixAlignment"
-    code += "; print(Hasher.hash(PrefixAlignment(sys.argv[1], engine='transformers', grader='exact')))"
+    code = "import sys; from datasets.fingerprint import Hasher; "
+    code += "from palign_hf.alignment.transform import PrefixAlignment; "
+    code += "print(Hasher.hash(PrefixAlignment(sys.argv[1], engine='transformers', grader='exact')))"
     told = subprocess.run([sys.executable, "-c", code, str(pupil)], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == Hasher.hash(one)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from palign_hf.asking.batches import broken
 from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import sample_seed
 from palign_hf.grading import Grade
@@ -99,18 +100,16 @@ class Row:
 
 def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str, str] | None:
     """Why a problem isn't asked, as (status, reason): nothing that needs a tokenizer."""
-    if (why := left_out.get(source["id"])) is not None:
-        return "left_out", why
+    if (reason := left_out.get(source["id"])) is not None:
+        return "left_out", reason
     if source["status"] in ("skipped", "error"):
         return "left_out", f"it has no prefix: its row is `{source['status']}`"
     for name in ("question", "trace", "prefix"):
         value = source[name]
         if value is None or not isinstance(value, str):
             return "skipped", f"the {name} is {'null' if value is None else type(value).__name__}, not text"
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            return "skipped", f"the {name} can't be written as UTF-8: {error.reason}"
+        if why := broken(value):
+            return "skipped", f"the {name} is broken: {why}"
     if not source["question"].strip():
         return "skipped", "the question is empty"
     if source["prefix"] != source["trace"][: source["prefix_end"]]:

@@ -15,7 +15,7 @@ from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.sieve import contaminated, repeated
 from palign_hf.alignment.transform import READ, PrefixAlignment
 from palign_hf.alignment.usage import Usage
-from palign_hf.asking.batches import check_others
+from palign_hf.asking.batches import check_others, plain_rows
 from palign_hf.asking.identity import fingerprint
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
@@ -174,8 +174,8 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         config = self.config
         if not config.decontaminate and not config.drop_duplicates:
             return {}
-        asked = self.rows.filter(lambda question: bool(question), input_columns="question")
-        ids, questions = list(asked["id"]), list(asked["question"])
+        asked = [row for row in plain_rows(self.rows.select_columns(["id", "question"])) if row["question"]]
+        ids, questions = [row["id"] for row in asked], [row["question"] for row in asked]
         found = repeated(ids, questions) if config.drop_duplicates else {}
         if config.decontaminate:
             found |= contaminated(ids, questions, config.decontaminate, config.benchmarks)

@@ -1,5 +1,6 @@
 """A batch as `map` hands it over, refused in words where no work should start on it; the bar that `map` shows."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,11 @@ from palign_hf.schema import SchemaError, Table, check_columns
 
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
+
+# Halves of a surrogate pair, and what Unicode keeps free of characters for ever.
+_NO_CHARACTER = re.compile("[\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 _UNFORMATTED = (
     "`{}` got its rows as `{}`: it reads plain Python values. Take the format of the dataset off: "
@@ -64,8 +69,33 @@ def check_others(present: Sequence[str], others: Iterable[str]) -> None:
 
 def plain_rows(rows: "Dataset", size: int = 256) -> Iterator[dict[str, Any]]:
     """Rows as plain values, read so many at a time."""
-    for batch in rows.with_format(None).iter(size):
+    for batch in plain_batches(rows, size):
         yield from rows_of(batch)
+
+
+def plain_batches(rows: "Dataset", size: int = 256) -> Iterator[dict[str, list[Any]]]:
+    """Columns as plain values, so many rows at a time. Bytes that are no UTF-8 are kept as Python keeps them, in
+    surrogates: a row that can't be read is a matter of that row (`broken`)."""
+    for table in rows.with_format("arrow").iter(size):
+        yield {name: _plain(table[name]) for name in table.column_names}
+
+
+def broken(text: str) -> str | None:
+    """Why a text can't be shown to a student; None for all that are whole."""
+    if found := _NO_CHARACTER.search(text):
+        return f"it holds U+{ord(found[0]):04X}, which is no character: it was broken before it came here"
+    return None
+
+
+def _plain(column: "pa.ChunkedArray") -> list[Any]:
+    import pyarrow as pa
+
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        raw = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
+        values = [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw.to_pylist()]
+    return values
 
 
 def rows_of(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:

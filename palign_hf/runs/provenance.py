@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from palign_hf import __version__
+from palign_hf.asking.batches import plain_batches
 
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def now() -> str:
 def content_of(rows: "Dataset", columns: Iterable[str]) -> str:
     """A hash of the rows as they are read, whatever file they come from: the same rows, the same input."""
     total = xxhash.xxh3_128()
-    for batch in rows.with_format(None).select_columns(list(columns)).iter(1000):
+    for batch in plain_batches(rows.select_columns(list(columns)), 1000):
         for name in columns:
             for value in batch[name]:
                 text = b"" if value is None else str(value).encode("utf-8", "surrogatepass")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError, listed
 from palign_hf.shipped import Shipped, shipped
+from palign_hf.traces.surrogates import read_json
 
 
 if TYPE_CHECKING:
@@ -127,7 +128,15 @@ def _open_files(what: str, files: list[Path], split: str | None, streaming: bool
     builder, options = _BUILDERS.get(kind, (kind, {}))
     # A bracket or star in a name would be a pattern to `datasets`.
     names = [glob.escape(str(file)) for file in files]
-    return _load(what, builder, data_files=names, split=split, streaming=streaming, **options)
+    try:
+        return _load(what, builder, data_files=names, split=split, streaming=streaming, **options)
+    except UserError as error:
+        if kind != "json" or "surrogate" not in str(error):
+            raise
+        try:
+            return _one_split({"train": read_json(files)}, split, what, applied=False)
+        except ValueError:  # something else is wrong, too
+            raise error from None
 
 
 def _mixed(what: str, suffixes: Counter[str], instead: str) -> UserError:

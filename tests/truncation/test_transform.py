@@ -214,7 +214,7 @@ def test_a_text_that_is_no_utf_8_is_skipped_and_harms_no_other(make, enough_afte
     rows = [{"id": "a", "question": QUESTION, "trace": steps(9)}, {"id": "b", "question": "\ud800", "trace": steps(9)}]
     found = list(make().stream([row | {"answer": None, "source": "s"} for row in rows]))
     assert [row["status"] for row in found] == ["sufficient", "skipped"]
-    assert "can't be written as UTF-8" in found[1]["reason"]
+    assert "the text is broken: it holds U+D800" in found[1]["reason"]
 
 
 # What a status means

@@ -5,9 +5,9 @@ what truncation thought enough and alignment found too little is mended without 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from palign_hf.segmentation import GRANULARITIES, cuts
+from palign_hf.segmentation import Granularity, cuts
 
 
 def longer_ends(row: Mapping[str, Any], most: int) -> list[int]:
@@ -26,7 +26,7 @@ def full_end(row: Mapping[str, Any]) -> list[int]:
 
 def _ends(row: Mapping[str, Any]) -> Sequence[int] | None:
     """The cut points that the row was made with: those that give its number of segments and the end of its prefix."""
-    tried: Iterable[list[int]] = ([0, *cuts(row["trace"], granularity)] for granularity in GRANULARITIES)
+    tried: Iterable[list[int]] = ([0, *cuts(row["trace"], granularity)] for granularity in get_args(Granularity))
     for ends in tried:
         if len(ends) - 1 == row["n_segments"] and ends[row["prefix_segments"]] == row["prefix_end"]:
             return ends

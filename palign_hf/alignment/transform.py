@@ -34,7 +34,17 @@ from palign_hf.schema import PAIRS, PREFIXES
 
 
 # Columns of PREFIXES that samples are made from; the others may hold anything.
-READ = ("id", "question", "trace", "answer", "source", "prefix", "prefix_end", "prefix_segments", "n_segments")
+READ: tuple[str, ...] = (
+    "id",
+    "question",
+    "trace",
+    "answer",
+    "source",
+    "prefix",
+    "prefix_end",
+    "prefix_segments",
+    "n_segments",
+)
 READ += ("trace_tokens", "prefix_tokens", "status", "probes")
 _TEXTS = ("id", "question", "trace", "answer", "source", "prefix", "status")
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
+from palign_hf.toy.demo.continuing import Continued, kept_right, measure_continuations
 from palign_hf.toy.demo.measure import QUICK, SEARCHES, measure_searches
-from palign_hf.toy.demo.telling import Told
+from palign_hf.toy.demo.telling import Aligned, Told
 from palign_hf.toy.world.problems import ROWS
 from palign_hf.truncation.run import TraceSettings, TruncateConfig, TruncateRun
 
@@ -28,12 +30,15 @@ _SMOLLM2 = Path(".palign") / "smollm2-135m"
 class Cast:
     """Who plays the student: what to say of it, how many traces it gets through in a minute or two.
 
-    `seconds` were measured on two x86-64 cores: to load it, for each trace, and on top for each trace compared.
+    `samples` are those of each problem, of at most `max_tokens`. `seconds` were measured on two x86-64 cores: to load
+    it, for each trace, and on top for each trace compared.
     """
 
     words: str
     rows: int
     context: int | None
+    samples: int
+    max_tokens: int | None
     seconds: tuple[float, float, float]
 
 
@@ -43,6 +48,8 @@ CASTS = {
         "judges well, but not perfectly",
         rows=300,
         context=None,
+        samples=2,
+        max_tokens=None,
         seconds=(40, 0.05, 0.1),
     ),
     "smollm2": Cast(
@@ -51,6 +58,8 @@ CASTS = {
         "is that the plumbing works with any student, and that the report tells when a judge measures nothing",
         rows=40,
         context=2048,
+        samples=1,
+        max_tokens=128,
         seconds=(80, 0.5, 3),
     ),
 }
@@ -106,13 +115,19 @@ def demo(config: DemoConfig) -> Told:
     with run:
         run.work(Shard(), run.agree())
         run.finish(1)
+        prefixes = _table(folder / "prefixes", "train")
+        words = (
+            "The student goes on from each prefix by itself. What reaches the right answer is kept: a prefix and its "
+            "continuation are what it will learn from. For comparison it also tries without any prefix."
+        )
+        _say(telling.stage(3, "letting the student finish", words))
+        aligned, continued = _align(cast, recipe, run, folder, prefixes)
         every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
-        _say(telling.stage(3, "comparing with the truth", known + (every if config.compare else few)))
+        _say(telling.stage(4, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(run.transform, run.rows, SEARCHES if config.compare else QUICK)
-    told = Told(config.student, cast.words, rows, run.report, measured, judge)
-    prefixes = _prefixes(folder / "prefixes")
+    told = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued)
     written = telling.write(folder, told, prefixes)
     _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
     return told
@@ -139,10 +154,34 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     return cast, rows, config.folder
 
 
-def _prefixes(folder: Path) -> Any:
+def _align(
+    cast: Cast, recipe: TruncateConfig, cut: TruncateRun, folder: Path, prefixes: Any
+) -> tuple[Aligned, list[Continued]]:
+    """The next stage, on the same engine, and what its samples are worth by the truth."""
+    config = AlignConfig(
+        prefixes=PrefixSettings(source=str(folder / "prefixes"), split="train"),
+        student=recipe.student,
+        output=str(folder / "pairs"),
+        engine=cut.transform.runner,
+        context=cast.context,
+        ledger=recipe.ledger,
+        sampling="all",
+        n=cast.samples,
+        max_tokens=cast.max_tokens,
+        replace=True,
+    )
+    with AlignRun(config) as run:
+        run.work(Shard(), run.agree())
+        run.finish(1)
+        pairs = [row for split in ("train", "rejected") for row in _table(folder / "pairs", split)]
+        continued = measure_continuations(cut.transform, run.transform, cut.rows, prefixes, pairs)
+    return Aligned(run.report, kept_right(pairs)), continued
+
+
+def _table(folder: Path, split: str) -> Any:
     from datasets import load_dataset
 
-    return load_dataset(str(folder), split="train")
+    return load_dataset(str(folder), split=split)
 
 
 def _next(config: DemoConfig) -> list[tuple[list[str], str]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import versions
 from palign_hf.segmentation import cuts
+from palign_hf.toy.demo.continuing import FOUND, NONE, Continued
 from palign_hf.toy.demo.measure import BLOCK, Measured, figures
 from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem
 
@@ -23,6 +24,7 @@ from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from palign_hf.alignment.report import AlignmentReport
     from palign_hf.truncation.report import Report
 
 # A page has lines of this width, a terminal at most.
@@ -44,6 +46,14 @@ _COLUMNS = ("search", "kept", "within 2", "too short", "too long", "median", "as
 
 
 @dataclass(frozen=True)
+class Aligned:
+    """What the second stage reports, and how much of what it kept is right by the truth."""
+
+    report: "AlignmentReport"
+    kept_right: float | None
+
+
+@dataclass(frozen=True)
 class Told:
     """All that the demo found out; the first of `measured` is the default search, `judge` needs every cut asked."""
 
@@ -53,6 +63,8 @@ class Told:
     report: "Report"
     measured: list[Measured]
     judge: JudgeSkill | None
+    aligned: Aligned | None = None
+    continued: Sequence[Continued] = ()
 
 
 def opening(student: str, seconds: float) -> list[str]:
@@ -76,8 +88,8 @@ def opening(student: str, seconds: float) -> list[str]:
 
 
 def stage(number: int, name: str, words: str) -> list[str]:
-    """The heading of one of three stages."""
-    return ["", f"[{number}/3] {name}", wrapped(words)]
+    """The heading of one of four stages."""
+    return ["", f"[{number}/4] {name}", wrapped(words)]
 
 
 def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:
@@ -94,6 +106,8 @@ def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]
     ]
     lines += ["", "  how far the cuts of the default search lie from the true ones, in sentences:", ""]
     lines += [bars(distances(prefixes))]
+    if told.aligned is not None:
+        lines += ["", *finished(told.aligned, told.continued, width)]
     for warning in warnings(told):
         lines += ["", wrapped(f"warning: {warning}", width=width)]
     return lines
@@ -150,6 +164,29 @@ def summary(told: Told) -> str:
             f"alone gives {judge.near_auroc_of_length:.1%}."
         )
     return " ".join(words)
+
+
+def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None = None) -> list[str]:
+    """What the student made of its prefixes."""
+    report = aligned.report
+    said = (
+        f"Going on from its prefix the student solved {report.kept_problems} of {report.asked_problems} problems in "
+        f"{report.samples_a_problem:.0f} tries each; {report.pairs} samples are kept"
+        if report.samples_a_problem
+        else "The student was asked to go on from nothing"
+    )
+    if aligned.kept_right is not None:
+        said += f", and {_share(aligned.kept_right)} of them are right by the truth"
+    lines = [wrapped(f"{said}. How often a sample is right:", width=width), ""]
+    rows = [
+        (f"{'from the' if one.name == FOUND else '  ' if one.name != NONE else 'with'} {one.name}", one)
+        for one in continued
+    ]
+    side = max((len(name) for name, _ in rows), default=0)
+    for name, one in rows:
+        share = "-" if one.share is None else f"{one.share:.0%}"
+        lines.append(f"    {name:<{side}}  {share:>4}  of {one.samples} samples of {one.problems} problems")
+    return lines
 
 
 def warnings(told: Told) -> list[str]:
@@ -219,24 +256,38 @@ def bars(off: Sequence[int], width: int = 40) -> str:
 def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str]]:
     """The report as a page, and its figures; what was written with what it is."""
     page, plain = folder / "report.md", folder / "figures.json"
-    found = figures(told.measured, told.judge) | {
-        "judge": asdict(told.judge) if told.judge else None,
-        "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in told.measured],
-        "student": told.student,
-        "rows": told.rows,
-        "versions": versions(),
-    }
+    found = (
+        figures(told.measured, told.judge)
+        | _continued(told)
+        | {
+            "judge": asdict(told.judge) if told.judge else None,
+            "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in told.measured],
+            "student": told.student,
+            "rows": told.rows,
+            "versions": versions(),
+        }
+    )
     write_whole(plain, json.dumps(found, sort_keys=True, indent=1) + "\n")
     made = ", ".join(f"{name} {number}" for name, number in versions().items())
     head = [f"# {told.rows} traces of the toy world, cut by `{told.student}`", "", f"The student: {told.words}.", ""]
     foot = ["## The run", "", told.report.markdown(), f"Machine: {platform.machine()}, {os.cpu_count()} cores. {made}"]
     write_whole(page, "\n".join([*head, "```text", *body(told, prefixes, _WIDTH), "```", "", *foot]) + "\n")
-    table = folder / "prefixes"
+    table, pairs = folder / "prefixes", folder / "pairs"
+    more = [(pairs, "prefixes with the student's own continuations, kept and rejected, and their report")]
     return [
         (table, f"the cut traces: load_dataset({str(table)!r}, split='train'), as from the Hub"),
+        *(more if told.aligned is not None else []),
         (page, "this report as a page"),
         (plain, "all figures, for machines"),
     ]
+
+
+def _continued(told: Told) -> dict[str, Any]:
+    """The second stage's figures."""
+    if told.aligned is None:
+        return {}
+    shares = {one.name: {"share": one.share, "samples": one.samples} for one in told.continued}
+    return {"kept_right": told.aligned.kept_right, "right": shares}
 
 
 def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:

@@ -23,6 +23,7 @@ Rows = Iterable[Mapping[str, Any]]
 # So many cuts before the true one and from it on are near the boundary.
 NEAR = 4
 
+_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 _ID = re.compile(r"toy(\d+)-(\d+)-([a-z]+)-(\d+)")
 
 
@@ -46,6 +47,12 @@ def _problem_of(row: Mapping[str, Any]) -> ToyProblem:
             f"out rows whose trace was changed."
         )
     return true
+
+
+def right_by_truth(row_id: str, text: str) -> bool:
+    """Whether a solution of that problem ends with its answer, as only this world writes it: a number in a box."""
+    boxes = _BOX.findall(text)
+    return bool(boxes) and boxes[-1] == toy_problem(row_id).answer
 
 
 @dataclass(frozen=True)

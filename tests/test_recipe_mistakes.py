@@ -124,6 +124,43 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "batch_size": whole(1),
     "pilot": none_or(whole(1)),
     "pilot_seed": whole(None),
+    # Of alignment
+    "prefixes": lambda value: False,
+    "prefixes.source": text,
+    "prefixes.split": none_or(text),
+    "prefixes.config": none_or(text),
+    "prefixes.revision": none_or(text),
+    "prefixes.tags": one_of(None, "prefix", "draft", "think"),
+    "prefixes.limit": none_or(whole(1)),
+    "mode": one_of("prompt", "prefill"),
+    "align_template": one_of(None, "{template}"),
+    "tags": one_of(None, "prefix", "draft", "think", "none"),
+    "sampling": one_of("first", "all"),
+    "n": whole(1),
+    "temperature": number(lambda value: 0 < value <= 2, as_text=True),
+    "top_p": number(lambda value: 0 < value <= 1, as_text=True),
+    "top_k": whole(0),
+    "min_p": number(lambda value: 0 <= value <= 1, as_text=True),
+    "repetition_penalty": number(lambda value: value > 0, as_text=True),
+    "max_tokens": none_or(whole(1)),
+    "seed": lambda value: whole(0)(value) and value < 2**63,
+    "grader": one_of("math", "choice", "exact"),
+    "grader.name": one_of("math", "choice", "exact"),
+    "grading_seconds": number(lambda value: 0 < value < 1e6, as_text=True),
+    "grading_workers": whole(1),
+    "right": one_of("strict", "lenient"),
+    "refuse": one_of([]),
+    "fallback": one_of("drop", "longer_prefix", "full_trace"),
+    "fallback_cuts": whole(1),
+    "carry": one_of([]),
+    "balance": lambda value: value == {},
+    "balance.per": text,
+    "balance.cap": none_or(whole(1)),
+    "balance.seed": whole(None),
+    "decontaminate": one_of([]),
+    "benchmarks": one_of({}),
+    "benchmarks.AIME25": text,
+    "drop_duplicates": truth,
     # Of vLLM
     "engine_options.gpu_memory_utilization": number(lambda value: 0 < value <= 1),
     "engine_options.max_num_seqs": none_or(whole(1)),
@@ -178,8 +215,51 @@ ALL: dict[str, dict[str, Any]] = {
         | {"labels": ["[YES]", "[NO]"], "max_tokens": 64}
     },
 }
-TREE = {path.parent.name: yaml.safe_load(path.read_text()) for path in sorted(RECIPES.glob("*/truncate.yaml"))}
+ALIGN_BASE = {"prefixes": {"source": "me/prefixes"}, "student": "me/student", "output": "{folder}/out"}
+ALL |= {
+    "all of align": {
+        "prefixes": {"source": "me/prefixes", "split": "train", "config": "c", "revision": "main", "tags": "draft"}
+        | {"limit": 5},
+        "student": "me/student",
+        "mode": "prompt",
+        "align_template": "{template}",
+        "sampling": "all",
+        "n": 2,
+        "temperature": 0.5,
+        "top_p": 0.8,
+        "top_k": 5,
+        "min_p": 0.1,
+        "repetition_penalty": 1.1,
+        "max_tokens": 100,
+        "seed": 3,
+        "grader": {"name": "math"},
+        "grading_seconds": 2.5,
+        "grading_workers": 1,
+        "right": "lenient",
+        "refuse": ["cut"],
+        "fallback": "longer_prefix",
+        "fallback_cuts": 1,
+        "carry": ["level"],
+        "balance": {"per": "source", "cap": 9, "seed": 1},
+        "decontaminate": ["AIME25"],
+        "benchmarks": {"AIME25": "{folder}"},
+        "drop_duplicates": True,
+        "output": "{folder}/out",
+        "replace": True,
+        "batch_size": 10,
+    },
+    "prefill": ALIGN_BASE | {"mode": "prefill", "tags": "none"},
+}
+TREE = {
+    f"{path.parent.name}, {path.stem}": yaml.safe_load(path.read_text())
+    for path in sorted(RECIPES.glob("*/*.yaml"))
+    if path.stem in ("truncate", "align")
+}
 ALL |= TREE
+
+
+def command_of(recipe: dict[str, Any]) -> str:
+    return "align" if "prefixes" in recipe else "truncate"
 
 
 def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
@@ -192,6 +272,8 @@ def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
         return False
     if key == "search" and recipe.get("pilot"):
         return value == "ascend"
+    if key == "mode":  # each has settings of its own
+        return value == recipe["mode"] or not {"tags", "align_template"} & set(recipe) and RIGHT[key](value)
     return RIGHT.get(key, lambda value: False)(value)
 
 
@@ -227,7 +309,8 @@ class Bench:
         path = self.folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(self.filled(recipe), allow_unicode=True))
         try:
-            status: Any = main(["truncate", "--config", str(path), *options])
+            command = command_of(recipe) if isinstance(recipe, dict) else "truncate"
+            status: Any = main([command, "--config", str(path), *options])
         except Loaded:
             return None
         except SystemExit as error:  # argparse
@@ -271,7 +354,8 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
     for name in ("load_tokenizer", "student_context", "make_engine", "resolve_student"):
         monkeypatch.setattr(f"palign_hf.asking.runner.{name}", load)
     monkeypatch.setattr("palign_hf.truncation.run.read_traces", load)
-    monkeypatch.setattr("palign_hf.truncation.transform.resolve_student", load)
+    monkeypatch.setattr("palign_hf.alignment.run.read_prefixes", load)
+    monkeypatch.setattr("palign_hf.asking.transform.resolve_student", load)
     return Bench(tmp_path, capsys)
 
 
@@ -282,7 +366,12 @@ def test_the_recipes_as_they_are_reach_the_student(bench, name):
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [(name, place) for name in ALL for place in places(ALL[name]) if ALL[name][place[0]] != BASE.get(place[0])],
+    [
+        (name, place)
+        for name in ALL
+        for place in places(ALL[name])
+        if ALL[name][place[0]] != (BASE | ALIGN_BASE).get(place[0])
+    ],
     ids=lambda one: ".".join(one) if isinstance(one, tuple) else one,
 )
 def test_one_wrong_value(bench, name, place):

@@ -51,10 +51,10 @@ def turns_of(value: Any) -> list[dict[str, Any]] | None:
     return None
 
 
-def speech(turns: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+def speech(turns: list[dict[str, Any]], wanted: str, reply: str = "trace") -> list[dict[str, Any]]:
     """The turns of user (u) and assistant (a), if they are the ones wanted in that order; system prompts are left out.
 
-    A longer conversation is dropped: which of its exchanges is the question and which the trace can't be told.
+    A longer conversation is dropped: which of its exchanges is the question and which the `reply` can't be told.
     """
     spoken, order = [], ""
     for turn in turns:
@@ -64,7 +64,7 @@ def speech(turns: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
             order += "u" if role in _USER else "a" if role in _ASSISTANT else "?"
     if order == wanted:
         return spoken
-    for who, what in (("u", "question"), ("a", "trace")):
+    for who, what in (("u", "question"), ("a", reply)):
         if who in wanted and who not in order:
             raise Dropped(f"{what} missing")
     raise Dropped("not one question and one reply")

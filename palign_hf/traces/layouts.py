@@ -84,7 +84,7 @@ KNOWN = (*(layout.name for layout in LAYOUTS), *_DATASETS)
 
 _TARGETS = ("id", "question", "trace", "answer", "source", "solution")
 _GOLD = {"answer", "solution"}
-_IDS = ("id", "uuid", "unique_id")
+IDS = ("id", "uuid", "unique_id")
 _QUESTIONS = ("question", "problem", "prompt", "instruction", "query", "input")
 
 
@@ -198,4 +198,4 @@ def _present_only(layout: Layout, present: Sequence[str]) -> Layout:
     """The layout without the optional columns that are not there, and with the id column that is."""
     optional = ("source", "input", "correct")
     absent: dict[str, Any] = {field: None for field in optional if getattr(layout, field) not in present}
-    return replace(layout, id=next((name for name in _IDS if name in present), None), **absent)
+    return replace(layout, id=next((name for name in IDS if name in present), None), **absent)

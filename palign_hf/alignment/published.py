@@ -1,0 +1,205 @@
+"""Prefixes that were published, by us or by others, as a table of PREFIXES that can be aligned.
+
+* Our own tables: PREFIXES as they are, PAIRS with one row a problem (that of its first kept sample, if one is kept).
+* Targets with tags around their prefix (`<Begin_of_Prefix>`, or the older `<Begin_of_Draft>`), in alpaca, ShareGPT,
+  messages or prompt-completion layout; the usual instruction to solve is taken off the question.
+* Tables with `question` and `prefix`, and perhaps `continuation`, `answer`, `trace` and `id`.
+
+Where only the prefix was published it stands for the trace too, and the status is `published`. A trace that begins
+with the prefix is used, with the status `fixed`. Gold answers come from the columns that `load_traces` knows, never
+from a continuation, which is the student's. What can't be read is dropped and counted under its reason.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.pairs import load_pairs
+from palign_hf.alignment.published_rows import READER_VERSION, Published, read_published
+from palign_hf.errors import UserError, listed, nearest
+from palign_hf.prompts import tag_style
+from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check
+from palign_hf.traces.convert import with_unique_ids
+from palign_hf.traces.layouts import IDS, LAYOUTS, choose_layout
+from palign_hf.traces.report import TraceReport
+from palign_hf.traces.sources import open_source
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, Features
+
+logger = logging.getLogger("palign_hf")
+
+_STYLES = ("prefix", "draft")
+_TAGGED = ("alpaca", "sharegpt", "messages", "prompt-completion")
+_PAIRS = {"id", "sample", "status", "prefix", "continuation"}
+_OTHER_SAMPLE = "another sample of its problem"
+
+
+def load_prefixes(
+    source: "str | Path | Dataset | DatasetDict",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    limit: int | None = None,
+    tags: str | None = None,
+) -> "Dataset":
+    """A published prefix set as PREFIXES, with a column `continuation` where the set has one.
+
+    Logs one line of account on the logger `palign_hf`, a warning if rows were dropped; `read_prefixes` returns it.
+
+    Args:
+        source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
+        split, config, revision: as in `datasets.load_dataset`.
+        limit: read only the first so many rows.
+        tags: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
+    """
+    dataset, report = read_prefixes(source, split=split, config=config, revision=revision, limit=limit, tags=tags)
+    logger.log(logging.WARNING if report.dropped else logging.INFO, report.summary())
+    return dataset
+
+
+def read_prefixes(
+    source: "str | Path | Dataset | DatasetDict",
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    limit: int | None = None,
+    tags: str | None = None,
+) -> tuple["Dataset", TraceReport]:
+    """`load_prefixes` with its account."""
+    from datasets import Dataset
+
+    if limit is not None and limit < 1:
+        raise UserError(f"`limit={limit}` must be at least 1. Leave `limit` out to read all rows.")
+    if tags is not None and not tag_style(tags).open:
+        raise UserError(f"`tags={tags!r}` marks no border between prefix and continuation, so none can be found.")
+    dataset, name = open_source(source, split=split, config=config, revision=revision, streaming=False)
+    what = name or type(source).__name__
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"`{what}` is a stream, and prefixes are read as a whole. Load it without streaming.")
+    dataset = dataset.with_format(None)
+    dataset = dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
+    if not len(dataset):
+        raise UserError(f"`{what}` is empty: it holds no rows. Check the split and how it was written.")
+    present = dataset.column_names
+    # Both versions of PAIRS; the first had the columns of PREFIXES, too.
+    if pairs := _PAIRS <= set(present) and not {"strict", "correct"}.isdisjoint(present):
+        dataset = load_pairs(dataset)
+    elif set(PREFIXES.columns) - {"probes"} <= set(present):
+        if tags is not None:
+            raise _untagged(tags)
+        return _own(dataset, name)
+    where = _find(present, pairs, tags)
+    report = TraceReport(name, where.layout.name, tuple(c for c in present if c not in where.columns()))
+    return _read(dataset, where, name, report), report
+
+
+def _find(present: list[str], pairs: bool, tags: str | None) -> Published:
+    """Where the set has what."""
+    there = set(present)
+    if pairs or {"question", "prefix"} <= there:
+        if tags is not None:
+            raise _untagged(tags)
+        named = {"question": "question", "trace": "prefix"} | {name: name for name in ("source",) if name in there}
+        if ids := [name for name in IDS if name in there]:
+            named["id"] = ids[0]
+        layout = choose_layout(present, (), named, None)
+        if pairs:
+            own = replace(layout, name="pairs", answers=("answer",), solutions=(), final=True)
+            return Published(own, continuation="continuation", outcome="status")
+        continuation, trace = (name if name in there else None for name in ("continuation", "trace"))
+        return Published(replace(layout, name="question and prefix"), continuation=continuation, trace=trace)
+    known = [layout.name for layout in LAYOUTS if layout.name in _TAGGED and set(layout.needs) <= there]
+    if len(known) == 1:
+        named = {"source": "source"} if "source" in there else {}
+        return Published(choose_layout(present, (), named, known[0]), tags=_STYLES if tags is None else (tags,))
+    if known:
+        raise SchemaError(
+            f"The columns {listed(present)} fit several layouts: {listed(known)}. Leave one in it with "
+            f"`dataset.select_columns([...])`."
+        )
+    needs = "; ".join(f"`{layout.name}` ({listed(layout.needs)})" for layout in LAYOUTS if layout.name in _TAGGED)
+    lacks = [f"`{name}`{nearest(name, there)}" for name in ("question", "prefix") if name not in there]
+    raise SchemaError(
+        f"The columns {listed(present)} are none that prefixes are known to be published in: {' and '.join(lacks)} is "
+        f"missing. Rename columns with `dataset.rename_columns({{...}})`. Targets with tags are read in the layouts "
+        f"{needs}."
+    )
+
+
+def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
+    """A table of PREFIXES as it is, perhaps with continuations, and with no probes where none were written."""
+    columns = [*PREFIXES.columns, *(["continuation"] if "continuation" in dataset.column_names else [])]
+    report = TraceReport(name, "prefixes", tuple(c for c in dataset.column_names if c not in columns))
+    if "probes" not in dataset.column_names:
+        dataset = dataset.add_column("probes", [None] * len(dataset))
+    check(dataset, PREFIXES)
+    dataset = dataset.select_columns(columns).cast(_features(columns))
+    if any(probes is None for probes in dataset["probes"]):
+        dataset = dataset.map(fill_probes, fn_kwargs={"version": READER_VERSION}, desc="Reading prefixes")
+    report.rows_in = report.rows_out = len(dataset)
+    for answer in dataset["answer"]:
+        report.answers_found["none" if answer is None else "answer column `answer`"] += 1
+    return dataset, report
+
+
+def fill_probes(row: dict[str, Any], version: int) -> dict[str, Any]:
+    """No probes are an empty list, as in every table of PREFIXES."""
+    return {"probes": row["probes"] or []}
+
+
+def _read(dataset: "Dataset", where: Published, name: str | None, report: TraceReport) -> "Dataset":
+    from datasets import Features, List, Value
+
+    columns = [*PREFIXES.columns, *(["continuation"] if where.continues else [])]
+    if where.outcome is not None:
+        first = _first_of_each(dataset)
+        if len(first) < len(dataset):
+            report.rows_in = report.dropped[_OTHER_SAMPLE] = len(dataset) - len(first)
+            dataset = dataset.select(first)
+    audit = {"_dropped": Value("string"), "_answer_from": Value("string"), "_notes": List(Value("string"))}
+    dataset = dataset.select_columns(where.columns())
+    read = dataset.map(
+        read_published,
+        with_indices=True,
+        fn_kwargs={"where": where, "name": name, "version": READER_VERSION},
+        remove_columns=dataset.column_names,
+        features=Features({**_features([*PREFIXES.columns, "continuation"]), **audit}),
+        desc="Reading prefixes",
+    )
+    kept = []
+    for index, row in enumerate(read.select_columns(list(audit))):
+        report.count(row)
+        if row["_dropped"] is None:
+            kept.append(index)
+    if not kept:
+        raise SchemaError(f"Every row was dropped: {report.summary()}. Check that this is a set of prefixes.")
+    read = read.select(kept).select_columns(columns)
+    advice = "Remove the column to have ids made from the content, or keep one row of each problem."
+    read = with_unique_ids(read, where.layout.id, report, advice)
+    check(read, PREFIXES)
+    return read
+
+
+def _first_of_each(pairs: "Dataset") -> list[int]:
+    """One row of each problem, in their order: its first kept sample, else its first rejected one, else the first."""
+    ranks = {"kept": 0, "rejected": 1}
+    best: dict[str, tuple[int, int, int]] = {}
+    for at, row in enumerate(pairs.select_columns(["id", "sample", "status"])):
+        place = (ranks.get(row["status"], 2), row["sample"], at)
+        best[row["id"]] = min(best.get(row["id"], place), place)
+    return sorted(at for *_, at in best.values())
+
+
+def _features(columns: list[str]) -> "Features":
+    from datasets import Features
+
+    return Features({name: PREFIXES.features.get(name, PAIRS.features["continuation"]) for name in columns})
+
+
+def _untagged(tags: str) -> UserError:
+    return UserError(f"`tags={tags!r}`: this table has its prefixes in a column, without tags. Leave `tags` out.")

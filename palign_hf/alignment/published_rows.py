@@ -1,0 +1,151 @@
+"""One row of a published prefix set to one row of PREFIXES, with the account of what was done to it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from palign_hf.prompts import SOLVE, TAG_STYLES
+from palign_hf.schema import PREFIXES, SchemaError
+from palign_hf.traces.cells import Dropped, content, filled, scalar, speech, turns_of, wrong_type
+from palign_hf.traces.layouts import Layout
+from palign_hf.traces.rows import content_id, gold_answer
+
+
+# Raise it with any change of what `read_published` makes of a row: `datasets` caches by the name of a function.
+READER_VERSION = 1
+
+_LEAD = SOLVE.text.partition("{question}")[0]
+_INSTRUCTION = _LEAD.strip()
+# A row of PREFIXES of whose search nothing is known.
+_UNKNOWN = dict.fromkeys(PREFIXES.columns) | {"status": "published", "probes": []}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a set has what; strings only, so that it hashes the same in every process.
+
+    `layout` has the columns of the question and of the prefix or, with `tags`, of the text that begins with it in tags
+    of one of these styles.
+    """
+
+    layout: Layout
+    tags: tuple[str, ...] = ()
+    continuation: str | None = None
+    trace: str | None = None
+    # The column of PAIRS that says which continuations were kept.
+    outcome: str | None = None
+
+    def columns(self) -> list[str]:
+        """The distinct columns of the set that are read."""
+        others = [name for name in (self.continuation, self.trace, self.outcome) if name]
+        return list(dict.fromkeys([*self.layout.columns(), *others]))
+
+    @property
+    def continues(self) -> bool:
+        """Whether the set has continuations."""
+        return bool(self.tags or self.continuation)
+
+
+def read_published(
+    row: dict[str, Any], index: int, where: Published, name: str | None, version: int
+) -> dict[str, Any]:
+    """The row of PREFIXES and its `continuation`, plus `_dropped` (a reason or None), `_answer_from` and `_notes`."""
+    notes: list[str] = []
+    out: dict[str, Any] = _UNKNOWN | {"continuation": None, "_dropped": None, "_answer_from": None, "_notes": notes}
+    layout = where.layout
+    try:
+        question = _question(row, index, layout, notes)
+        prefix, continuation = _texts(row, index, where, notes)
+        trace = scalar(row, where.trace, index) if where.trace else None
+        if trace is not None and not trace.startswith(prefix):
+            raise Dropped("the trace doesn't begin with the prefix")
+    except Dropped as reason:
+        return out | {"_dropped": str(reason), "_notes": []}
+    if not prefix.strip():
+        notes.append("blank prefix")
+    if trace is not None:
+        out |= {"status": "fixed", "reason": "read from a table with traces: no judge has found this prefix"}
+    answer, out["_answer_from"] = gold_answer(row, index, layout, "", notes)
+    trace = prefix if trace is None else trace
+    return out | {
+        "id": _given_id(row, index, layout) or content_id(question, trace),
+        "question": question,
+        "trace": trace,
+        "answer": answer,
+        "source": (scalar(row, layout.source, index) if layout.source else None) or name,
+        "prefix": prefix,
+        "prefix_end": len(prefix),
+        "continuation": continuation,
+    }
+
+
+def without_instruction(text: str) -> str:
+    """A user message without the usual instruction to solve, in front of the problem or behind it."""
+    if text.startswith(_LEAD):
+        return text[len(_LEAD) :]
+    if text.lstrip().startswith(_INSTRUCTION):
+        return text.lstrip()[len(_INSTRUCTION) :].lstrip()
+    if text.rstrip().endswith(_INSTRUCTION):
+        return text.rstrip()[: -len(_INSTRUCTION)].rstrip()
+    return text
+
+
+def find_border(text: str, tags: tuple[str, ...], notes: list[str]) -> tuple[str, str]:
+    """The prefix and the continuation of a target, byte for byte as they were put into it.
+
+    The border is the first closing tag: a prefix that holds one itself, which no tagged text can tell from its end, is
+    found too short. That the closing tag lacks the line break behind it is noted; the border is clear without.
+    """
+    for style in (TAG_STYLES[name] for name in tags):
+        if text.startswith(style.open):
+            prefix, continuation, closed = style.split(text)
+            if not closed:
+                raise Dropped("prefix never closed")
+            if style.wrap(prefix, continuation) != text:
+                notes.append("no line break after the closing tag")
+            return prefix, continuation
+    raise Dropped("no prefix in tags")
+
+
+def _question(row: Mapping[str, Any], index: int, layout: Layout, notes: list[str]) -> str:
+    value = row[layout.question]
+    if (turns := turns_of(value)) is not None:
+        value = content(speech(turns, "ua" if layout.trace == layout.question else "u", "output")[0])
+    if layout.input and row[layout.input] not in (None, ""):
+        if isinstance(value, str) and without_instruction(value).strip():
+            notes.append("an instruction of its own left out")
+        value = row[layout.input]
+    return filled(without_instruction(filled(value, "question", index, layout.question)), "question", index, "")
+
+
+def _texts(row: Mapping[str, Any], index: int, where: Published, notes: list[str]) -> tuple[str, str | None]:
+    """The prefix and, where the row has one, the continuation."""
+    column = where.layout.trace
+    value = row[column]
+    if where.tags:
+        if (turns := turns_of(value)) is not None:
+            value = content(speech(turns, "ua" if column == where.layout.question else "a", "output")[-1])
+        return find_border(filled(value, "output", index, column), where.tags, notes)
+    outcome = row[where.outcome] if where.outcome else "kept"
+    if value is None:
+        raise Dropped("prefix missing")
+    if not isinstance(value, str):
+        raise wrong_type(value, index, column, "text")
+    if outcome not in ("kept", "rejected") and not value:
+        raise Dropped(f"no prefix: its pair is `{outcome}`")
+    continuation = row[where.continuation] if where.continuation and outcome == "kept" else None
+    if continuation is not None and not isinstance(continuation, str):
+        raise wrong_type(continuation, index, str(where.continuation), "text")
+    return value, continuation
+
+
+def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:
+    if not layout.id:
+        return None
+    value = scalar(row, layout.id, index)
+    if value is None:
+        raise SchemaError(
+            f"Row {index}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, or remove "
+            f"the column to have ids made from the content."
+        )
+    return value

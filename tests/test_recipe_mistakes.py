@@ -384,6 +384,8 @@ def test_one_misspelt_key(bench, name):
         if place[-2:-1] == ("headers",):  # whatever a server wants to hear
             continue
         for key in (place[-1][:-1] + "x", place[-1] + "s", place[-1].upper(), 3):
+            if key == place[-1]:  # in capitals already
+                continue
             mutant = changed(ALL[name], place, lambda inner, old, key=key: inner.update({key: inner.pop(old)}))
             assert bench.run(mutant) is not None, (place, key)
 

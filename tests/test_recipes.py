@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from palign_hf.alignment.run import AlignConfig
 from palign_hf.cli import main
 from palign_hf.config import load_config
 from palign_hf.truncation.run import TruncateConfig
@@ -19,6 +20,18 @@ def test_truncate_recipes_are_valid(path):
     config = load_config(TruncateConfig, path)
     assert config.output.startswith(f"runs/{path.parent.name}")
     assert make_search(config.search).judged
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/align.yaml")), ids=lambda path: path.parent.name)
+def test_align_recipes_are_valid_and_go_on_from_their_truncation(path):
+    config, before = load_config(AlignConfig, path), load_config(TruncateConfig, path.with_name("truncate.yaml"))
+    assert config.output == f"runs/{path.parent.name}/pairs"
+    assert (config.prefixes.source, config.prefixes.split) == (before.output, "train")
+    assert (config.student, config.context, config.engine_options) == (
+        before.student,
+        before.context,
+        before.engine_options,
+    )
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)
@@ -46,7 +59,9 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
     table, how = capsys.readouterr().out.split("\n\n")
     rows = {line.split()[0]: line for line in table.splitlines()[1:]}
     assert set(rows) == {path.parent.name for path in RECIPES.glob("*/*.yaml")}
-    assert re.match(r"qwen3-8b +truncate +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"])
+    assert re.match(
+        r"qwen3-8b +truncate, align +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
+    )
     assert "palign recipes copy RECIPE" in how
 
 
@@ -54,10 +69,10 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
 def test_copy_puts_a_recipe_where_the_next_command_finds_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "copy", name]) == 0
-    command = capsys.readouterr().out.splitlines()[-1]
-    assert command == "  palign truncate --config recipes/qwen3-8b/truncate.yaml"
+    commands = capsys.readouterr().out.splitlines()[-2:]
+    assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{stage}.yaml" for stage in ("truncate", "align")]
     copied = tmp_path / "recipes" / "qwen3-8b"
-    assert {path.name for path in copied.iterdir()} == {"README.md", "truncate.yaml"}
+    assert {path.name for path in copied.iterdir()} == {"README.md", "truncate.yaml", "align.yaml"}
     assert (copied / "truncate.yaml").read_bytes() == (RECIPES / "qwen3-8b" / "truncate.yaml").read_bytes()
 
 

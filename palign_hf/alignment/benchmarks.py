@@ -28,14 +28,14 @@ BENCHMARKS = {
 }
 
 
-def check_benchmarks(*named: Iterable[str]) -> None:
-    """Refuse what is no benchmark, before anything is loaded."""
-    for names in named:
-        for name in names:
-            if name not in BENCHMARKS:
-                raise UserError(
-                    f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}."
-                )
+def check_benchmarks(names: Iterable[str], paths: Mapping[str, str | Path] | None = None) -> None:
+    """Refuse what is no benchmark, and a copy that is nowhere, before anything is loaded."""
+    for name in (*names, *(paths or ())):
+        if name not in BENCHMARKS:
+            raise UserError(f"`{name}` is no benchmark{nearest(name, BENCHMARKS)}. Choose from {listed(BENCHMARKS)}.")
+    for name, path in (paths or {}).items():
+        if not str(path).strip():
+            raise UserError(f"`benchmarks` has no path for `{name}`. Give a file or folder, or leave `{name}` out.")
 
 
 def load_benchmark(name: str, path: str | Path | None = None) -> list[str]:

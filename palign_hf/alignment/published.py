@@ -75,8 +75,7 @@ def read_prefixes(
 
     if limit is not None and limit < 1:
         raise UserError(f"`limit={limit}` must be at least 1. Leave `limit` out to read all rows.")
-    if tags is not None and not tag_style(tags).open:
-        raise UserError(f"`tags={tags!r}` marks no border between prefix and continuation, so none can be found.")
+    check_tags(tags)
     dataset, name = open_source(source, split=split, config=config, revision=revision, streaming=False)
     what = name or type(source).__name__
     if not isinstance(dataset, Dataset):
@@ -96,6 +95,12 @@ def read_prefixes(
     where = _find(present, pairs, tags)
     report = TraceReport(name, where.layout.name, tuple(c for c in present if c not in where.columns()))
     return _read(dataset, where, name, report), report
+
+
+def check_tags(tags: str | None) -> None:
+    """Refuse what is no style of tags, or has none."""
+    if tags is not None and not tag_style(tags).open:
+        raise UserError(f"`tags={tags!r}` marks no border between prefix and continuation, so none can be found.")
 
 
 def _find(present: list[str], pairs: bool, tags: str | None) -> Published:
@@ -132,13 +137,17 @@ def _find(present: list[str], pairs: bool, tags: str | None) -> Published:
 
 
 def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
-    """A table of PREFIXES as it is, perhaps with continuations, and with no probes where none were written."""
-    columns = [*PREFIXES.columns, *(["continuation"] if "continuation" in dataset.column_names else [])]
-    report = TraceReport(name, "prefixes", tuple(c for c in dataset.column_names if c not in columns))
+    """A table of PREFIXES as it is, with its other columns, and with no probes where none were written.
+
+    A null where there should be a text is a matter of its row: whoever works with it leaves that row out.
+    """
+    from datasets import Features
+
+    report = TraceReport(name, "prefixes")
     if "probes" not in dataset.column_names:
         dataset = dataset.add_column("probes", [None] * len(dataset))
-    check(dataset, PREFIXES)
-    dataset = dataset.select_columns(columns).cast(_features(columns))
+    check(dataset, PREFIXES, filled=["id"])
+    dataset = dataset.cast(Features({**dataset.features, **PREFIXES.features}))
     if any(probes is None for probes in dataset["probes"]):
         dataset = dataset.map(fill_probes, fn_kwargs={"version": READER_VERSION}, desc="Reading prefixes")
     report.rows_in = report.rows_out = len(dataset)

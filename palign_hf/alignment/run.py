@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.alignment.forecast import forecast
-from palign_hf.alignment.published import read_prefixes
+from palign_hf.alignment.published import check_tags, read_prefixes
 from palign_hf.alignment.report import AlignmentReport
 from palign_hf.alignment.selection import surplus
 from palign_hf.alignment.settings import AlignmentSettings
@@ -41,6 +41,7 @@ class PrefixSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_tags(self.tags)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,9 @@ class AlignmentSettings(AskingSettings):
     max_tokens: int | None = setting(
         default=None, least=1, help="most tokens of a continuation; else what the context leaves"
     )
-    seed: int = setting(default=0, least=0, help="each problem and sample has a seed that is derived from this one")
+    seed: int = setting(
+        default=0, least=0, most=2**63 - 1, help="each problem and sample has a seed derived from this one"
+    )
     grader: str | dict[str, Any] | Grader = setting(
         default="math", help="what a right answer is: math, choice, exact, or module:name of one's own"
     )

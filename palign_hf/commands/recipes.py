@@ -8,6 +8,9 @@ from palign_hf.config.recipes import parse_yaml, shipped_recipes
 from palign_hf.errors import UserError, listed, nearest, shown
 
 
+_FLOW = ("truncate", "align")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -67,7 +70,12 @@ def _recipes() -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in shipped_recipes().values():
         found.setdefault(path.parent.name, []).append(path)
-    return found
+    return {name: sorted(stages, key=_place) for name, stages in found.items()}
+
+
+def _place(recipe: Path) -> tuple[int, str]:
+    """The stages in the order in which they follow each other."""
+    return _FLOW.index(recipe.stem) if recipe.stem in _FLOW else len(_FLOW), recipe.stem
 
 
 def _purpose(text: str) -> str:

@@ -215,7 +215,7 @@ class TestOurOwn:
         )
         read, report = read_prefixes(given)
         assert read["probes"][:] == [[], []] and read["continuation"][:] == ["c", None]
-        assert report.columns_left_out == ("x",) and report.answers_found == {"answer column `answer`": 2}
+        assert report.columns_left_out == () and report.answers_found == {"answer column `answer`": 2}
 
     def test_pairs_give_one_row_a_problem(self):
         pairs = table(

@@ -155,7 +155,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         """The report of the pairs, kept or not."""
         from datasets import load_dataset
 
-        pairs: Any = load_dataset("parquet", data_files={"all": [str(file) for file in files]}, split="all")
+        pairs: Any = load_dataset("parquet", data_files={"pairs": [str(file) for file in files]}, split="pairs")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
         balance, chosen = self.config.balance, {"decontaminate": list(self.config.decontaminate)}
         settings |= {"balance": vars(balance)} if balance.per is not None else {}

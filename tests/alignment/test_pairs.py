@@ -86,13 +86,14 @@ class TestVersion1:
             {"id": "a", "sample": 1, "correct": False},
             {"id": "b", "sample": 0, "correct": None},
             {"id": "c", "sample": 0, "correct": None, "status": "skipped", "reason": "too long"},
-        ).add_column("level", [1, 2, 3, 4])
+            {"id": "d", "sample": 0, "correct": False, "status": "error"},
+        ).add_column("level", [1, 2, 3, 4, 5])
         read = load_pairs(old)
         assert read.features == PAIRS.features | {"level": old.features["level"]}
-        assert read["status"][:] == ["kept", "rejected", "rejected", "skipped"]
-        assert read["strict"][:] == read["lenient"][:] == [True, False, None, None]
+        assert read["status"][:] == ["kept", "rejected", "rejected", "skipped", "rejected"]
+        assert read["strict"][:] == read["lenient"][:] == [True, False, None, None, False]
         told = [None, "not correct, by version 1 of the table", "not known to be correct, by version 1 of the table"]
-        assert read["reason"][:] == [*told, "too long"]
+        assert read["reason"][:] == [*told, "too long", told[1]]
         row = read[0]
         same = {"id": "a", "prefix": "p", "continuation": "c", "finish_reason": "stop", "flags": ["leak"]}
         assert {name: row[name] for name in same} == same

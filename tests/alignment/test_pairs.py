@@ -47,8 +47,9 @@ class TestPlaces:
             load_pairs(tmp_path / "one", split="rejected")
 
 
-def test_a_baseline_has_rows_without_a_prefix():
-    assert load_pairs(table(KEPT | {"prefix": None}))["prefix"][:] == [None]
+def test_a_row_may_lack_a_prefix_as_baselines_do_or_the_question_for_which_it_was_skipped():
+    skipped = pair("b", status="skipped", question=None, prefix="", continuation="")
+    assert load_pairs(table(KEPT | {"prefix": None}, skipped))["prefix"][:] == [None, ""]
 
 
 @pytest.mark.parametrize(

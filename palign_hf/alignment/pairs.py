@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Raise it with any change of what `read_version_1` makes of a row: `datasets` caches by the name of a function.
 READER_VERSION = 1
 
-# Rows of a baseline have no prefix at all.
-_FILLED = ("id", "question", "continuation", "sample", "status")
+# Rows of a baseline have no prefix, and one that was skipped may be so for want of a question.
+_FILLED = ("id", "continuation", "sample", "status")
 _VERSION_1 = (*PREFIXES.columns, "continuation", "finish_reason", "answer_found", "correct", "flags", "sample")
 # Outcomes that are no verdict about a sample; version 1 had them from PREFIXES.
 _UNASKED = ("skipped", "error")

@@ -47,8 +47,9 @@ class TestPlaces:
             load_pairs(tmp_path / "one", split="rejected")
 
 
-def test_a_baseline_has_rows_without_a_prefix():
-    assert load_pairs(table(KEPT | {"prefix": None}))["prefix"][:] == [None]
+def test_a_row_may_lack_a_prefix_as_baselines_do_or_the_question_for_which_it_was_skipped():
+    skipped = pair("b", status="skipped", question=None, prefix="", continuation="")
+    assert load_pairs(table(KEPT | {"prefix": None}, skipped))["prefix"][:] == [None, ""]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +87,14 @@ class TestVersion1:
             {"id": "a", "sample": 1, "correct": False},
             {"id": "b", "sample": 0, "correct": None},
             {"id": "c", "sample": 0, "correct": None, "status": "skipped", "reason": "too long"},
-        ).add_column("level", [1, 2, 3, 4])
+            {"id": "d", "sample": 0, "correct": False, "status": "error"},
+        ).add_column("level", [1, 2, 3, 4, 5])
         read = load_pairs(old)
         assert read.features == PAIRS.features | {"level": old.features["level"]}
-        assert read["status"][:] == ["kept", "rejected", "rejected", "skipped"]
-        assert read["strict"][:] == read["lenient"][:] == [True, False, None, None]
+        assert read["status"][:] == ["kept", "rejected", "rejected", "skipped", "rejected"]
+        assert read["strict"][:] == read["lenient"][:] == [True, False, None, None, False]
         told = [None, "not correct, by version 1 of the table", "not known to be correct, by version 1 of the table"]
-        assert read["reason"][:] == [*told, "too long"]
+        assert read["reason"][:] == [*told, "too long", told[1]]
         row = read[0]
         same = {"id": "a", "prefix": "p", "continuation": "c", "finish_reason": "stop", "flags": ["leak"]}
         assert {name: row[name] for name in same} == same

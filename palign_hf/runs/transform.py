@@ -124,7 +124,8 @@ class TransformRun(ABC, Generic[T, R]):
             )
         rows = self.rows.shard(shard.count, shard.index, contiguous=True)
         part = output.shard(shard, self.schema, self.again, self.files.batch_size)
-        left = rows.select(range(part.done, len(rows)))
+        # An empty range anywhere but at the beginning is refused.
+        left = rows.select(range(part.done, len(rows)) if part.done < len(rows) else range(0))
         part.write_groups(self.transform.groups(plain_rows(left), len(left)), self._note)
         self.timings.lap("asking")
 

@@ -226,7 +226,10 @@ def _storage(feature: Any) -> Any:
 
 
 def _is_null(feature: Any) -> bool:
-    return getattr(feature, "dtype", None) == "null"
+    """No value was seen by which its type could be known; nor is one in a list that is always empty."""
+    return (
+        getattr(feature, "dtype", None) == "null" or getattr(getattr(feature, "feature", None), "dtype", "") == "null"
+    )
 
 
 def _show(feature: Any) -> str:

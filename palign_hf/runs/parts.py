@@ -104,20 +104,24 @@ class Parts:
 
         return (pq.read_table(part, columns=columns) for part in self._files())
 
-    def join(self, file: Path, rows: int, some: "Callable[[pa.Table], pa.Table]") -> None:
-        """`some` of all parts as one file, in row groups of at least so many rows."""
+    def join(self, file: Path, rows: int, some: "Callable[[pa.Table], pa.Table]") -> int:
+        """`some` of all parts as one file, in row groups of at least so many rows; how many rows it has."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         waiting: list[pa.Table] = []
+        written = 0
         with whole(file) as unfinished, pq.ParquetWriter(unfinished, next(self.tables()).schema) as writer:
             for table in self.tables():
                 waiting.append(some(table))
+                written += len(waiting[-1])
                 if sum(map(len, waiting)) >= rows:
                     writer.write_table(pa.concat_tables(waiting))
                     waiting = []
-            if waiting:
+            # A row group without rows could not be read again: `datasets` reads by the size of the first.
+            if any(map(len, waiting)):
                 writer.write_table(pa.concat_tables(waiting))
+        return written
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))

@@ -11,6 +11,7 @@ An input may give several rows: they are written together, so that what is done 
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,8 @@ class Output:
     ) -> tuple[list[Path], list[dict[str, Any]]]:
         """Join what `count` shards have written; the files, and the notes of all parts.
 
-        `splits` says for each split which rows of a table are its own; by default all are of one.
+        `splits` says for each split which rows of a table are its own; by default all are of one. A split to which no
+        row belongs has no files.
         """
         splits = splits or {"train": lambda table: table}
         shards = [Shard(index, count) for index in range(count)]
@@ -121,16 +123,19 @@ class Output:
                     f"the same recipe and the same files."
                 )
         self.data.mkdir(parents=True, exist_ok=True)
+        written: Counter[str] = Counter()
         for shard, of_shard in zip(shards, parts, strict=True):
             for split, some in splits.items():
-                of_shard.join(self.data / f".{shard.file_of(split)}", PART_ROWS, some)
+                written[split] += of_shard.join(self.data / f".{shard.file_of(split)}", PART_ROWS, some)
+        # A split without any rows is none: no reader of a table would take it.
+        filled = [split for split in splits if written[split]] or list(splits)[:1]
         # Only now, so that an interrupted run leaves the files of the one before as they are. A report goes first:
         # it must not speak of other rows than those beside it.
         if self._reported() != self.identity:
             (self.folder / REPORT).unlink(missing_ok=True)
         for stale in self.data.glob(f"[!.]{_FILES}"):
             stale.unlink()
-        files = [self.data / shard.file_of(split) for split in splits for shard in shards]
+        files = [self.data / shard.file_of(split) for split in filled for shard in shards]
         for file in files:
             file.with_name(f".{file.name}").rename(file)
         return files, [note for of_shard in parts for note in of_shard.notes()]

@@ -173,12 +173,12 @@ def _align(
     with AlignRun(config) as run:
         run.work(Shard(), run.agree())
         run.finish(1)
-        pairs = [row for split in ("train", "rejected") for row in _table(folder / "pairs", split)]
+        pairs = [row for split in _table(folder / "pairs").values() for row in split]
         continued = measure_continuations(cut.transform, run.transform, cut.rows, prefixes, pairs)
     return Aligned(run.report, kept_right(pairs)), continued
 
 
-def _table(folder: Path, split: str) -> Any:
+def _table(folder: Path, split: str | None = None) -> Any:
     from datasets import load_dataset
 
     return load_dataset(str(folder), split=split)

@@ -3,9 +3,10 @@
     teacher traces -> TRACES -> PREFIXES -> PAIRS -> student -> numbers -> Hub
 
 `load_traces` reads any teacher dataset into the TRACES table, `PrefixTruncation` maps it to PREFIXES: for each trace
-the shortest prefix that the student itself judges sufficient. The stages after it are still to come; they borrow what
-it is built on: `asking` (a student at work), `runs` (one run of one stage), `config` (settings declared once). Names
-are resolved on first use, so that importing the package costs neither torch nor vllm.
+the shortest prefix that the student itself judges sufficient. `PrefixAlignment` maps those to PAIRS: prefixes with the
+student's own continuations, verified; `to_sft` is what trainers read. The stages after it are still to come; they
+borrow what these are built on: `asking` (a student at work), `runs` (one run of one stage), `config` (settings
+declared once). Names are resolved on first use, so that importing the package costs neither torch nor vllm.
 """
 
 from importlib import import_module
@@ -20,24 +21,28 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOMES = {
     "PAIRS": "schema",
+    "PrefixAlignment": "alignment.transform",
     "PREFIXES": "schema",
     "PrefixTruncation": "truncation.transform",
     "SchemaError": "schema",
     "StudentRunner": "asking.runner",
     "TRACES": "schema",
     "check": "schema",
-    "cuts": "segmentation",
+    "load_prefixes": "alignment.published",
     "load_traces": "traces",
     "read_traces": "traces",
+    "to_sft": "alignment.views",
 }
 
-__all__ = ["PAIRS", "PREFIXES", "TRACES", "PrefixTruncation", "SchemaError", "check", "cuts", "load_traces"]
-__all__ += ["StudentRunner", "read_traces"]
+__all__ = ["PAIRS", "PREFIXES", "TRACES", "PrefixAlignment", "PrefixTruncation", "SchemaError", "StudentRunner"]
+__all__ += ["check", "load_prefixes", "load_traces", "read_traces", "to_sft"]
 
 if TYPE_CHECKING:
+    from palign_hf.alignment.published import load_prefixes
+    from palign_hf.alignment.transform import PrefixAlignment
+    from palign_hf.alignment.views import to_sft
     from palign_hf.asking.runner import StudentRunner
     from palign_hf.schema import PAIRS, PREFIXES, TRACES, SchemaError, check
-    from palign_hf.segmentation import cuts
     from palign_hf.traces import load_traces, read_traces
     from palign_hf.truncation.transform import PrefixTruncation
 

@@ -32,7 +32,10 @@ HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
 PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
 PURE += ["truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
-PURE += [f"alignment.{name}" for name in ("decontamination", "loops", "matching", "quality", "restarts", "wording")]
+PURE += [
+    f"alignment.{name}"
+    for name in ("rules", "fallbacks", "decontamination", "loops", "matching", "quality", "restarts", "wording")
+]
 PURE += ["alignment.published_rows", "alignment.selection", "alignment.targets"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
@@ -115,7 +118,7 @@ def test_importing_the_package_costs_no_torch():
     assert not HEAVY & set(loaded) and "datasets" not in loaded
 
 
-@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "cuts", "load_traces", "read_traces"])
+@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces", "read_traces"])
 def test_light_exports_cost_no_torch(name):
     loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
     assert not HEAVY & set(loaded)

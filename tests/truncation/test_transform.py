@@ -22,7 +22,7 @@ import tiny
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 
-from palign_hf import PrefixTruncation, cuts
+from palign_hf import PrefixTruncation
 from palign_hf.asking import runner as sessions
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.runner import close_all as _close_all
@@ -30,6 +30,7 @@ from palign_hf.engines.base import EngineUnavailable
 from palign_hf.errors import UserError
 from palign_hf.prompts import JUDGE, LABELS, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
+from palign_hf.segmentation import cuts
 from palign_hf.truncation.criteria import ENOUGH, SelfJudge
 from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_search
 

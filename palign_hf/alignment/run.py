@@ -167,8 +167,11 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
 
     def words(self) -> list[str]:
         """Where the pairs are."""
-        folder = self.files.folder
-        return [f"pairs:    {folder}  (load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected')"]
+        folder, kept = self.files.folder, self.report.pairs
+        how = f"load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected'"
+        return [
+            f"pairs:    {folder}  ({how if kept else 'none was kept, so there is no split `train`: see `rejected`'})"
+        ]
 
     def _sieved(self) -> dict[str, str]:
         """Problems that aren't asked, with their reasons."""

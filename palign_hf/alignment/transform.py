@@ -30,6 +30,7 @@ from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.engines.base import Generation, Sampling
 from palign_hf.grading import GraderPool
+from palign_hf.progress import Progress
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -59,7 +60,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     declared, answers, counters, verb = AlignmentSettings, SAMPLES, Usage, "aligning"
     advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
-    runtime = StudentTransform.runtime | {"_pool", "_left_out"}
+    runtime = StudentTransform.runtime | {"_pool", "_left_out", "_live"}
 
     def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
         """PAIRS rows of a batch of PREFIXES rows: several a problem, and only the columns of PAIRS and `carry`.
@@ -133,10 +134,15 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     _pool: GraderPool | None
     _left_out: dict[str, str]
+    _live: tuple[int, int]
 
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)
-        self._pool, self._left_out = None, {}
+        self._pool, self._left_out, self._live = None, {}, (0, 0)
+
+    def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
+        self._live = 0, 0
+        return super()._new_bar(rows, what, leave)
 
     @cached_property
     def _identity(self) -> Identity:
@@ -167,7 +173,10 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
             async def ask(prompt: list[int], sampling: Sampling, problem: str) -> Generation:
                 said = await runner.engine.generate(prompt, sampling, problem)
-                expected.saw(len(said.samples[0].token_ids))
+                tokens = len(said.samples[0].token_ids)
+                expected.saw(tokens)
+                # What was drawn for rows that still wait for others before them counts for the bar.
+                self._live = self._live[0] + 1, self._live[1] + tokens
                 bar.answered()
                 return said
 
@@ -198,8 +207,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
         return self._pool
 
     def _details(self, seconds: float) -> dict[str, str]:
-        usage, start = self._usage, self._at_start
-        samples, tokens = usage.asked - start.asked, usage.asked_tokens - start.asked_tokens
+        samples, tokens = self._live
         return {
             "samples/s": f"{samples / seconds:.1f}" if seconds else "0",
             "tokens/s": f"{tokens / seconds:,.0f}" if seconds else "0",

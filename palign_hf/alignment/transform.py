@@ -20,12 +20,12 @@ from datasets import Dataset
 from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
 from palign_hf.alignment.prompts import BeginningPrompt
-from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.report import AlignmentReport, comparable
 from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import columns_of, rows_of
-from palign_hf.asking.identity import changed_by
+from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.engines.base import Generation, Sampling
@@ -98,7 +98,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     def report(self, pairs: Dataset) -> AlignmentReport:
         """What happened, measured on the result; with this run's costs if it was this object that ran."""
         told = self.describe() | {"fingerprint": self.fingerprint}
-        return AlignmentReport.of(pairs, self._usage, told, by=self.carry)
+        return AlignmentReport.of(pairs, self._usage, told, by=comparable(pairs, self.carry))
 
     def check(self) -> None:
         """Refuse what can't work with this student (context, prompts) before an engine is loaded."""
@@ -134,9 +134,18 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     _pool: GraderPool | None
     _left_out: dict[str, str]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_left_out": self._left_out}
+
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)
-        self._pool, self._left_out = None, {}
+        # A copy leaves out the same problems.
+        self._pool, self._left_out = None, vars(self).get("_left_out", {})
+
+    @property
+    def _hashed(self) -> str:
+        """With what is left out: that isn't settled when the transform is made."""
+        return f"{self.fingerprint} {fingerprint(self._left_out)}" if self._left_out else self.fingerprint
 
     @cached_property
     def _identity(self) -> Identity:

@@ -82,6 +82,8 @@ class AlignConfig(AlignmentSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder("output", str(self.folder), written=True)
+        if self.folder.resolve() == Path(self.prefixes.source).expanduser().resolve():
+            raise UserError(f"`output={self.folder}` is where the prefixes lie: pairs need a folder of their own.")
         check_benchmarks(self.decontaminate, self.benchmarks)
         per = self.balance.per
         if per is not None and per not in (*PAIRS.columns, *self.carry):

@@ -11,11 +11,10 @@ twice.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
@@ -111,7 +110,8 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     def schema(self, prefixes: pa.Schema) -> pa.Schema:
         """The columns of the result, given those of the prefixes, whose types the carried ones have."""
-        return pa.schema(chain(PAIRS.features.arrow_schema, (prefixes.field(name) for name in self.carry)))
+        known = Features.from_arrow_schema(prefixes)
+        return Features({**PAIRS.features, **{name: known[name] for name in self.carry}}).arrow_schema
 
     def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
         """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
+from datasets import ClassLabel, Dataset, Features, load_dataset
 from test_align_transform import RIGHT, TRACE, WRONG, prefix_row
 
 from palign_hf.alignment.run import ALIGN, AlignConfig, BalanceSettings, PrefixSettings
@@ -340,3 +340,20 @@ def test_an_answer_that_is_no_utf_8_is_a_matter_of_its_row(make):
     kept, rejected = splits(config)
     assert [row["id"] for row in kept] == ["0", "2"]
     assert [row["reason"][:20] for row in rejected if row["id"] == "1"] == ["the answer is broken"]
+
+
+def test_a_carried_column_of_classes_keeps_their_names(make, tmp_path):
+    features = Features({**PREFIXES.features, "level": ClassLabel(names=["easy", "hard"])})
+    source = tmp_path / "levels.parquet"
+    Dataset.from_list([row | {"level": at % 2} for at, row in enumerate(rows(4))], features=features).to_parquet(
+        source
+    )
+    config = make(rows(1), carry=("level",), prefixes=PrefixSettings(source=str(source)))
+    run(config, 2)
+    both = load_dataset(config.output)
+    assert both["train"].features["level"] == both["rejected"].features["level"] == features["level"]
+
+
+def test_pairs_never_go_where_the_prefixes_lie(make, tmp_path):
+    with pytest.raises(UserError, match="is where the prefixes lie"):
+        make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output=f"{tmp_path}/pre", replace=True)

@@ -357,3 +357,12 @@ def test_a_carried_column_of_classes_keeps_their_names(make, tmp_path):
 def test_pairs_never_go_where_the_prefixes_lie(make, tmp_path):
     with pytest.raises(UserError, match="is where the prefixes lie"):
         make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output=f"{tmp_path}/pre", replace=True)
+
+
+def test_a_ledger_of_samples_says_how_they_were_drawn(make, capsys):
+    config = make(rows(2))
+    run(config)
+    capsys.readouterr()
+    assert main(["ledger", "show", config.ledger]) == 0
+    told = capsys.readouterr().out
+    assert "  mode       prompt, temperature 0.6, prompt " in told and "criterion" not in told and "?" not in told

@@ -20,7 +20,7 @@ COMMANDS = {
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "align": ("align", "let the student go on from each prefix, and keep what is right"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),
-    "ledger": ("ledger", "look at the probes that earlier runs have answered"),
+    "ledger": ("ledger", "look at the answers that earlier runs have got"),
 }
 
 

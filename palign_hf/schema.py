@@ -110,6 +110,13 @@ PAIRS = Table(
     required=("id", "question", "prefix", "continuation", "sample", "status"),
 )
 
+# What makes each of them out of tables that others wrote.
+_READERS = {
+    "TRACES": "`palign_hf.load_traces(..., columns={...})`",
+    "PREFIXES": "`palign_hf.load_prefixes`",
+    "PAIRS": "`palign_hf.alignment.pairs.load_pairs`",
+}
+
 
 def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
     """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are fine.
@@ -144,7 +151,7 @@ def check_columns(present: Sequence[str], table: Table) -> None:
     raise SchemaError(
         f"Column {wanted} missing: the {table.name} table needs {listed(table.columns)}, "
         f"but this dataset has {listed(present, 'no columns')}. Rename the columns with "
-        f"`dataset.rename_columns({{...}})`, or load it through `palign_hf.load_traces(..., columns={{...}})`."
+        f"`dataset.rename_columns({{...}})`, or load it through {_READERS[table.name]}."
     )
 
 

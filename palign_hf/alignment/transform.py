@@ -11,21 +11,20 @@ twice.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
 from palign_hf.alignment.prompts import BeginningPrompt
-from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.report import AlignmentReport, comparable
 from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import columns_of, rows_of
-from palign_hf.asking.identity import changed_by
+from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.engines.base import Generation, Sampling
@@ -99,7 +98,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     def report(self, pairs: Dataset) -> AlignmentReport:
         """What happened, measured on the result; with this run's costs if it was this object that ran."""
         told = self.describe() | {"fingerprint": self.fingerprint}
-        return AlignmentReport.of(pairs, self._usage, told, by=self.carry)
+        return AlignmentReport.of(pairs, self._usage, told, by=comparable(pairs, self.carry))
 
     def check(self) -> None:
         """Refuse what can't work with this student (context, prompts) before an engine is loaded."""
@@ -112,7 +111,8 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     def schema(self, prefixes: pa.Schema) -> pa.Schema:
         """The columns of the result, given those of the prefixes, whose types the carried ones have."""
-        return pa.schema(chain(PAIRS.features.arrow_schema, (prefixes.field(name) for name in self.carry)))
+        known = Features.from_arrow_schema(prefixes)
+        return Features({**PAIRS.features, **{name: known[name] for name in self.carry}}).arrow_schema
 
     def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
         """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""
@@ -136,13 +136,22 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     _left_out: dict[str, str]
     _live: tuple[int, int]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_left_out": self._left_out}
+
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)
-        self._pool, self._left_out, self._live = None, {}, (0, 0)
+        # A copy leaves out the same problems.
+        self._pool, self._left_out, self._live = None, vars(self).get("_left_out", {}), (0, 0)
 
     def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
         self._live = 0, 0
         return super()._new_bar(rows, what, leave)
+
+    @property
+    def _hashed(self) -> str:
+        """With what is left out: that isn't settled when the transform is made."""
+        return f"{self.fingerprint} {fingerprint(self._left_out)}" if self._left_out else self.fingerprint
 
     @cached_property
     def _identity(self) -> Identity:

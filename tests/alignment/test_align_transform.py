@@ -16,6 +16,7 @@ from palign_hf.asking.ledgers import read_about
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import UserError
+from palign_hf.grading import Grade
 from palign_hf.prompts import ALIGN, SOLVE
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
 from palign_hf.segmentation import cuts
@@ -258,6 +259,39 @@ def test_its_hash_is_what_changes_the_result(make, pupil, tmp_path):
     code += "print(Hasher.hash(PrefixAlignment(sys.argv[1], engine='transformers', grader='exact')))"
     told = subprocess.run([sys.executable, "-c", code, str(pupil)], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == Hasher.hash(one)
+
+
+class Tolerant:
+    """A grader with a parameter, and something that it keeps for itself."""
+
+    name, version = "tolerant", 1
+
+    def __init__(self, tolerance: int = 1) -> None:
+        self.tolerance, self._seen = tolerance, []
+
+    def grade(self, output: str, gold: str) -> Grade:
+        return Grade(self.tolerance > 1, True, "4")
+
+
+def test_a_parameter_of_ones_own_grader_changes_the_result_and_no_sample(make):
+    strict, same, loose = (
+        make(grader={"name": "test_align_transform:Tolerant", "tolerance": tolerance}) for tolerance in (1, 1, 2)
+    )
+    same.grader._seen.append("a text")
+    assert strict.fingerprint == same.fingerprint != loose.fingerprint
+    assert strict.ledger_path == loose.ledger_path
+
+
+def test_what_is_left_out_is_hashed_and_copied_with_it(make):
+    one = make()
+    before = Hasher.hash(one)
+    one.leave_out({"b": "repeats another problem"})
+    assert Hasher.hash(one) != before
+    copy = pickle.loads(pickle.dumps(one))
+    assert Hasher.hash(copy) == Hasher.hash(one)
+    found = {row["id"]: row["status"] for row in copy.stream([prefix_row("b")], 1)}
+    copy.close()
+    assert found == {"b": "left_out"}
 
 
 def test_settings_are_settled(make):

@@ -179,7 +179,13 @@ def _check_filled(dataset: "Dataset", name: str, table: Table) -> None:
 
 def _check_unique(dataset: "Dataset", table: Table) -> None:
     names = table.unique
-    counts = Counter(zip(*(dataset[name] for name in names), strict=True))
+    try:
+        counts = Counter(zip(*(dataset[name] for name in names), strict=True))
+    except UnicodeDecodeError as error:
+        raise SchemaError(
+            f"A value of {' or '.join(f'`{name}`' for name in names)} of {table.name} is no UTF-8 ({error.reason}). "
+            f"Rows are told apart by it. Write that column anew."
+        ) from error
     twice = [shown(" / ".join(map(str, values))) for values, count in counts.items() if count > 1]
     if not twice:
         return

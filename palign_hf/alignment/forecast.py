@@ -46,7 +46,7 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
             f"samples    {'at least' if alignment.sampling == 'first' else 'all'} "
             f"{asked if alignment.sampling == 'first' else most:,}, at most {most:,}"
             + ("" if alignment.fallback == "drop" else f", and more for fallbacks ({alignment.fallback})"),
-            f"prompts    {about}{round(prompt_tokens * scale):,} tokens, each read once with a prefix cache",
+            f"prompts    {about}{round(prompt_tokens * scale):,} tokens; with a prefix cache each is read once",
             f"written    at most {about}{round(room * scale):,} tokens a sample of each; what it will be is not known "
             f"before",
             f"ledger     {alignment.ledger_path}: what it holds already isn't drawn again",

@@ -12,7 +12,9 @@ from typing import Any
 from palign_hf.asking.batches import broken
 from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import sample_seed
+from palign_hf.errors import shown
 from palign_hf.grading import Grade
+from palign_hf.schema import STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
         return "left_out", reason
     if source["status"] in ("skipped", "error"):
         return "left_out", f"it has no prefix: its row is `{source['status']}`"
+    if source["status"] not in STATUSES:
+        return "skipped", f"its status is `{shown(source['status'])}`, which no row of PREFIXES has"
     for name in ("question", "trace", "prefix"):
         value = source[name]
         if value is None or not isinstance(value, str):

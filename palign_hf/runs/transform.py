@@ -142,7 +142,8 @@ class TransformRun(ABC, Generic[T, R]):
         lines.append(f"report:   {output.folder / REPORT}, {output.folder / 'report.md'}")
         if self.report.failed:
             lines.append(
-                f"{self.report.failed} rows failed. Their reasons are above; the same command tries them again."
+                f"{self.report.failed} row{'s' if self.report.failed > 1 else ''} failed, for the reasons above. The "
+                f"same command asks those again that got no answer."
             )
         return Ending("\n".join(lines), self.report.failed)
 

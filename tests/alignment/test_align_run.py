@@ -170,7 +170,7 @@ def test_one_poisoned_row_is_skipped_with_status_1_and_the_rest_is_as_without_it
     settings = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in ("student", "output", "ledger", "n")]
     settings += ["--engine=transformers", "--grader=exact", f"--prefixes.source={config.prefixes.source}"]
     assert main(["align", *settings]) == 1
-    assert "1 rows failed" in capsys.readouterr().out
+    assert "1 row failed" in capsys.readouterr().out
 
 
 def test_bytes_that_are_no_utf_8_are_a_matter_of_their_row(make, tmp_path):

@@ -92,9 +92,11 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     folder, _, _, _, (told, errors) = demo
     for words in (
         "on two quiet cores",
-        "[1/3]",
-        "[2/3]",
-        "[3/3]",
+        "[1/4]",
+        "[2/4]",
+        "[3/4]",
+        "[4/4]",
+        "from the found cut",
         "cut here, after",
         "What happened:",
         "To try next:",
@@ -102,13 +104,16 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
         assert words in told
     assert "measures nothing" not in told and "demo --rows 60 --compare" in told
     out = folder / "runs" / "demo"
-    for name in ("report.md", "figures.json", "prefixes/report.json"):
+    for name in ("report.md", "figures.json", "prefixes/report.json", "pairs/report.json"):
         assert f"runs/demo/{name.split('/')[0]}" in told and (out / name).is_file()
     assert "Traceback" not in errors and "WARNING" not in errors
     figures = json.loads((out / "figures.json").read_text())
     assert figures["judge_auroc"] is figures["judge"] is None and figures["median_distance"] <= 2
     assert {one["search"] for one in figures["searches"]} == {"ascend", "binary", "fixed(ratio=0.38)", "none", "full"}
     assert all(one["failed"] == 0 for one in figures["searches"])
+    assert figures["kept_right"] == 1.0
+    right = {name: one["share"] for name, one in figures["right"].items()}
+    assert right["exact cut"] > 0.2 > right["no prefix"] and right["found cut"] > 2 * right["no prefix"]
     prefixes = load_dataset(str(out / "prefixes"), split="train")
     again = json.loads((out / "prefixes" / "report.json").read_text())["asked"]
     assert sum(map(len, prefixes["probes"])) - again >= 150  # what the interrupted run was told is not asked again

@@ -54,12 +54,13 @@ CASTS = {
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
-        "whether it could finish a solution: expect it to say ENOUGH to nearly everything. What you see here "
-        "is that the plumbing works with any student, and that the report tells when a judge measures nothing",
+        "whether it could finish a solution: expect it to say ENOUGH to nearly everything, and to finish "
+        "nothing (it may write 48 tokens). What you see here is that the plumbing works with any student, and that "
+        "the report tells when a judge measures nothing",
         rows=40,
         context=2048,
         samples=1,
-        max_tokens=128,
+        max_tokens=48,
         seconds=(80, 0.5, 3),
     ),
 }

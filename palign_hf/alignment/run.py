@@ -1,5 +1,6 @@
 """Alignment as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -82,7 +83,9 @@ class AlignConfig(AlignmentSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder("output", str(self.folder), written=True)
-        if self.folder.resolve() == Path(self.prefixes.source).expanduser().resolve():
+        # Whatever the source may be otherwise, as a Hub id.
+        prefixes = os.path.expanduser(self.prefixes.source)
+        if os.path.isdir(prefixes) and self.folder.resolve() == Path(prefixes).resolve():
             raise UserError(f"`output={self.folder}` is where the prefixes lie: pairs need a folder of their own.")
         check_benchmarks(self.decontaminate, self.benchmarks)
         per = self.balance.per

@@ -85,7 +85,7 @@ class AlignConfig(AlignmentSettings):
         check_folder("output", str(self.folder), written=True)
         # Whatever the source may be otherwise, as a Hub id.
         prefixes = os.path.expanduser(self.prefixes.source)
-        if os.path.isdir(prefixes) and self.folder.resolve() == Path(prefixes).resolve():
+        if os.path.abspath(self.folder) == _place(prefixes):
             raise UserError(f"`output={self.folder}` is where the prefixes lie: pairs need a folder of their own.")
         check_benchmarks(self.decontaminate, self.benchmarks)
         per = self.balance.per
@@ -243,6 +243,11 @@ def recipe_prefixes(
         check_others(dataset.column_names, [per], "balance.per")
     check_others(dataset.column_names, carry)
     return dataset
+
+
+def _place(source: str) -> str | None:
+    """Where a source lies if it is a path; no name of a file has a null in it."""
+    return None if "\0" in source else os.path.abspath(source)
 
 
 def _rejected(table: "pa.Table", surplus: "Mapping[tuple[str, int], str]") -> "pa.Table":

@@ -50,7 +50,7 @@ CASTS = {
         context=None,
         samples=2,
         max_tokens=None,
-        seconds=(40, 0.05, 0.1),
+        seconds=(40, 0.1, 0.1),
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
@@ -61,7 +61,7 @@ CASTS = {
         context=2048,
         samples=1,
         max_tokens=48,
-        seconds=(80, 0.5, 3),
+        seconds=(80, 2, 3),
     ),
 }
 

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Rows = Dataset | IterableDataset
+Rows: TypeAlias = Dataset | IterableDataset
 
 _FEATURES = Features(
     {
@@ -34,6 +34,7 @@ _FEATURES = Features(
 )
 # How many rows of a stream are looked at for tags: what comes later can't be known.
 _PEEK = 64
+_STREAMED = 64
 
 
 @dataclass
@@ -92,6 +93,8 @@ def build_rows(
         dataset = _kept(dataset, account)
     _refuse_nothing(dataset, account)
     described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
+    # Whoever takes the first row of a stream waits for its batch.
+    handed = described if isinstance(dataset, Dataset) else {"batch_size": _STREAMED}
     dataset = dataset.map(
         build_features,
         batched=True,
@@ -106,7 +109,7 @@ def build_rows(
         },
         remove_columns=column_names(dataset),
         features=_FEATURES,
-        **(described if isinstance(dataset, Dataset) else {}),
+        **handed,
     )
     dataset = _within(dataset, config, account)
     _refuse_nothing(dataset, account)

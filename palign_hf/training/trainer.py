@@ -10,21 +10,25 @@ are those of `SFTTrainer`, bit by bit, and for rows without a prefix it is one.
 
 from collections.abc import Callable
 from copy import copy
-from functools import partial, wraps
+from functools import partial, update_wrapper
+from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import TrainingArguments
-from trl import SFTTrainer, pack_dataset
+from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from palign_hf.errors import UserError
+from palign_hf.training.checks import CHECKED_ROWS, check_batch, check_conversation, check_prompts, check_template
 from palign_hf.training.collator import SegmentCollator
 from palign_hf.training.config import PAlignConfig, refuse_sharded_sequences
+from palign_hf.training.features import Layout
 from palign_hf.training.metrics import SegmentMeter, segment_sums
 from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of
+from palign_hf.training.turns import Turns
 
 
 class PAlignTrainer(SFTTrainer):
@@ -38,7 +42,6 @@ class PAlignTrainer(SFTTrainer):
     _tag_names = ["palign-hf", "trl", "sft"]
     _name = "P-ALIGN"
 
-    @wraps(SFTTrainer.__init__)
     def __init__(self, model: Any, args: TrainingArguments | None = None, *others: Any, **named: Any) -> None:
         self.accounts: dict[str, Account] = {}
         self._meters = {"train": SegmentMeter(), "eval": SegmentMeter()}
@@ -63,13 +66,15 @@ class PAlignTrainer(SFTTrainer):
                 f"`data_collator={type(self.data_collator).__name__}` drops the segments of the rows, so prefix and "
                 f"continuation could not be told apart. Leave it out: the default one pads and packs."
             )
-        self._weights = torch.tensor(config.segment_weights, device=self.args.device)
+        if config.check:
+            self._check_rows(config, segmented)
+        self._weights = torch.tensor(config.segment_weights, device=config.device) if config.weighted else None
 
     def _prepare_dataset(
         self,
         dataset: Rows,
         processing_class: Any,
-        args: PAlignConfig,
+        args: Any,
         packing: bool,
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
@@ -77,6 +82,8 @@ class PAlignTrainer(SFTTrainer):
         """Rows with segments are tokenised and packed here, all others by TRL."""
         transformed = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
         layout = None if transformed or formatting_func is not None else layout_of(dataset, args)
+        if args.check and not transformed:
+            self._check_template(dataset, layout)
         if layout is None:
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if args.completion_only_loss is False:
@@ -95,7 +102,33 @@ class PAlignTrainer(SFTTrainer):
         ready.max_length = None
         return super()._prepare_dataset(dataset, processing_class, ready, False, None, dataset_name)
 
-    def _packed(self, dataset: Rows, args: PAlignConfig, name: str) -> Rows:
+    def _check_template(self, dataset: Rows, layout: Layout | None) -> None:
+        """Before anything is tokenised: the template, and the first conversation where TRL renders it."""
+        row = next(iter(dataset))
+        if layout in ("question", "prompt", "completion") and not isinstance(row.get("prompt"), str):
+            check_template(Turns(self._tokenizer))
+        if layout is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
+            check_conversation(row, self._tokenizer, str(self._tokenizer.name_or_path))
+
+    def _check_rows(self, config: PAlignConfig, segmented: bool) -> None:
+        """The first rows, as they come out of preparation and would go into a batch."""
+        if self.train_dataset is None or "input_ids" not in column_names(self.train_dataset):
+            return  # images and the like, which are tokenised as they are batched
+        self._set_signature_columns_if_needed()
+        used: Any = self._signature_columns
+        first: Any = islice(iter(self.train_dataset), CHECKED_ROWS)
+        rows = [
+            {name: value for name, value in row.items() if name in used or not config.remove_unused_columns}
+            for row in first
+        ]
+        weight = config.continuation_loss_weight if segmented else 1.0
+        check_batch(rows, self.data_collator, self.model, self._tokenizer, weight)
+        if segmented:
+            # Rows of this packing begin wherever the one before ended.
+            wrapped = config.packing and config.packing_strategy == "wrapped"
+            check_prompts(rows[:1] if wrapped else rows, Turns(self._tokenizer))
+
+    def _packed(self, dataset: Rows, args: SFTConfig, name: str) -> Rows:
         if args.max_length is None:
             raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
         if args.shuffle_dataset:
@@ -107,8 +140,9 @@ class PAlignTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if "segment_ids" not in self._signature_columns:
-            self._signature_columns = [*self._signature_columns, "segment_ids"]
+        columns: Any = self._signature_columns
+        if "segment_ids" not in columns:
+            columns.append("segment_ids")
 
     def compute_loss(
         self,
@@ -134,17 +168,25 @@ class PAlignTrainer(SFTTrainer):
         segments = torch.nn.functional.pad(segments, (places, 0))
         with torch.no_grad():
             sums = segment_sums(outputs.log_probs.detach(), outputs.is_top1, outputs.label_mask, segments)
-            self._meters["train" if self.model.training else "eval"].add(self.accelerator.reduce(sums, "sum"))
-        if self.args.weighted:
+            self._meters[self._mode].add(self.accelerator.reduce(sums, "sum"))
+        if self._weights is not None:
             outputs.log_probs = outputs.log_probs * self._weights.to(outputs.log_probs)[segments]
         return outputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's log with the figures of the segments: means over all tokens since the last one."""
-        mode = "train" if self.model.training else "eval"
+        mode = self._mode
         for name, value in self._meters[mode].take(keep_tokens=mode == "train").items():
             self._metrics[mode][name] = [value]
         super().log(logs, start_time)
+
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model is not None and self.model.training else "eval"
+
+
+# What help and editors show of the constructor is what it takes.
+update_wrapper(PAlignTrainer.__init__, SFTTrainer.__init__)
 
 
 def _as_config(model: Any, args: TrainingArguments | None) -> PAlignConfig:

@@ -77,17 +77,33 @@ class Turns:
     @cached_property
     def ending(self) -> tuple[list[int], list[int]]:
         """What the chat template puts behind a reply: what ends the turn, which is learned, and white space."""
+        _, after = self._conversation
+        read = self._tokenizer(after, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        visible = len(after.rstrip())
+        learned = sum(start < visible for start, _ in read["offset_mapping"])
+        return read["input_ids"][:learned], read["input_ids"][learned:]
+
+    @cached_property
+    def around_reply(self) -> tuple[str, str]:
+        """What the chat template puts before a reply: when it is asked for, and when it is there."""
+        asked = self._rendered([{"role": "user", "content": _QUESTION}], add_generation_prompt=True)
+        return asked, self._conversation[0]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Tokens as text, special ones included."""
+        return str(self._tokenizer.decode(ids))
+
+    @cached_property
+    def _conversation(self) -> tuple[str, str]:
+        """A question and a reply as the template renders them: what stands before the reply, and what behind it."""
         asked = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _REPLY}]
-        _, found, after = self._rendered(asked).partition(_REPLY)
+        before, found, after = self._rendered(asked).partition(_REPLY)
         if not found or _REPLY in after:
             raise UserError(
                 f"The chat template of `{self.student}` drops or repeats what the assistant says, so what ends its "
                 f"turn can't be told. Give a template that renders it with `chat_template_path`, or mend this one."
             )
-        read = self._tokenizer(after, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        visible = len(after.rstrip())
-        learned = sum(start < visible for start, _ in read["offset_mapping"])
-        return read["input_ids"][:learned], read["input_ids"][learned:]
+        return before, after
 
     @property
     def end_token(self) -> str:

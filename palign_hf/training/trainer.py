@@ -12,16 +12,20 @@ from collections.abc import Callable
 from copy import copy
 from functools import partial, update_wrapper
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
+from palign_hf.training.card import PAPER, model_card
 from palign_hf.training.checks import CHECKED_ROWS, check_batch, check_conversation, check_prompts, check_template
 from palign_hf.training.collator import SegmentCollator
 from palign_hf.training.config import PAlignConfig, refuse_sharded_sequences
@@ -41,6 +45,7 @@ class PAlignTrainer(SFTTrainer):
 
     _tag_names = ["palign-hf", "trl", "sft"]
     _name = "P-ALIGN"
+    _paper = PAPER
 
     def __init__(self, model: Any, args: TrainingArguments | None = None, *others: Any, **named: Any) -> None:
         self.accounts: dict[str, Account] = {}
@@ -48,8 +53,8 @@ class PAlignTrainer(SFTTrainer):
         config = _as_config(model, args)
         super().__init__(model, config, *others, **named)
         refuse_sharded_sequences(self.accelerator.parallelism_config)
-        segmented = "segment_ids" in column_names(self.train_dataset)
-        if config.weighted and not segmented:
+        self._aligned = "segment_ids" in column_names(self.train_dataset)
+        if config.weighted and not self._aligned:
             raise UserError(
                 "A weight other than 1 was set, but the training rows don't tell prefix from continuation, so it "
                 "would change nothing. Give rows with `prefix` and `continuation`, or leave the weights out."
@@ -61,13 +66,13 @@ class PAlignTrainer(SFTTrainer):
             )
         if type(self.data_collator) is DataCollatorForLanguageModeling:
             self.data_collator = SegmentCollator.like(self.data_collator, config.masked_segments)
-        elif segmented and not isinstance(self.data_collator, SegmentCollator):
+        elif self._aligned and not isinstance(self.data_collator, SegmentCollator):
             raise UserError(
                 f"`data_collator={type(self.data_collator).__name__}` drops the segments of the rows, so prefix and "
                 f"continuation could not be told apart. Leave it out: the default one pads and packs."
             )
         if config.check:
-            self._check_rows(config, segmented)
+            self._check_rows(config)
         self._weights = torch.tensor(config.segment_weights, device=config.device) if config.weighted else None
 
     def _prepare_dataset(
@@ -110,7 +115,7 @@ class PAlignTrainer(SFTTrainer):
         if layout is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
             check_conversation(row, self._tokenizer, str(self._tokenizer.name_or_path))
 
-    def _check_rows(self, config: PAlignConfig, segmented: bool) -> None:
+    def _check_rows(self, config: PAlignConfig) -> None:
         """The first rows, as they come out of preparation and would go into a batch."""
         if self.train_dataset is None or "input_ids" not in column_names(self.train_dataset):
             return  # images and the like, which are tokenised as they are batched
@@ -121,9 +126,9 @@ class PAlignTrainer(SFTTrainer):
             {name: value for name, value in row.items() if name in used or not config.remove_unused_columns}
             for row in first
         ]
-        weight = config.continuation_loss_weight if segmented else 1.0
+        weight = config.continuation_loss_weight if self._aligned else 1.0
         check_batch(rows, self.data_collator, self.model, self._tokenizer, weight)
-        if segmented:
+        if self._aligned:
             # Rows of this packing begin wherever the one before ended.
             wrapped = config.packing and config.packing_strategy == "wrapped"
             check_prompts(rows[:1] if wrapped else rows, Turns(self._tokenizer))
@@ -179,6 +184,34 @@ class PAlignTrainer(SFTTrainer):
         for name, value in self._meters[mode].take(keep_tokens=mode == "train").items():
             self._metrics[mode][name] = [value]
         super().log(logs, start_time)
+
+    def create_model_card(  # type: ignore[override]  # TRL's arguments, which aren't those of its own base
+        self,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        tags: str | list[str] | None = None,
+    ) -> None:
+        """Write the card beside the student: with what is known, and nothing else."""
+        if not self.is_world_process_zero():
+            return
+        config: Any = self.args
+        card = model_card(
+            config,
+            model_name=model_name or Path(str(config.output_dir)).name,
+            base=get_config_model_id(self._unwrapped.config) or None,
+            dataset_name=dataset_name,
+            hub_model_id=self.hub_model_id,
+            tags={*self._tag_names, *([tags] if isinstance(tags, str) else tags or [])},
+            accounts=[str(account) for account in self.accounts.values()],
+            history=self.state.log_history,
+            aligned=self._aligned,
+            peft=is_peft_model(self._unwrapped),
+        )
+        card.save(Path(str(config.output_dir)) / "README.md")
+
+    @property
+    def _unwrapped(self) -> Any:
+        return self.accelerator.unwrap_model(self.model)
 
     @property
     def _mode(self) -> str:

@@ -168,6 +168,7 @@ def _greedy(model: Any, asked: Sequence[list[int]], ends: set[int], most: int) -
         do_sample=False,
         repetition_penalty=1.0,
         max_new_tokens=most,
+        use_cache=True,
         eos_token_id=sorted(ends) or None,
         pad_token_id=fill,
     )
@@ -175,7 +176,7 @@ def _greedy(model: Any, asked: Sequence[list[int]], ends: set[int], most: int) -
     model.eval()
     try:
         with torch.no_grad():
-            whole = model.generate(input_ids=ids, attention_mask=seen, generation_config=config, use_cache=True)
+            whole = model.generate(input_ids=ids, attention_mask=seen, generation_config=config)
     finally:
         model.train(training)
     replies = []

@@ -55,10 +55,12 @@ def aligned(folder: Path, out: Path, dataset: Dataset | None = None, **given: An
     return PAlignTrainer(model, config, train_dataset=dataset or pairs(), processing_class=tokenizer)
 
 
-def plain(folder: Path, out: Path, learned: tuple[int, ...] = (1, 2, 3), **given: Any) -> SFTTrainer:
+def plain(
+    folder: Path, out: Path, learned: tuple[int, ...] = (1, 2, 3), dataset: Dataset | None = None, **given: Any
+) -> SFTTrainer:
     """TRL's trainer on the same tokens, with labels for these segments alone."""
     model, tokenizer = student(folder)
-    rows, _ = build_rows(pairs(), "question", tokenizer, PAlignConfig(**settings(out)), "train")
+    rows, _ = build_rows(dataset or pairs(), "question", tokenizer, PAlignConfig(**settings(out)), "train")
     rows = rows.map(masked, fn_kwargs={"learned": learned}).select_columns(["input_ids", "labels"])
     return SFTTrainer(model, SFTConfig(**settings(out, **given)), train_dataset=rows, processing_class=tokenizer)
 

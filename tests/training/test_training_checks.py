@@ -162,7 +162,7 @@ class Reciting(torch.nn.Module):
         self.replies = [tokenizer(reply, add_special_tokens=False)["input_ids"] for reply in replies]
         self.generation_config, self.device = SimpleNamespace(eos_token_id=END), "cpu"
 
-    def generate(self, input_ids, attention_mask, generation_config, use_cache):
+    def generate(self, input_ids, attention_mask, generation_config):
         """What a model gives: prompt and reply, padded behind its end."""
         assert not self.training and not generation_config.do_sample
         self.asked = [row[seen.bool()].tolist() for row, seen in zip(input_ids, attention_mask, strict=True)]

@@ -33,6 +33,7 @@ HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
 PURE += ["truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
 PURE += [f"alignment.{name}" for name in ("decontamination", "loops", "quality", "restarts", "wording")]
+PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 

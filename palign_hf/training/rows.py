@@ -39,7 +39,7 @@ _STREAMED = 64
 
 @dataclass
 class Account:
-    """What became of the rows of one dataset; of a stream only what was seen of it is known, which is nothing yet."""
+    """What became of the rows of one dataset; those of a stream can't be counted before they come."""
 
     name: str
     given: int | None = None
@@ -50,7 +50,7 @@ class Account:
 
     def __str__(self) -> str:
         if self.given is None:
-            return f"The {self.name} dataset is a stream: its rows are counted by nobody."
+            return f"The {self.name} dataset is a stream: its rows are used as they come, uncounted."
         said = [f"{count:,} {status}" for status, count in sorted(self.not_kept.items())]
         said += [f"{self.overlong:,} longer than `max_length`"] * bool(self.overlong)
         left = f", left out: {', '.join(said)}" if said else ""

@@ -4,6 +4,7 @@ data, what is refused before it begins, the card, and a student that learned to 
 Slow because it trains: a few steps of a tiny student each, and one that reads a few rows until it knows them.
 """
 
+import inspect
 import itertools
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from peft import LoraConfig
+from peft import LoraConfig, PromptTuningConfig
 from tiny import save_student
 from training_runs import aligned, figures, pairs, plain, settings, student, trajectory
 from transformers import DataCollatorForLanguageModeling as MaskingCollator
@@ -59,6 +60,31 @@ def test_an_adapter_learns_and_the_rest_stays(folder, tmp_path):
     changed = {name for name, weight in weights_of(trainer).items() if not torch.equal(weight, before[name])}
     assert changed == {name for name in before if "lora_" in name}
     assert figures(trainer, "prefix/nll")
+
+
+def test_places_before_the_prompt_shift_no_segment(folder, tmp_path):
+    """Prompt tuning puts virtual tokens first: with all weights at 1 it is TRL's, and each weight finds its tokens."""
+
+    def tuned(kind, config, rows, **given):
+        model, tokenizer = student(folder)
+        adapter = PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
+        args = config(**settings(tmp_path, **given))
+        return kind(model, args, train_dataset=rows, processing_class=tokenizer, peft_config=adapter)
+
+    ours = tuned(PAlignTrainer, PAlignConfig, pairs())
+    plain_rows = ours.train_dataset.select_columns(["input_ids", "labels"])
+    assert trajectory(ours) == trajectory(tuned(SFTTrainer, SFTConfig, plain_rows))
+    counted = {name: figures(ours, f"{name}/num_tokens")[-1] for name in ("prefix", "close_tag", "continuation")}
+    segments = [segment for row in ours.train_dataset["segment_ids"] for segment in row]
+    assert list(counted.values()) == [segments.count(1), segments.count(2), segments.count(3)]
+
+
+def test_several_processes_tokenise_and_their_errors_are_read(folder, tmp_path):
+    given = {"dataset_num_proc": 2}
+    assert trajectory(aligned(folder, tmp_path, **given)) == trajectory(aligned(folder, tmp_path))
+    rows = Dataset.from_list([*pairs(), pairs()[0] | {"question": " "}])
+    with pytest.raises(UserError, match="Row 12: `question` is empty"):
+        aligned(folder, tmp_path, dataset=rows, dataset_num_proc=2)
 
 
 def test_evaluation_measures_segments_of_any_rows(folder, tmp_path):
@@ -156,6 +182,7 @@ def test_for_plain_data_it_is_trl(folder, tmp_path, rows, packing):
 
 
 def test_settings_of_trl_and_none_at_all_are_taken(folder, tmp_path, monkeypatch):
+    assert inspect.signature(PAlignTrainer) == inspect.signature(SFTTrainer)
     model, tokenizer = student(folder)
     args = SFTConfig(**settings(tmp_path, eos_token="<|im_end|>", max_length=200))
     trainer = PAlignTrainer(model, args, train_dataset=pairs(), processing_class=tokenizer)

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
-from palign_hf.schema import OUTCOMES
+from palign_hf.schema import OUTCOMES, STATUSES
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text
 
@@ -32,6 +32,8 @@ _FEATURES = Features(
         "shortened": Value("bool"),
     }
 )
+# What alignment kept is for training; a table of others' pairs says how their prefix was found, which is one to learn.
+TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
 # How many rows of a stream are looked at for tags: what comes later can't be known.
 _PEEK = 64
 _STREAMED = 64
@@ -119,20 +121,25 @@ def build_rows(
 
 
 def _kept(dataset: Rows, account: Account) -> Rows:
-    """PAIRS have rows of every outcome; the kept ones are for training."""
+    """PAIRS have rows of every outcome; some are for training."""
+    if "correct" in column_names(dataset) and "strict" not in column_names(dataset):
+        raise UserError(
+            "This table of PAIRS is of version 1, whose `status` says nothing about the continuation. Read it with "
+            "`load_pairs`, or keep the rows that are to be learned and remove `status`."
+        )
     if isinstance(dataset, IterableDataset):
         return dataset.filter(_is_kept, input_columns="status")
     statuses = dataset["status"][:]
     counts = Counter(statuses)
-    if unknown := set(counts) - set(OUTCOMES):
+    if unknown := set(counts) - {*OUTCOMES, *STATUSES}:
         raise UserError(
-            f"Column `status` has {listed(sorted(map(str, unknown)))}, which no row of PAIRS can have: it is one of "
-            f"{listed(OUTCOMES)}, and only `kept` rows are trained on. Remove the column if it means something else."
+            f"Column `status` has {listed(sorted(map(str, unknown)))}, which no row of PAIRS can have: rows with "
+            f"{listed(TRAINED)} are trained on, others left out. Remove the column if it means something else."
         )
-    account.not_kept = Counter({status: count for status, count in counts.items() if status != "kept"})
+    account.not_kept = Counter({status: count for status, count in counts.items() if status not in TRAINED})
     if not account.not_kept:
         return dataset
-    return dataset.select([row for row, status in enumerate(statuses) if status == "kept"])
+    return dataset.select([row for row, status in enumerate(statuses) if status in TRAINED])
 
 
 def _refuse_nothing(dataset: Rows, account: Account) -> None:
@@ -167,7 +174,7 @@ def _too_long(rows: str, most: int, longest: int) -> UserError:
 
 
 def _is_kept(status: str) -> bool:
-    return status == "kept"
+    return status in TRAINED
 
 
 @dataclass

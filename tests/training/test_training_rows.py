@@ -89,6 +89,18 @@ def test_kept_rows_are_used_and_all_others_counted(config, caplog):
     assert list(streamed) == list(built)
 
 
+def test_pairs_of_others_are_used_by_how_their_prefix_was_found(config):
+    statuses = ["published", "fixed", "skipped", "full_trace", "sufficient", "error"]
+    given = Dataset.from_list([ROW | {"status": status} for status in statuses])
+    built, account = build_rows(given, "question", TOKENIZER, config(), "train")
+    assert len(built) == 4 and dict(account.not_kept) == {"skipped": 1, "error": 1}
+
+
+def test_a_table_of_the_first_version_is_refused(config):
+    with pytest.raises(UserError, match="of version 1, whose `status` says nothing about the continuation"):
+        build_rows(rows({"status": "sufficient", "correct": False}), "question", TOKENIZER, config(), "train")
+
+
 def test_a_status_of_something_else_is_refused(config):
     with pytest.raises(UserError, match="Column `status` has `done`, which no row of PAIRS can have"):
         build_rows(rows({"status": "done"}), "question", TOKENIZER, config(), "train")

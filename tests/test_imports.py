@@ -21,7 +21,7 @@ LAYERS = [
     {"engines"},
     {"asking", "runs"},
     {"traces"},
-    {"truncation", "alignment"},
+    {"truncation", "alignment", "training"},
     {"toy"},
     {"commands"},
     {"cli"},
@@ -37,6 +37,7 @@ PURE += [
     for name in ("rules", "fallbacks", "decontamination", "loops", "matching", "quality", "restarts", "wording")
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "alignment.targets"]
+PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 
@@ -90,7 +91,7 @@ def test_imports_point_one_way(module):
 
 
 def test_stages_do_not_import_each_other():
-    stages = {"truncation", "alignment"}
+    stages = {"truncation", "alignment", "training"}
     for module, tree in modules().items():
         own = module.split(".")[0]
         if own in stages:

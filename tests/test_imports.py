@@ -21,6 +21,7 @@ LAYERS = [
     {"engines"},
     {"asking", "runs"},
     {"traces"},
+    {"pairs"},
     {"truncation", "alignment", "training"},
     {"toy"},
     {"commands"},
@@ -36,7 +37,7 @@ PURE += [
     f"alignment.{name}"
     for name in ("rules", "fallbacks", "decontamination", "loops", "matching", "quality", "restarts", "wording")
 ]
-PURE += ["alignment.published_rows", "alignment.selection", "alignment.targets"]
+PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}

@@ -11,7 +11,7 @@ from datasets import Dataset, Features, IterableDataset, List, Value
 
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
-from palign_hf.schema import OUTCOMES, STATUSES
+from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text
 
@@ -32,8 +32,6 @@ _FEATURES = Features(
         "shortened": Value("bool"),
     }
 )
-# What alignment kept is for training; a table of others' pairs says how their prefix was found, which is one to learn.
-TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
 # How many rows of a stream are looked at for tags: what comes later can't be known.
 _PEEK = 64
 _STREAMED = 64

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.alignment.selection import draw
-from palign_hf.alignment.targets import Baseline, make_baseline
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.errors import UserError, listed, shown
+from palign_hf.pairs.drawing import draw
+from palign_hf.pairs.targets import Baseline, make_baseline
 from palign_hf.schema import PAIRS, check
 from palign_hf.students import load_tokenizer, resolve_student
 

@@ -17,10 +17,11 @@ from palign_hf import cli
 from palign_hf.alignment.run import ALIGN
 from palign_hf.config import Parser, read_options
 from palign_hf.runs.launch import add_stage_options
+from palign_hf.training.run import TRAIN
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN)}
+STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, TRAIN)}
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
@@ -114,6 +115,9 @@ def possible(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
         at = next((at for at, word in enumerate(rest) if word.endswith(".py")), None)
         if at is None:
             return rest == ["launch"]
+        if "--config_file" in rest[:at]:
+            launcher = rest[rest.index("--config_file") + 1]
+            assert (ROOT / launcher).is_file(), launcher
         parser, stage = Parser(), STAGES[Path(rest[at]).stem]
         add_stage_options(parser, stage)
         return (ROOT / rest[at]).is_file() and bool(read_options(parser.parse_args(rest[at + 1 :]), stage.settings))
@@ -123,8 +127,8 @@ def possible(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 def parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     def read(name, body, parser):
         options = parser.parse_args(arguments)
-        if options.command == "truncate":
-            assert read_options(options, TRUNCATE.settings).output
+        if options.command in STAGES:
+            assert read_options(options, STAGES[options.command].settings)
         return 0
 
     monkeypatch.setattr(cli, "ended", read)

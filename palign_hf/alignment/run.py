@@ -203,6 +203,7 @@ class AlignStage:
 
     name = "align"
     settings = AlignConfig
+    together = False
 
     def open(self, settings: AlignConfig, shown: bool = True) -> AlignRun:
         """Check everything, and read the prefixes."""

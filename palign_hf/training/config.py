@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from transformers import TrainingArguments
 from trl import SFTConfig
 
 from palign_hf.config.values import Bounds, Unfit, fit, told
@@ -109,3 +110,15 @@ def refuse_sharded_sequences(parallelism: Any) -> None:
                 f"tokens can't be told apart as prefix and continuation. Leave it out: rows can be split over "
                 f"devices (DDP, FSDP, ZeRO), and `packing` with gradient checkpointing saves memory."
             )
+
+
+def as_config(model: Any, args: TrainingArguments | None) -> PAlignConfig:
+    """The settings of a trainer, also where those of `SFTTrainer` or none were given."""
+    if isinstance(args, PAlignConfig):
+        return args
+    if args is None:
+        name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
+        return PAlignConfig(f"{name.rstrip('/').split('/')[-1] or 'student'}-P-ALIGN")
+    given = args.to_dict()
+    hidden = {name: getattr(args, name) for name in given if name.endswith("_token")}
+    return PAlignConfig(**given | hidden)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value
+from trl import SFTConfig, pack_dataset
 
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
@@ -116,6 +117,18 @@ def build_rows(
     if account.trained is not None:
         logger.log(logging.WARNING if account.overlong or account.shortened else logging.INFO, "%s", account)
     return dataset.select_columns(list(COLUMNS)), account
+
+
+def packed(dataset: Rows, config: SFTConfig, name: str) -> Rows:
+    """Rows filled up to `max_length`, as TRL fills them; each keeps the segments of its tokens."""
+    if config.max_length is None:
+        raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
+    if config.shuffle_dataset:
+        dataset = dataset.shuffle(seed=config.seed)
+    described = {"desc": f"Packing {name} dataset", "num_proc": config.dataset_num_proc}
+    return pack_dataset(
+        dataset, config.max_length, config.packing_strategy, described if isinstance(dataset, Dataset) else {}
+    )
 
 
 def _kept(dataset: Rows, account: Account) -> Rows:

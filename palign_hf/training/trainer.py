@@ -11,7 +11,6 @@ are those of `SFTTrainer`, bit by bit, and for rows without a prefix it is one.
 from collections.abc import Callable
 from copy import copy
 from functools import partial, update_wrapper
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,17 @@ from accelerate import PartialState
 from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import TrainingArguments
-from trl import SFTConfig, SFTTrainer, pack_dataset
+from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
 from palign_hf.training.card import PAPER, model_card
-from palign_hf.training.checks import CHECKED_ROWS, check_batch, check_conversation, check_prompts, check_template
 from palign_hf.training.collator import SegmentCollator
-from palign_hf.training.config import PAlignConfig, refuse_sharded_sequences
-from palign_hf.training.features import Layout
+from palign_hf.training.config import as_config, refuse_sharded_sequences
+from palign_hf.training.first_rows import check_conversations, check_rows
 from palign_hf.training.metrics import SegmentMeter, segment_sums
-from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of
-from palign_hf.training.turns import Turns
+from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of, packed
 
 
 class PAlignTrainer(SFTTrainer):
@@ -50,7 +47,7 @@ class PAlignTrainer(SFTTrainer):
     def __init__(self, model: Any, args: TrainingArguments | None = None, *others: Any, **named: Any) -> None:
         self.accounts: dict[str, Account] = {}
         self._meters = {"train": SegmentMeter(), "eval": SegmentMeter()}
-        config = _as_config(model, args)
+        config = as_config(model, args)
         super().__init__(model, config, *others, **named)
         refuse_sharded_sequences(self.accelerator.parallelism_config)
         self._aligned = "segment_ids" in column_names(self.train_dataset)
@@ -72,7 +69,8 @@ class PAlignTrainer(SFTTrainer):
                 f"continuation could not be told apart. Leave it out: the default one pads and packs."
             )
         if config.check:
-            self._check_rows(config)
+            self._set_signature_columns_if_needed()
+            check_rows(self, config, aligned=self._aligned)
         self._weights = torch.tensor(config.segment_weights, device=config.device) if config.weighted else None
 
     def _prepare_dataset(
@@ -88,7 +86,7 @@ class PAlignTrainer(SFTTrainer):
         transformed = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
         layout = None if transformed or formatting_func is not None else layout_of(dataset, args)
         if args.check and not transformed:
-            self._check_template(dataset, layout)
+            check_conversations(dataset, layout, self._tokenizer)
         if layout is None:
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if args.completion_only_loss is False:
@@ -101,47 +99,11 @@ class PAlignTrainer(SFTTrainer):
             dataset, account = build_rows(dataset, layout, self._tokenizer, args, dataset_name)
             self.accounts[dataset_name] = account
             if packing:
-                dataset = self._packed(dataset, args, dataset_name)
+                dataset = packed(dataset, args, dataset_name)
         # What is left to TRL is to shuffle: every row is tokens already, and fits.
         ready = copy(args)
         ready.max_length = None
         return super()._prepare_dataset(dataset, processing_class, ready, False, None, dataset_name)
-
-    def _check_template(self, dataset: Rows, layout: Layout | None) -> None:
-        """Before anything is tokenised: the template, and the first conversation where TRL renders it."""
-        row = next(iter(dataset))
-        if layout in ("question", "prompt", "completion") and not isinstance(row.get("prompt"), str):
-            check_template(Turns(self._tokenizer))
-        if layout is None and isinstance(row.get("prompt"), list) and isinstance(row.get("completion"), list):
-            check_conversation(row, self._tokenizer, str(self._tokenizer.name_or_path))
-
-    def _check_rows(self, config: PAlignConfig) -> None:
-        """The first rows, as they come out of preparation and would go into a batch."""
-        if self.train_dataset is None or "input_ids" not in column_names(self.train_dataset):
-            return  # images and the like, which are tokenised as they are batched
-        self._set_signature_columns_if_needed()
-        used: Any = self._signature_columns
-        first: Any = islice(iter(self.train_dataset), CHECKED_ROWS)
-        rows = [
-            {name: value for name, value in row.items() if name in used or not config.remove_unused_columns}
-            for row in first
-        ]
-        weight = config.continuation_loss_weight if self._aligned else 1.0
-        check_batch(rows, self.data_collator, self.model, self._tokenizer, weight)
-        if self._aligned:
-            # Rows of this packing begin wherever the one before ended.
-            wrapped = config.packing and config.packing_strategy == "wrapped"
-            check_prompts(rows[:1] if wrapped else rows, Turns(self._tokenizer))
-
-    def _packed(self, dataset: Rows, args: SFTConfig, name: str) -> Rows:
-        if args.max_length is None:
-            raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
-        if args.shuffle_dataset:
-            dataset = dataset.shuffle(seed=args.seed)
-        described = {"desc": f"Packing {name} dataset", "num_proc": args.dataset_num_proc}
-        return pack_dataset(
-            dataset, args.max_length, args.packing_strategy, described if isinstance(dataset, Dataset) else {}
-        )
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -220,15 +182,3 @@ class PAlignTrainer(SFTTrainer):
 
 # What help and editors show of the constructor is what it takes.
 update_wrapper(PAlignTrainer.__init__, SFTTrainer.__init__)
-
-
-def _as_config(model: Any, args: TrainingArguments | None) -> PAlignConfig:
-    """The settings, also where those of `SFTTrainer` or none were given."""
-    if isinstance(args, PAlignConfig):
-        return args
-    if args is None:
-        name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
-        return PAlignConfig(f"{name.rstrip('/').split('/')[-1] or 'student'}-P-ALIGN")
-    given = args.to_dict()
-    hidden = {name: getattr(args, name) for name in given if name.endswith("_token")}
-    return PAlignConfig(**given | hidden)

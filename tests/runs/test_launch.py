@@ -63,7 +63,7 @@ class Settings:
 class Counting:
     """A stage that writes down what it is told to do."""
 
-    name, settings = "count", Settings
+    name, settings, together = "count", Settings, False
 
     def __init__(self):
         self.done = []

@@ -15,7 +15,7 @@ from typing import Any
 
 from palign_hf.config.settings import one_line
 from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt, told
-from palign_hf.errors import UserError, nearest, shown
+from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.training.config import PAlignConfig
 
 
@@ -39,6 +39,7 @@ _AT_LEAST_ONE = {
     *("max_length", "dataset_num_proc", "save_total_limit"),
 }
 _NOT_NEGATIVE = {"learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "num_train_epochs", "seed"}
+_NOT_NEGATIVE |= {"logging_steps", "save_steps", "eval_steps", "eval_delay"}
 # Fields by which two runs with the same rows and the same student may differ and still be one: what is shown, kept or
 # sent, and how a batch is parted. Their names begin so.
 _REPORTING: tuple[str, ...] = (
@@ -48,6 +49,7 @@ _REPORTING: tuple[str, ...] = (
     *("gradient_accumulation_steps", "prediction_loss_only", "batch_eval_metrics", "trust_remote_code"),
     *("restore_callback_states_from_checkpoint", "torch_empty_cache_steps"),
 )
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
 _DECIDES = ("dataloader_drop_last",)
 
 
@@ -63,10 +65,23 @@ def checked(training: Mapping[str, Any]) -> dict[str, Any]:
         least = 1 if name in _AT_LEAST_ONE else 0 if name in _NOT_NEGATIVE else None
         try:
             found[name] = fit(known[name], value, Bounds(least=least), plain=True)
+            if name.endswith("_kwargs") and isinstance(value, str):
+                raise Unfit("must be a mapping or null")
         except Unfit as unfit:
             raise UserError(f"{said} {unfit}.{_yes_and_no(known[name], value)}") from None
+    _check_loading(found.get("model_init_kwargs") or {})
     planned(found)
     return found
+
+
+def _check_loading(given: Mapping[str, Any]) -> None:
+    """How the student is loaded: what this package can know of it."""
+    said = "`training.model_init_kwargs."
+    if "dtype" in given and given["dtype"] not in _DTYPES:
+        raise UserError(f"{said}dtype={told(given['dtype'])}` is unknown. Choose one of {listed(_DTYPES)}.")
+    for name in ("revision", "trust_remote_code"):
+        if name in given:
+            raise UserError(f"{said}{name}={told(given[name])}` stands beside `training` in a recipe: move it there.")
 
 
 def planned(training: Mapping[str, Any]) -> PAlignConfig:

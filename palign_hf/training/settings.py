@@ -57,6 +57,8 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if not self.target_modules:
+            raise UserError("`target_modules=[]` leaves no layer to train. Name some, or take `all-linear`.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ C = TypeVar("C")
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 # So long a process leaves the word to the first one.
 _FIRST_S = 10.0
+_MOMENT_S = 0.5
 _GO_ON = "What was answered is kept: run the same command again to go on."
 
 
@@ -168,9 +169,20 @@ def _launch(stage: Stage[Any], options: Any) -> int:
             ending = run.finish(state.num_processes)
             print_out(ending.words)
             failed = ending.failed
-    state.wait_for_everyone()
-    state.destroy_process_group()
+    _part(PartialState())
     return 1 if failed else 0
+
+
+def _part(state: Any) -> None:
+    """End the group of processes, once all of them are here.
+
+    Threads of gloo give back what the last exchange was of, for which they need the interpreter's lock; ending the
+    group waits for these threads with that lock held. So they get a moment for it.
+    """
+    state.wait_for_everyone()
+    if state.num_processes > 1:
+        time.sleep(_MOMENT_S)
+    state.destroy_process_group()
 
 
 def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -> int:
@@ -187,16 +199,16 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        return _said(
-            name,
-            f"{error}. What was answered is kept: make room or give the right to write there, and run the same "
-            f"command again to go on.",
-            2,
-        )
-    except KeyboardInterrupt:
-        return _said(name, f"interrupted. {_GO_ON}", 130)
-    except Terminated:
-        return _said(name, f"ended by SIGTERM. {_GO_ON}", 143)
+        return _said(name, f"{error}. Make room, or give the right to write there. {_going_on(error)}", 2)
+    except KeyboardInterrupt as error:
+        return _said(name, f"interrupted. {_going_on(error)}", 130)
+    except Terminated as error:
+        return _said(name, f"ended by SIGTERM. {_going_on(error)}", 143)
+
+
+def _going_on(error: BaseException) -> str:
+    """Where the run goes on, if its stage has noted it."""
+    return " ".join(getattr(error, "__notes__", ())) or _GO_ON
 
 
 def _one_bar() -> None:

@@ -120,7 +120,7 @@ def test_importing_the_package_costs_no_torch():
     assert not HEAVY & set(loaded) and "datasets" not in loaded
 
 
-@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces", "read_traces"])
+@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces"])
 def test_light_exports_cost_no_torch(name):
     loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
     assert not HEAVY & set(loaded)

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
+from toy_pairs import toy_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from palign_hf.cli import main
-from palign_hf.schema import PAIRS, PREFIXES, check
-from palign_hf.segmentation import cuts
-from palign_hf.traces import load_traces
+from palign_hf.schema import PREFIXES, check
 from palign_hf.truncation.transform import PrefixTruncation
 
 
@@ -35,19 +34,11 @@ ROWS, STEPS = 22, 4
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """Pairs of the shortest toy traces, cut at a third, two of them not kept; and the traces beside them."""
+    """Toy pairs, two of them not kept, and the traces beside them."""
     folder = tmp_path_factory.mktemp("made")
-    traces = sorted(load_traces("palign-toy", split="train", limit=200), key=lambda row: len(row["trace"]))[:ROWS]
-    rows = []
-    for number, row in enumerate(traces):
-        ends = cuts(row["trace"])
-        at = ends[len(ends) // 3]
-        told = {name: row[name] for name in ("id", "question", "answer", "source")}
-        parts = {"prefix": row["trace"][:at], "continuation": row["trace"][at:]}
-        outcome = {"status": "rejected" if number in (3, 7) else "kept", "sample": 0}
-        rows.append(dict.fromkeys(PAIRS.columns) | told | parts | outcome)
-    Dataset.from_list(rows, features=PAIRS.features).to_parquet(str(folder / "pairs.parquet"))
-    Dataset.from_list(traces).to_parquet(str(folder / "traces.parquet"))
+    pairs, traces = toy_pairs(ROWS, rejected=(3, 7))
+    pairs.to_parquet(str(folder / "pairs.parquet"))
+    traces.to_parquet(str(folder / "traces.parquet"))
     return folder
 
 
@@ -63,7 +54,7 @@ def settings(source: Path, out: Path, recipe: str = "train_full", **training) ->
 def launched(processes: int, *options: str) -> str:
     """What a run under accelerate says on stdout."""
     command = [*LAUNCH, "--num_processes", str(processes), "recipes/train.py", *options]
-    done = subprocess.run(command, env=ALONE, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, env=ALONE, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

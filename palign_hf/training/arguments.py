@@ -105,7 +105,16 @@ def deciding(config: PAlignConfig) -> dict[str, Any]:
         if name in _DECIDES or not name.startswith(_REPORTING):
             found[name] = _plain(getattr(config, name))
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
-    return found | {"rows_a_step": rows}
+    return found | {"rows_a_step": rows, "parted": _parted(config)}
+
+
+def _parted(config: PAlignConfig) -> str:
+    """How weights and optimizer are parted over devices, if they are: so are the checkpoints."""
+    if config.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        return f"DeepSpeed, {config.world_size} processes"
+    if config.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        return "FSDP"
+    return "not at all"
 
 
 def _made(given: Mapping[str, Any]) -> PAlignConfig:

@@ -74,12 +74,11 @@ def forecast(config: TrainConfig, student: "Student", tokenizer: "PreTrainedToke
 def weights(config: TrainConfig, student: "Student") -> tuple[int, int]:
     """How many weights would be trained, of how many; the student is built of its config, without its weights."""
     import torch
-    from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
     remote: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     shape = AutoConfig.from_pretrained(student.where, revision=student.commit, **remote)
-    with init_empty_weights(include_buffers=True), torch.device("meta"):
+    with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(shape, **remote)
         if config.lora is not None:
             from peft import get_peft_model

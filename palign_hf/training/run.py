@@ -118,7 +118,10 @@ class TrainRun:
         self.folder.end(made.as_dict())
         write_whole(folder / "report.md", made.page())
         push(trainer, config)
-        return Ending("\n".join([made.text(), *self._words(merged)]), 0)
+        lines = [made.text(), *self._words(merged)]
+        if config.stops and told is None:
+            lines.append("replies:  none were asked for, since the weights lie in parts on several devices")
+        return Ending("\n".join(lines), 0)
 
     def settings(self, processes: int) -> dict[str, Any]:
         """What made the student: for the report."""
@@ -150,6 +153,8 @@ class TrainRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, KeyboardInterrupt | Terminated | OSError):
+            error.add_note(self._going_on())
         self.folder.release()
 
     def _refuse_own_source(self) -> None:
@@ -181,8 +186,9 @@ class TrainRun:
             )
         except UserError:
             raise
-        except (ValueError, ImportError, OSError) as error:
-            if isinstance(error, OSError) and error.errno:
+        except (ValueError, ImportError, OSError, RuntimeError) as error:
+            # The machine's own refusals are told elsewhere, and what isn't about a package is a fault of a program.
+            if getattr(error, "errno", None) or (isinstance(error, RuntimeError) and "install" not in str(error)):
                 raise
             raise UserError(f"`{self.config.student}` can't be trained so: {one_line(error)}") from error
         from palign_hf.training.outcome import sharded
@@ -205,9 +211,6 @@ class TrainRun:
                 f"and raise `training.gradient_accumulation_steps` as much, lower `training.max_length`, train an "
                 f"adapter with `lora`, or take more GPUs (recipes/accelerate/fsdp2.yaml). {self._going_on()}"
             ) from error
-        except (KeyboardInterrupt, Terminated, OSError) as end:
-            end.add_note(self._going_on())
-            raise
 
     def _going_on(self) -> str:
         """Where a run that is broken off will go on: half a step is nothing that one could save."""

@@ -156,11 +156,18 @@ def test_a_folder_is_its_run_s_own_unless_it_is_replaced(source, tmp_path, here,
     assert (out / "model.safetensors").read_bytes() != before
 
 
+def test_what_is_missing_here_is_said_in_one_line(source, tmp_path, here, capsys, monkeypatch):
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    assert main(["train", *settings(source, tmp_path / "student", report_to="wandb")]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("palign: `palign-toy` can't be trained so: ") and "wandb" in told
+
+
 def test_baselines_of_the_traces_are_one_key_away(source, tmp_path, here, capsys):
     options = ["train", *settings(source, tmp_path / "student"), "--baseline", "first(tokens=30)"]
     assert main([*options, "--budget", "200", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "first(tokens=30): rows" in said and "over the budget of 200 tokens" in said
+    assert "first(tokens=30): 6 of 22 rows" in said and "over the budget of 200 tokens" in said
     assert not (tmp_path / "student").exists()
 
 

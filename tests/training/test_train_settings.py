@@ -4,6 +4,7 @@ import os
 from dataclasses import fields
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState, PartialState
 
 from palign_hf.config import ConfigError, build
@@ -71,13 +72,14 @@ def test_what_this_machine_can_not_do_is_said_in_one_line(given, tmp_path, monke
 
 def test_looking_at_settings_joins_no_other_processes(monkeypatch):
     """Under a launcher a look would otherwise make the group of processes, on the wrong device."""
+    AcceleratorState._reset_state(reset_partial_state=True)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
     before = dict(PartialState._shared_state)
-    assert planned({}).world_size == 1
+    assert planned({"packing": True}).packing and not torch.distributed.is_initialized()
     assert os.environ["WORLD_SIZE"] == "2" and PartialState._shared_state == before
-    assert AcceleratorState._shared_state == {} or AcceleratorState().initialized
+    assert AcceleratorState._shared_state == {}
 
 
 def test_what_decides_is_told_from_what_is_only_shown(tmp_path):
@@ -93,6 +95,18 @@ def test_what_decides_is_told_from_what_is_only_shown(tmp_path):
         other = of(**{name: value})
         assert {key for key in plain if plain[key] != other[key]} == {name}
     assert of(per_device_train_batch_size=2)["rows_a_step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "parted"),
+    [({}, "not at all"), ({"ACCELERATE_USE_FSDP": "true"}, "FSDP")]
+    + [({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed, 1 processes")],
+)
+def test_checkpoints_that_are_parted_otherwise_are_another_run_s(given, parted, tmp_path, monkeypatch):
+    config = arguments({"use_cpu": True, "bf16": False, "output_dir": str(tmp_path)}, None)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert deciding(config)["parted"] == parted
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_what_is_said_is_what_was_done(whole):
     assert told["settings"]["versions"]["trl"]
     assert said.count("student:  ") == said.count("report:   ") == said.count("next:     ") == 1
     page = (out / "report.md").read_text()
-    assert "# Training of palign-toy" in page and "learning_rate" in page
+    assert "# Training of palign-toy" in page and "| learning\\_rate | 0.0005 |" in page
     assert "16 of 16 rows of the train dataset are used" in (out / "README.md").read_text()
 
 

@@ -4,9 +4,10 @@
 
 `load_traces` reads any teacher dataset into the TRACES table, `PrefixTruncation` maps it to PREFIXES: for each trace
 the shortest prefix that the student itself judges sufficient. `PrefixAlignment` maps those to PAIRS: prefixes with the
-student's own continuations, verified; `to_sft` is what trainers read. The stages after it are still to come; they
-borrow what these are built on: `asking` (a student at work), `runs` (one run of one stage), `config` (settings
-declared once). Names are resolved on first use, so that importing the package costs neither torch nor vllm.
+student's own continuations, verified; `to_sft` is what trainers read. `PAlignTrainer` is TRL's `SFTTrainer` that knows
+the prefix from the continuation. The stages after it are still to come; they borrow what these are built on: `asking`
+(a student at work), `runs` (one run of one stage), `config` (settings declared once). Names are resolved on first use,
+so that importing the package costs neither torch nor vllm.
 """
 
 from importlib import import_module
@@ -21,29 +22,31 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOMES = {
     "PAIRS": "schema",
+    "PAlignConfig": "training.config",
+    "PAlignTrainer": "training.trainer",
     "PrefixAlignment": "alignment.transform",
     "PREFIXES": "schema",
     "PrefixTruncation": "truncation.transform",
-    "SchemaError": "schema",
     "StudentRunner": "asking.runner",
     "TRACES": "schema",
     "check": "schema",
     "load_prefixes": "alignment.published",
     "load_traces": "traces",
-    "read_traces": "traces",
     "to_sft": "alignment.views",
 }
 
-__all__ = ["PAIRS", "PREFIXES", "TRACES", "PrefixAlignment", "PrefixTruncation", "SchemaError", "StudentRunner"]
-__all__ += ["check", "load_prefixes", "load_traces", "read_traces", "to_sft"]
+__all__ = ["PAIRS", "PREFIXES", "TRACES", "PAlignConfig", "PAlignTrainer", "PrefixAlignment", "PrefixTruncation"]
+__all__ += ["StudentRunner", "check", "load_prefixes", "load_traces", "to_sft"]
 
 if TYPE_CHECKING:
     from palign_hf.alignment.published import load_prefixes
     from palign_hf.alignment.transform import PrefixAlignment
     from palign_hf.alignment.views import to_sft
     from palign_hf.asking.runner import StudentRunner
-    from palign_hf.schema import PAIRS, PREFIXES, TRACES, SchemaError, check
-    from palign_hf.traces import load_traces, read_traces
+    from palign_hf.schema import PAIRS, PREFIXES, TRACES, check
+    from palign_hf.traces import load_traces
+    from palign_hf.training.config import PAlignConfig
+    from palign_hf.training.trainer import PAlignTrainer
     from palign_hf.truncation.transform import PrefixTruncation
 
 

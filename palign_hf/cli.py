@@ -19,6 +19,7 @@ COMMANDS = {
     "traces": ("traces", "look at teacher traces before spending time on them"),
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "align": ("align", "let the student go on from each prefix, and keep what is right"),
+    "train": ("train", "train the student on its pairs, or on a baseline of them"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),
     "ledger": ("ledger", "look at the answers that earlier runs have got"),
 }

@@ -3,7 +3,7 @@
 Each is a plain `datasets.Dataset` with explicit `Features`, so the Hub viewer, filters and SQL work without this
 package. `check` is the one door: every stage calls it before any model loads, and its errors say what to change.
 The names and types below are a public format: a change that a reader could notice raises the version of its table, and
-`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.alignment.pairs` has the way from version 1 of PAIRS.
+`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.pairs.load` has the way from version 1 of PAIRS.
 """
 
 from collections import Counter
@@ -28,6 +28,9 @@ STATUSES = ("sufficient", "full_trace", "fixed", "published", "skipped", "error"
 # have no sample: `left_out` was not to be asked (no gold answer, no prefix, a copy of a benchmark question), `skipped`
 # could not be asked (too long, broken), `error` was asked and got no answer.
 OUTCOMES = ("kept", "rejected", "left_out", "skipped", "error")
+# Which rows are trained on: what alignment kept. The others are those of PREFIXES that have a prefix; where such a
+# table has continuations, whoever published them kept them.
+TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
 # Where the prefix of a pair comes from if not from its row of PREFIXES, none of whose samples was kept.
 FALLBACKS = ("longer_prefix", "full_trace")
 

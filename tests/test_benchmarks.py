@@ -70,6 +70,15 @@ def test_grading_ends_with_its_line():
     assert figures["gold_vs_gold"] == 1 or "left out" in done.stdout
 
 
+def test_training_ends_with_its_line():
+    done = start("training.py", "--max-length", "256", "--steps", "1", "--repeats", "1")
+    figures = figures_of(done)
+    assert set(figures) == {"step_ratio", "memory_ratio", "packing_speedup"}
+    assert all(0.2 < value < 5 for value in figures.values())
+    # Nothing of a batch's size is made beside what TRL makes.
+    assert figures["memory_ratio"] < 1.02 and "SFTTrainer, packed" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("script", "option", "value"),
     [
@@ -82,6 +91,8 @@ def test_grading_ends_with_its_line():
         ("toy_truncation.py", "--rows", "3"),
         ("truncation.py", "--traces", "nowhere.jsonl"),
         ("decontamination.py", "--data", "nowhere"),
+        ("training.py", "--max-length", "100"),
+        ("training.py", "--repeats", "0"),
     ],
 )
 def test_what_measures_nothing_is_refused_in_words(script: str, option: str, value: str):

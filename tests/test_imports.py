@@ -21,7 +21,8 @@ LAYERS = [
     {"engines"},
     {"asking", "runs"},
     {"traces"},
-    {"truncation", "alignment"},
+    {"pairs"},
+    {"truncation", "alignment", "training"},
     {"toy"},
     {"commands"},
     {"cli"},
@@ -36,7 +37,8 @@ PURE += [
     f"alignment.{name}"
     for name in ("rules", "fallbacks", "decontamination", "loops", "matching", "quality", "restarts", "wording")
 ]
-PURE += ["alignment.published_rows", "alignment.selection", "alignment.targets"]
+PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets"]
+PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 
@@ -90,7 +92,7 @@ def test_imports_point_one_way(module):
 
 
 def test_stages_do_not_import_each_other():
-    stages = {"truncation", "alignment"}
+    stages = {"truncation", "alignment", "training"}
     for module, tree in modules().items():
         own = module.split(".")[0]
         if own in stages:
@@ -118,7 +120,7 @@ def test_importing_the_package_costs_no_torch():
     assert not HEAVY & set(loaded) and "datasets" not in loaded
 
 
-@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces", "read_traces"])
+@pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces"])
 def test_light_exports_cost_no_torch(name):
     loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
     assert not HEAVY & set(loaded)

@@ -30,6 +30,7 @@ WRONG_AND_RIGHT = [
 ]
 # For recipes whose keys `everything` has, too: one of each kind.
 FEW = ([], {"x": 1}, None, True, "", "text", 3, -3, 0, 0.5, math.nan, "{file}", "binary")
+FEWEST = ([], "text", -3)  # the training recipes are many and have the same keys
 # Names with a letter wrong, and searches that can't be: with `binary` there is no prior for a pilot.
 SPELT = ("margn", "ascnd", "sentense", "transformer", "self-juge", "opentoughts", "bflot16", "binary")
 SPELT += ("fixed", "fixed(ratio=x)", "fixed(ratio=2)", "ascend(confirm=0)", "ascend(cautoin=1)", "binary(")
@@ -161,6 +162,56 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "benchmarks": one_of({}),
     "benchmarks.AIME25": text,
     "drop_duplicates": truth,
+    # Of training
+    "pairs": lambda value: False,
+    "pairs.source": text,
+    "pairs.split": text,
+    "pairs.config": none_or(text),
+    "pairs.revision": none_or(text),
+    "pairs.limit": none_or(whole(1)),
+    "baseline": one_of("p-align", "label", "prefix", "continuation", "trace"),
+    "baseline.name": one_of("fixed"),  # each of the others has other parameters
+    "baseline.ratio": number(lambda value: 0 < value <= 1),
+    "budget": none_or(whole(1)),
+    "per_problem": none_or(whole(1)),
+    "eval": none_or(lambda value: text(value) or number(lambda share: 0 < share < 1)(value)),
+    "lora": lambda value: value in (None, {}),
+    "lora.r": whole(1),
+    "lora.alpha": whole(1),
+    "lora.dropout": number(lambda value: 0 <= value < 1, as_text=True),
+    "lora.target_modules": text,
+    "lora.merge": truth,
+    "stops": whole(0),
+    "stops_tokens": whole(1),
+    "training": lambda value: value == {},
+    "training.per_device_train_batch_size": whole(1),
+    "training.gradient_accumulation_steps": whole(1),
+    "training.num_train_epochs": number(lambda value: value >= 0, as_text=True),
+    "training.max_steps": whole(None),
+    "training.learning_rate": number(lambda value: value >= 0, as_text=True),
+    "training.lr_scheduler_type": one_of("cosine", "linear"),
+    "training.warmup_steps": number(lambda value: value >= 0, as_text=True),
+    "training.max_grad_norm": number(lambda value: value >= 0, as_text=True),
+    "training.optim": one_of("adamw_torch"),
+    "training.max_length": none_or(whole(1)),
+    "training.overlong": one_of("drop", "truncate_prefix", "error"),
+    "training.packing": truth,
+    "training.tags": one_of("prefix", "draft", "think", "none"),
+    "training.check": truth,
+    "training.prefix_loss_weight": number(lambda value: value >= 0, as_text=True),
+    "training.continuation_loss_weight": number(lambda value: value >= 0, as_text=True),
+    "training.close_tag_loss_weight": number(lambda value: value >= 0, as_text=True),
+    "training.use_cpu": truth,
+    "training.bf16": none_or(truth),
+    "training.seed": whole(0),
+    "training.report_to": none_or(lambda value: isinstance(value, str) or value == []),
+    "training.save_strategy": one_of("no", "steps", "epoch", "best"),
+    "training.save_total_limit": none_or(whole(1)),
+    "training.logging_steps": number(lambda value: 0 < value < 1 or value >= 1 and value.is_integer(), as_text=True),
+    "training.gradient_checkpointing": truth,
+    "training.ddp_find_unused_parameters": none_or(truth),
+    "training.model_init_kwargs": lambda value: value is None or isinstance(value, dict),
+    "training.model_init_kwargs.dtype": one_of("auto", "bfloat16", "float16", "float32"),
     # Of vLLM
     "engine_options.gpu_memory_utilization": number(lambda value: 0 < value <= 1),
     "engine_options.max_num_seqs": none_or(whole(1)),
@@ -250,16 +301,66 @@ ALL |= {
     },
     "prefill": ALIGN_BASE | {"mode": "prefill", "tags": "none"},
 }
+TRAIN_BASE = {"pairs": {"source": "me/pairs"}, "student": "me/student", "output": "{folder}/out"}
+ALL |= {
+    "all of train": {
+        "pairs": {"source": "me/pairs", "split": "kept", "config": "c", "revision": "main", "limit": 5},
+        "prefixes": {"source": "me/prefixes", "split": "train", "config": "c", "revision": "main"},
+        "student": "me/student",
+        "revision": "main",
+        "output": "{folder}/out",
+        "replace": True,
+        "baseline": "p-align",
+        "budget": 1000,
+        "per_problem": 1,
+        "eval": 0.1,
+        "lora": {"r": 8, "alpha": 16, "dropout": 0.05, "target_modules": "all-linear", "merge": True},
+        "training": {
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 4,
+            "num_train_epochs": 2,
+            "max_steps": 10,
+            "learning_rate": "5e-5",
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.1,
+            "max_grad_norm": 1.0,
+            "optim": "adamw_torch",
+            "max_length": 100,
+            "overlong": "drop",
+            "packing": False,
+            "tags": "prefix",
+            "check": True,
+            "prefix_loss_weight": 1.0,
+            "continuation_loss_weight": 1.0,
+            "close_tag_loss_weight": 2.0,
+            "use_cpu": True,
+            "bf16": False,
+            "seed": 1,
+            "report_to": "none",
+            "save_strategy": "epoch",
+            "save_total_limit": 1,
+            "logging_steps": 1,
+            "gradient_checkpointing": False,
+            "ddp_find_unused_parameters": False,
+            "model_init_kwargs": {"dtype": "float32"},
+        },
+        "stops": 2,
+        "stops_tokens": 64,
+        "trust_remote_code": False,
+    },
+    "a baseline with a parameter": TRAIN_BASE
+    | {"prefixes": {"source": "me/prefixes"}, "baseline": {"name": "fixed", "ratio": 0.25}},
+}
 TREE = {
     f"{path.parent.name}, {path.stem}": yaml.safe_load(path.read_text())
     for path in sorted(RECIPES.glob("*/*.yaml"))
-    if path.stem in ("truncate", "align")
+    if path.parent.name != "accelerate"
 }
 ALL |= TREE
 
 
 def command_of(recipe: dict[str, Any]) -> str:
-    return "align" if "prefixes" in recipe else "truncate"
+    return "train" if "pairs" in recipe else "align" if "prefixes" in recipe else "truncate"
 
 
 def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
@@ -272,6 +373,12 @@ def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
         return False
     if key == "search" and recipe.get("pilot"):
         return value == "ascend"
+    if key == "prefixes" and "pairs" in recipe:  # only baselines that are made of the traces need them
+        return value is None and recipe.get("baseline") == "p-align"
+    if key == "baseline":
+        return RIGHT[key](value) and ("prefixes" in recipe or value != "trace")
+    if key == "per_problem":
+        return RIGHT[key](value) and (value == 1 or recipe.get("baseline", "p-align") == "p-align")
     if key == "mode":  # each has settings of its own
         return value == recipe["mode"] or not {"tags", "align_template"} & set(recipe) and RIGHT[key](value)
     return RIGHT.get(key, lambda value: False)(value)
@@ -355,7 +462,8 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
         monkeypatch.setattr(f"palign_hf.asking.runner.{name}", load)
     monkeypatch.setattr("palign_hf.truncation.run.read_traces", load)
     monkeypatch.setattr("palign_hf.alignment.run.read_prefixes", load)
-    monkeypatch.setattr("palign_hf.asking.transform.resolve_student", load)
+    for module in ("asking.transform", "training.run"):
+        monkeypatch.setattr(f"palign_hf.{module}.resolve_student", load)
     return Bench(tmp_path, capsys)
 
 
@@ -370,18 +478,23 @@ def test_the_recipes_as_they_are_reach_the_student(bench, name):
         (name, place)
         for name in ALL
         for place in places(ALL[name])
-        if ALL[name][place[0]] != (BASE | ALIGN_BASE).get(place[0])
+        if ALL[name][place[0]] != (BASE | ALIGN_BASE | TRAIN_BASE).get(place[0])
     ],
     ids=lambda one: ".".join(one) if isinstance(one, tuple) else one,
 )
 def test_one_wrong_value(bench, name, place):
-    assert bench.wrongs(ALL[name], place, [*FEW] if name in TREE else [*WRONG_AND_RIGHT, *SPELT]) == []
+    training = command_of(ALL[name]) == "train"
+    if name in TREE:
+        values = [*(FEWEST if training else FEW)]
+    else:
+        values = [*WRONG_AND_RIGHT, *(() if training else SPELT)]
+    assert bench.wrongs(ALL[name], place, values) == []
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_one_misspelt_key(bench, name):
     for place in places(ALL[name]):
-        if place[-2:-1] == ("headers",):  # whatever a server wants to hear
+        if place[-2:-1] in (("headers",), ("model_init_kwargs",)):  # whatever a server or a model wants to hear
             continue
         for key in (place[-1][:-1] + "x", place[-1] + "s", place[-1].upper(), 3):
             if key == place[-1]:  # in capitals already

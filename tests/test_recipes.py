@@ -4,15 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 
 from palign_hf.alignment.run import AlignConfig
 from palign_hf.cli import main
-from palign_hf.config import load_config
+from palign_hf.config import load_config, shipped_recipes
+from palign_hf.training.settings import TrainConfig
 from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+FOLDERS = sorted({path.parent for path in shipped_recipes().values()})
+LAUNCHERS = sorted((RECIPES / "accelerate").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/truncate.yaml")), ids=lambda path: path.parent.name)
@@ -34,6 +39,50 @@ def test_align_recipes_are_valid_and_go_on_from_their_truncation(path):
     )
 
 
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("*/train_*.yaml")), ids=lambda path: f"{path.parent.name}, {path.stem}"
+)
+def test_train_recipes_are_valid_and_go_on_from_their_alignment(path):
+    config, before = load_config(TrainConfig, path), load_config(AlignConfig, path.with_name("align.yaml"))
+    assert config.output == f"runs/{path.parent.name}/student-{path.stem.removeprefix('train_')}"
+    assert (config.pairs.source, config.pairs.split, config.student) == (before.output, "train", before.student)
+    assert (config.prefixes.source, config.prefixes.split) == (before.prefixes.source, before.prefixes.split)
+    assert (config.lora is not None) == (path.stem == "train_lora")
+    # Every baseline of these pairs is one key away.
+    assert load_config(TrainConfig, path, ["baseline=trace"]).kind.name == "trace"
+
+
+@pytest.mark.parametrize("student", ["qwen2.5-7b-instruct", "qwen3-8b"])
+def test_the_papers_students_are_trained_with_its_settings(student):
+    config = load_config(TrainConfig, RECIPES / student / "train_lora.yaml")
+    assert (config.lora.r, config.lora.alpha, config.lora.dropout) == (16, 16, 0.05)
+    assert config.lora.target_modules == "all-linear"
+    planned = config.planned
+    assert (planned.num_train_epochs, planned.learning_rate, planned.warmup_steps) == (3, 5e-5, 0.1)
+    assert planned.lr_scheduler_type == "cosine"
+    assert planned.per_device_train_batch_size * planned.gradient_accumulation_steps == 32
+
+
+@pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.stem)
+def test_accelerate_reads_the_launcher_configurations(path):
+    """By its own loader, which refuses unknown keys; sections are plain mappings there, so theirs are checked here."""
+    config = load_config_from_file(str(path))
+    assert config.mixed_precision == ("no" if path.stem == "cpu" else "bf16")
+    options = {action.dest for action in launch_command_parser()._actions}
+    sections = {**config.fsdp_config, **config.deepspeed_config}
+    assert set(sections) <= options
+    kinds = {"single_gpu": "NO", "cpu": "MULTI_GPU", "ddp": "MULTI_GPU", "fsdp2": "FSDP"}
+    assert config.distributed_type.value == kinds.get(path.stem, "DEEPSPEED")
+    assert f"accelerate/{path.name}" in (RECIPES / "README.md").read_text()
+
+
+def test_a_launcher_configuration_with_a_misspelt_key_would_be_seen(tmp_path):
+    path = tmp_path / "ddp.yaml"
+    path.write_text((RECIPES / "accelerate" / "ddp.yaml").read_text().replace("num_machines", "num_machine"))
+    with pytest.raises(ValueError, match="num_machine"):
+        load_config_from_file(str(path))
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)
 def test_commands_in_recipe_readmes_name_existing_files(path):
     named = set(re.findall(r"recipes/[\w./-]+\.(?:yaml|py)", path.read_text()))
@@ -50,7 +99,7 @@ def test_several_processes_are_started_by_what_starts_several(path):
 
 def test_every_recipe_folder_has_a_readme_and_a_row_in_the_table():
     table = (RECIPES / "README.md").read_text()
-    for folder in {path.parent for path in RECIPES.glob("*/*.yaml")}:
+    for folder in FOLDERS:
         assert (folder / "README.md").is_file() and f"({folder.name}/README.md)" in table
 
 
@@ -58,9 +107,10 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
     assert main(["recipes", "list"]) == 0
     table, how = capsys.readouterr().out.split("\n\n")
     rows = {line.split()[0]: line for line in table.splitlines()[1:]}
-    assert set(rows) == {path.parent.name for path in RECIPES.glob("*/*.yaml")}
+    assert set(rows) == {folder.name for folder in FOLDERS}
+    stages = "truncate, align, train_lora, train_full"
     assert re.match(
-        r"qwen3-8b +truncate, align +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
+        rf"qwen3-8b +{stages} +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
     )
     assert "palign recipes copy RECIPE" in how
 
@@ -69,10 +119,11 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
 def test_copy_puts_a_recipe_where_the_next_command_finds_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "copy", name]) == 0
-    commands = capsys.readouterr().out.splitlines()[-2:]
-    assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{stage}.yaml" for stage in ("truncate", "align")]
+    commands = capsys.readouterr().out.splitlines()[-4:]
+    stages = {"truncate": "truncate", "align": "align", "train_lora": "train", "train_full": "train"}
+    assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{file}.yaml" for file, stage in stages.items()]
     copied = tmp_path / "recipes" / "qwen3-8b"
-    assert {path.name for path in copied.iterdir()} == {"README.md", "truncate.yaml", "align.yaml"}
+    assert {path.name for path in copied.iterdir()} == {"README.md", *(f"{file}.yaml" for file in stages)}
     assert (copied / "truncate.yaml").read_bytes() == (RECIPES / "qwen3-8b" / "truncate.yaml").read_bytes()
 
 

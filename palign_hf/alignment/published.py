@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.alignment.pairs import load_pairs
 from palign_hf.alignment.published_rows import READER_VERSION, Published, read_published
 from palign_hf.asking.batches import plain_rows
 from palign_hf.errors import UserError, listed, nearest
+from palign_hf.pairs.load import load_pairs
 from palign_hf.prompts import tag_style
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check
 from palign_hf.traces.convert import with_unique_ids

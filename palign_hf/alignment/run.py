@@ -208,6 +208,7 @@ class AlignStage:
 
     name = "align"
     settings = AlignConfig
+    together = False
 
     def open(self, settings: AlignConfig, shown: bool = True) -> AlignRun:
         """Check everything, and read the prefixes."""

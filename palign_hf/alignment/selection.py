@@ -3,12 +3,12 @@
 balanced = balance(pairs, per="source", cap=500)      # at most 500 kept pairs of each source
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.pairs.drawing import draw
 from palign_hf.schema import PAIRS, SchemaError, check
 
 
@@ -21,12 +21,6 @@ SELECTION_VERSION = 1
 BALANCE = "balance"
 # Other columns may be null: only these are looked at.
 _FILLED = ("id", "sample", "status")
-
-
-def draw(seed: int, *names: object) -> bytes:
-    """The place of something in a draw, by its names alone: the smallest is drawn first."""
-    text = "\0".join(map(str, (seed, *names)))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def over_cap(values: Sequence[str], keys: Sequence[tuple[str, int]], cap: int | None, seed: int) -> list[int]:

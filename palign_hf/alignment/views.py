@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.alignment.matching import matches
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import SOLVE, Template, tag_style
-from palign_hf.schema import SchemaError
+from palign_hf.schema import TRAINED, SchemaError
 
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ logger = logging.getLogger("palign_hf")
 VIEW_VERSION = 1
 
 _NEEDED = ("question", "prefix", "continuation")
-# What is trained on: what alignment kept. The others are those of PREFIXES that have a prefix; where such a table has
-# continuations, whoever published them kept them.
-TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
 
 
 def to_sft(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":

@@ -34,7 +34,7 @@ _QUESTION, _PREFIX = "PalignQuestionGoesHere", "PalignPrefixGoesHere"
 # How far before a cut the shortcut starts: no merge of a byte-level BPE reaches over a word that long ago.
 _LOOKBACK = 24
 # Templates that print today's date would make another prompt tomorrow, and no answer could be used again.
-_TODAY = datetime.date(2025, 1, 1)
+TODAY = datetime.date(2025, 1, 1)
 _SAMPLE = (
     "We need \\(a_{n+1} = 2a_n\\), i.e. $x^2 + 3.14 = 0$.  So 12,345 items?\n\nWait -- \u201cno\u201d: "
     "let\u2019s re-check! \\[\\frac{1}{2}\\]\n1. First, n = 10\n2. Then don't stop...   \n\tHmm, caf\u00e9 "
@@ -125,7 +125,7 @@ class ChatPrompt:
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=False,
-                strftime_now=_TODAY.strftime,
+                strftime_now=TODAY.strftime,
             )
         except Exception as error:  # whatever a template written by others raises
             raise UserError(

@@ -8,7 +8,8 @@ from palign_hf.config.recipes import parse_yaml, shipped_recipes
 from palign_hf.errors import UserError, listed, nearest, shown
 
 
-_FLOW = ("truncate", "align")
+# The stages in the order in which they follow each other, and the command of each.
+_FLOW = {"truncate": "truncate", "align": "align", "train_lora": "train", "train_full": "train"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +34,9 @@ def show(options: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
     print(
-        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml\nMake it yours:     palign recipes copy RECIPE"
+        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml; train_lora and train_full are of `palign train`"
     )
+    print("Make it yours:     palign recipes copy RECIPE")
     return 0
 
 
@@ -61,7 +63,7 @@ def copy(options: argparse.Namespace) -> int:
         print(f"wrote {dest / file.name}")
     print("\nNext:")
     for stage in recipes[name]:
-        print(f"  palign {stage.stem} --config {dest / stage.name}")
+        print(f"  palign {_FLOW.get(stage.stem, stage.stem)} --config {dest / stage.name}")
     return 0
 
 
@@ -74,8 +76,8 @@ def _recipes() -> dict[str, list[Path]]:
 
 
 def _place(recipe: Path) -> tuple[int, str]:
-    """The stages in the order in which they follow each other."""
-    return _FLOW.index(recipe.stem) if recipe.stem in _FLOW else len(_FLOW), recipe.stem
+    flow = [*_FLOW]
+    return flow.index(recipe.stem) if recipe.stem in flow else len(flow), recipe.stem
 
 
 def _purpose(text: str) -> str:

@@ -12,6 +12,8 @@ from palign_hf.errors import nearest, shown
 
 T = TypeVar("T")
 
+# The folder of launcher configurations, which are no recipes.
+_LAUNCHER = "accelerate"
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -68,7 +70,8 @@ def find_recipe(name: str | Path) -> Path:
 def shipped_recipes() -> dict[str, Path]:
     """Every recipe of the package by its name."""
     folder = recipes_folder()
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.yaml"))}
+    found = (path for path in sorted(folder.glob("*/*.yaml")) if path.parent.name != _LAUNCHER)
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def recipes_folder() -> Path:

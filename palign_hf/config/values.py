@@ -8,6 +8,7 @@ import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from palign_hf.errors import listed, nearest, shown
@@ -55,8 +56,13 @@ class Bounds:
         return any(end is not None and math.isinf(end) for end in (self.least, self.most))
 
 
-def hints_of(kind: type) -> dict[str, Any]:
+def hints_of(kind: Any) -> Mapping[str, Any]:
     """The hints of a dataclass, also where they name classes that aren't loaded."""
+    return _hints_of(kind)
+
+
+@cache
+def _hints_of(kind: type) -> Mapping[str, Any]:
     unknown: dict[str, Any] = {}
     while True:
         try:

@@ -2,13 +2,18 @@
 
 A stage says what its settings are, how one process does its shard, and what to say at the end. Who runs it, on which
 GPU, what all processes must know alike, and how it ends (status, one line instead of a traceback) is decided here.
+Processes that work `together` on one thing instead, as training does, find each other by its own means; then whatever
+ends them is said by the first alone.
 Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import argparse
+import contextlib
 import errno
+import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +31,9 @@ C = TypeVar("C")
 
 # What the machine refuses rather than this program: said in one line, too.
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
+# So long a process leaves the word to the first one.
+_FIRST_S = 10.0
+_MOMENT_S = 0.5
 _GO_ON = "What was answered is kept: run the same command again to go on."
 
 
@@ -57,10 +65,14 @@ class Run(Protocol):
 
 
 class Stage(Protocol[C]):
-    """A stage as it is started: `name` is its command, `settings` its dataclass."""
+    """A stage as it is started: `name` is its command, `settings` its dataclass.
+
+    With `together` true its processes share one piece of work; opening it makes them a group.
+    """
 
     name: str
     settings: type[C]
+    together: bool
 
     def open(self, settings: C, shown: bool = True) -> Run:
         """Check everything, and get ready; of several processes only the first is to be `shown`."""
@@ -86,26 +98,58 @@ def run_here(stage: Stage[C], settings: C) -> int:
 
 def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = None) -> int:
     """One process of `accelerate launch`: its shard; the first one joins the report and says how it went."""
-    pin_gpu()
+    if not stage.together:
+        pin_gpu()
     end_with_parent()
     parser = Parser(description=description)
     add_stage_options(parser, stage)
-    options = parser.parse_args(argv)
-    return ended(stage.name, lambda: _launch(stage, options), parser)
+    with contextlib.nullcontext() if _rank() == 0 else contextlib.redirect_stderr(io.StringIO()):
+        options = parser.parse_args(argv)
+    return ended(stage.name, lambda: _in_turn(stage, lambda: _launch(stage, options)), parser)
+
+
+def _in_turn(stage: Stage[Any], body: Callable[[], int]) -> int:
+    """Of processes that work together the first says what has ended them, and the launcher ends the others.
+
+    One that is alone with its trouble says it after a while, and who it is.
+    """
+    if not stage.together or _rank() == 0:
+        return body()
+    try:
+        return body()
+    except KeyboardInterrupt:
+        return 130
+    except Terminated:
+        return 143
+    except Exception as error:
+        try:
+            time.sleep(_FIRST_S)
+        except Terminated:
+            return 143
+        if isinstance(error, UserError):
+            raise UserError(f"Process {_rank()}: {error}") from error
+        raise
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def _launch(stage: Stage[Any], options: Any) -> int:
     settings = read_options(options, stage.settings)
     if options.dry_run:
-        print_out(stage.forecast(settings))
+        if _rank() == 0:
+            print_out(stage.forecast(settings))
         return 0
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    # On the CPU's backend: the GPU belongs to the engine. Shards end at different times, so the wait may be long.
-    state = PartialState(cpu=True, timeout=timedelta(days=30))
+    if not stage.together:
+        # On the CPU's backend: the GPU belongs to the engine. Shards end at different times, so the wait may be long.
+        PartialState(cpu=True, timeout=timedelta(days=30))
     failed = 0
-    with stage.open(settings, shown=state.is_main_process) as run:
+    with stage.open(settings, shown=_rank() == 0) as run:
+        state = PartialState()
         agreed: list[Any] = [None, None]
         if state.is_main_process:
             try:
@@ -125,9 +169,20 @@ def _launch(stage: Stage[Any], options: Any) -> int:
             ending = run.finish(state.num_processes)
             print_out(ending.words)
             failed = ending.failed
-    state.wait_for_everyone()
-    state.destroy_process_group()
+    _part(PartialState())
     return 1 if failed else 0
+
+
+def _part(state: Any) -> None:
+    """End the group of processes, once all of them are here.
+
+    Threads of gloo give back what the last exchange was of, for which they need the interpreter's lock; ending the
+    group waits for these threads with that lock held. So they get a moment for it.
+    """
+    state.wait_for_everyone()
+    if state.num_processes > 1:
+        time.sleep(_MOMENT_S)
+    state.destroy_process_group()
 
 
 def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -> int:
@@ -144,16 +199,16 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        return _said(
-            name,
-            f"{error}. What was answered is kept: make room or give the right to write there, and run the same "
-            f"command again to go on.",
-            2,
-        )
-    except KeyboardInterrupt:
-        return _said(name, f"interrupted. {_GO_ON}", 130)
-    except Terminated:
-        return _said(name, f"ended by SIGTERM. {_GO_ON}", 143)
+        return _said(name, f"{error}. Make room, or give the right to write there. {_going_on(error)}", 2)
+    except KeyboardInterrupt as error:
+        return _said(name, f"interrupted. {_going_on(error)}", 130)
+    except Terminated as error:
+        return _said(name, f"ended by SIGTERM. {_going_on(error)}", 143)
+
+
+def _going_on(error: BaseException) -> str:
+    """Where the run goes on, if its stage has noted it."""
+    return " ".join(getattr(error, "__notes__", ())) or _GO_ON
 
 
 def _one_bar() -> None:
@@ -175,6 +230,17 @@ def pin_gpu() -> None:
     if devices and int(local) >= len(devices):
         sys.exit(f"Process {local} has no GPU left of CUDA_VISIBLE_DEVICES={visible}. Start one process a GPU.")
     os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(local)] if devices else local
+
+
+def one_gpu(others: str) -> None:
+    """Keep a process that no launcher has started to the first GPU, and say what takes them all."""
+    import torch
+
+    if "LOCAL_RANK" in os.environ or torch.cuda.device_count() < 2:
+        return
+    first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
+    os.environ["CUDA_VISIBLE_DEVICES"] = first
+    sys.stderr.write(f"One process takes one GPU, here number {first}; {others}.\n")
 
 
 def print_out(text: str) -> None:

@@ -81,11 +81,11 @@ class Output:
         report = self.folder / REPORT
         if report.exists():
             held = self._reported()
-            told = f"`{report}`, which can't be read" if held is None else _told(held, self.identity, unknown)
+            told = f"`{report}`, which can't be read" if held is None else difference(held, self.identity, unknown)
         else:
             # A run that was interrupted before its report has left its parts beside its files.
             begun = [Parts(folder).identity() for folder in self._work.glob("*")]
-            own = any(one is not None and not _told(one, self.identity, unknown) for one in begun)
+            own = any(one is not None and not difference(one, self.identity, unknown) for one in begun)
             foreign = any(self.data.glob("*.parquet")) and not own
             told = "parquet files without a report, so what made them isn't known" if foreign else ""
         if told:
@@ -125,8 +125,8 @@ class Output:
             if made_by != self.identity:
                 raise UserError(
                     f"Process {shard.index} ran with other settings or rows than process 0 "
-                    f"({_told(made_by, self.identity)}), so their rows don't belong together. Start all of them with "
-                    f"the same recipe and the same files."
+                    f"({difference(made_by, self.identity)}), so their rows don't belong together. Start all of them "
+                    f"with the same recipe and the same files."
                 )
         self.data.mkdir(parents=True, exist_ok=True)
         written: Counter[str] = Counter()
@@ -222,7 +222,7 @@ class ShardFile:
             self._parts.release()
 
 
-def _told(held: Mapping[str, Any], wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> str:
+def difference(held: Mapping[str, Any], wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> str:
     """What differs between two runs, by name; nothing if they are the same in all that is known."""
     names = [
         name for name in {**wanted, **held} if name not in unknown and name in held and held[name] != wanted.get(name)

@@ -137,6 +137,7 @@ class TruncateStage:
 
     name = "truncate"
     settings = TruncateConfig
+    together = False
 
     def open(self, settings: TruncateConfig, shown: bool = True) -> TruncateRun:
         """Check everything, and read the traces."""

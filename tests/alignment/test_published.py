@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pair_tables import pair, table
 
-from palign_hf.alignment.pairs import split_by_outcome
 from palign_hf.alignment.published import load_prefixes, read_prefixes
 from palign_hf.alignment.published_rows import find_border, without_instruction
 from palign_hf.alignment.views import target, to_alpaca, to_sft, to_sharegpt
 from palign_hf.errors import UserError
+from palign_hf.pairs.load import split_by_outcome
 from palign_hf.prompts import SOLVE, TAG_STYLES
 from palign_hf.schema import PREFIXES, SchemaError, check
 from palign_hf.traces.cells import Dropped

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pair_tables import pair, table
 
-from palign_hf.alignment.pairs import load_pairs
 from palign_hf.alignment.selection import balance, over_cap
 from palign_hf.errors import UserError
+from palign_hf.pairs.load import load_pairs
 from palign_hf.schema import SchemaError
 
 

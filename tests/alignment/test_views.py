@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from pair_tables import pair, table
 
 from palign_hf.alignment.matching import matches
-from palign_hf.alignment.pairs import split_by_outcome
-from palign_hf.alignment.views import TRAINED, target, to_alpaca, to_dpo, to_sft, to_sharegpt
+from palign_hf.alignment.views import target, to_alpaca, to_dpo, to_sft, to_sharegpt
 from palign_hf.errors import UserError
+from palign_hf.pairs.load import split_by_outcome
 from palign_hf.prompts import SOLVE, TAG_STYLES, Template
-from palign_hf.schema import OUTCOMES, SchemaError
+from palign_hf.schema import OUTCOMES, TRAINED, SchemaError
 
 
 OPEN, CLOSE = "<Begin_of_Prefix>", "<End_of_Prefix>\n"

@@ -9,7 +9,7 @@ import pytest
 
 from palign_hf.config import Parser, add_options, check_settings, setting
 from palign_hf.errors import UserError
-from palign_hf.runs.launch import Ending, ended, launch, pin_gpu, run_here
+from palign_hf.runs.launch import Ending, ended, launch, one_gpu, pin_gpu, run_here
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
 
@@ -25,8 +25,12 @@ def raises(error):
     ("error", "status", "said"),
     [
         (UserError("`limit=0` is\nno number.   Give one."), 2, "palign: `limit=0` is no number. Give one.\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), 2, "No space left on device: '/d/x'. What was"),
-        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "give the right to write there, and run the sa"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/d/x"),
+            2,
+            "on device: '/d/x'. Make room, or give the",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "give the right to write there. What was answe"),
         (KeyboardInterrupt(), 130, "palign: interrupted. What was answered is kept: run the same command again"),
         (Terminated(), 143, "palign: ended by SIGTERM. What was answered is kept: run the same command again"),
     ],
@@ -63,7 +67,7 @@ class Settings:
 class Counting:
     """A stage that writes down what it is told to do."""
 
-    name, settings = "count", Settings
+    name, settings, together = "count", Settings, False
 
     def __init__(self):
         self.done = []
@@ -164,3 +168,77 @@ def test_more_processes_than_visible_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(SystemExit, match="Process 2 has no GPU left of CUDA_VISIBLE_DEVICES=5,7"):
         pin_gpu()
+
+
+def test_where_a_stage_has_noted_how_it_goes_on_that_is_said(capsys):
+    for error in (KeyboardInterrupt(), Terminated(), OSError(errno.ENOSPC, "No space left on device")):
+        error.add_note("The same command goes on from checkpoint-2.")
+        ended("palign", raises(error), argparse.ArgumentParser())
+        said = capsys.readouterr().err
+        assert said.endswith("The same command goes on from checkpoint-2.\n") and "answered" not in said
+
+
+class Together(Counting):
+    """Processes that share one piece of work."""
+
+    together = True
+
+
+def test_processes_that_work_together_keep_all_gpus(alone, monkeypatch, capsys):
+    monkeypatch.setattr("palign_hf.runs.launch.pin_gpu", raises(AssertionError()))
+    assert launch(Together(), "Counts.", ["--rows", "5"]) == 0
+    assert capsys.readouterr().out == "1 of 1\n"
+
+
+class TestTheSecondOfSeveral:
+    @pytest.fixture(autouse=True)
+    def second(self, alone, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        self.waited = []
+        monkeypatch.setattr("palign_hf.runs.launch.time.sleep", self.waited.append)
+
+    def test_leaves_the_word_to_the_first_and_says_what_only_it_knows(self, capsys):
+        assert launch(Together(), "Counts.", ["--rows", "0"]) == 2
+        assert self.waited == [10.0]
+        assert capsys.readouterr().err == "count: Process 1: `--rows 0` must be at least 1.\n"
+
+    def test_is_quiet_when_the_launcher_ends_it_while_it_waits(self, monkeypatch, capsys):
+        monkeypatch.setattr("palign_hf.runs.launch.time.sleep", lambda seconds: raises(Terminated())())
+        assert launch(Together(), "Counts.", ["--rows", "0"]) == 143
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
+    def test_says_nothing_of_what_ends_all(self, error, status, capsys):
+        stage = Together()
+        stage.open = lambda settings, shown: raises(error)()
+        assert launch(stage, "Counts.", []) == status
+        assert capsys.readouterr().err == ""
+
+    def test_a_fault_of_the_program_keeps_its_traceback(self):
+        stage = Together()
+        stage.open = lambda settings, shown: raises(ZeroDivisionError())()
+        with pytest.raises(ZeroDivisionError):
+            launch(stage, "Counts.", [])
+
+    def test_options_are_refused_by_the_first_alone(self, capsys):
+        with pytest.raises(SystemExit) as left:
+            launch(Together(), "Counts.", ["--row", "5"])
+        assert left.value.code == 2 and capsys.readouterr().err == ""
+
+    def test_a_dry_run_is_told_by_the_first_alone(self, capsys):
+        assert launch(Together(), "Counts.", ["--dry-run"]) == 0
+        assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "launched", "taken"),
+    [(1, None, False, None), (4, None, False, "0"), (2, "5,7", False, "5"), (4, None, True, None)],
+)
+def test_a_process_by_itself_takes_one_gpu_and_says_so(monkeypatch, capsys, count, visible, launched, taken):
+    environment = {"CUDA_VISIBLE_DEVICES": visible, "LOCAL_RANK": "0" if launched else None}
+    monkeypatch.setattr(os, "environ", {name: value for name, value in environment.items() if value is not None})
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    one_gpu("a launcher takes all")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == (taken or visible)
+    said = capsys.readouterr().err
+    assert said == (f"One process takes one GPU, here number {taken}; a launcher takes all.\n" if taken else "")

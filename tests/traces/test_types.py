@@ -11,8 +11,8 @@ from typing import assert_type
 
 from datasets import Dataset, IterableDataset
 
-from palign_hf import load_traces, read_traces
-from palign_hf.traces import TraceReport
+from palign_hf import load_traces
+from palign_hf.traces import TraceReport, read_traces
 
 
 def use(source: str, table: Dataset, stream: IterableDataset, flag: bool) -> None:

@@ -4,8 +4,8 @@ import pytest
 from datasets import Dataset, DatasetDict, Features
 from pair_tables import pair, table
 
-from palign_hf.alignment.pairs import load_pairs, split_by_outcome
 from palign_hf.errors import UserError
+from palign_hf.pairs.load import load_pairs, split_by_outcome
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError
 
 

@@ -9,13 +9,14 @@ is null, and `reason` names the baseline. Columns that aren't of PAIRS are kept.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.alignment.selection import draw
-from palign_hf.alignment.targets import Baseline, make_baseline
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.errors import UserError, listed, shown
+from palign_hf.pairs.drawing import draw
+from palign_hf.pairs.targets import Baseline, make_baseline
 from palign_hf.schema import PAIRS, check
 from palign_hf.students import load_tokenizer, resolve_student
 
@@ -28,6 +29,10 @@ logger = logging.getLogger("palign_hf")
 
 # Raise it with any change of what a row becomes: `datasets` caches by the name of a function, not by what it does.
 BASELINE_VERSION = 1
+
+# Why a row of PAIRS is not among those of a baseline, beside its own status.
+_OTHER_SAMPLE = "another sample of its problem"
+_EMPTY = "the target would be empty"
 
 _FILLED = ("id", "continuation", "sample", "status")
 _SAME = ("id", "question", "answer", "source", "status", "sample")
@@ -57,6 +62,23 @@ def baseline(
             by `seed` and `id`, each that still fits.
         per_problem: kept samples of a problem; only `p-align` can have more than the first, None means all.
     """
+    rows, _ = read_baseline(
+        pairs, kind, prefixes, tokenizer=tokenizer, budget=budget, seed=seed, per_problem=per_problem
+    )
+    return rows
+
+
+def read_baseline(
+    pairs: "Dataset",
+    kind: "str | Mapping[str, Any] | Baseline",
+    prefixes: "Dataset | None" = None,
+    *,
+    tokenizer: "PreTrainedTokenizerBase | str | None" = None,
+    budget: int | None = None,
+    seed: int = 0,
+    per_problem: int | None = 1,
+) -> "tuple[Dataset, Counter[str]]":
+    """`baseline`, and how many rows of `pairs` are not in it, by the reason."""
     made = make_baseline(kind)
     if per_problem is not None and per_problem < 1:
         raise UserError(f"`per_problem={per_problem}` must be at least 1. Write None to take all samples.")
@@ -69,16 +91,21 @@ def baseline(
         raise UserError(f"`budget={budget}` must be at least 1 token. Leave it out to take all rows.")
     check(pairs, PAIRS, filled=_FILLED)
     pairs = pairs.with_format(None)
-    chosen = pairs.select(_first_kept(pairs, per_problem))
+    first, left_out = _first_kept(pairs, per_problem)
+    chosen = pairs.select(first)
     if not len(chosen):
         raise UserError(f"None of the {len(pairs)} pairs is kept, so there are no rows for `{made.name}`.")
     counted = made.counted or budget is not None
     tokens = _text_tokenizer(tokenizer, made.name) if counted else None
     if made.name != "p-align":
-        chosen = _of_kind(chosen, made, prefixes, tokens)
-    if budget is None or tokens is None:
-        return chosen
-    return chosen.select(_within(chosen, budget, tokens, seed))
+        filled = _of_kind(chosen, made, prefixes, tokens)
+        left_out[_EMPTY] = len(chosen) - len(filled)
+        chosen = filled
+    if budget is not None and tokens is not None:
+        within = _within(chosen, budget, tokens, seed)
+        left_out[f"over the budget of {budget:,} tokens"] = len(chosen) - len(within)
+        chosen = chosen.select(within)
+    return chosen, +left_out
 
 
 def baseline_row(
@@ -123,13 +150,18 @@ def _of_kind(chosen: "Dataset", made: Baseline, prefixes: "Dataset | None", toke
     return read.select(filled)
 
 
-def _first_kept(pairs: "Dataset", per_problem: int | None) -> list[int]:
-    """The rows of the first kept samples of each problem, in the order of rows."""
+def _first_kept(pairs: "Dataset", per_problem: int | None) -> tuple[list[int], Counter[str]]:
+    """The rows of the first kept samples of each problem, in the order of rows; how many others there are, and why."""
     kept: dict[str, list[tuple[int, int]]] = {}
+    left_out: Counter[str] = Counter()
     for at, row in enumerate(pairs.select_columns(["id", "sample", "status"])):
         if row["status"] == "kept":
             kept.setdefault(row["id"], []).append((row["sample"], at))
-    return sorted(at for samples in kept.values() for _, at in sorted(samples)[:per_problem])
+        else:
+            left_out[f"not kept: {row['status']}"] += 1
+    first = sorted(at for samples in kept.values() for _, at in sorted(samples)[:per_problem])
+    left_out[_OTHER_SAMPLE] = sum(map(len, kept.values())) - len(first)
+    return first, left_out
 
 
 def _traces(chosen: "Dataset", kind: str, prefixes: "Dataset | None") -> "Dataset":

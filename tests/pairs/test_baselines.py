@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from pair_tables import pair, table
 from tiny import byte_level, fast, metaspace
 
-from palign_hf.alignment.baselines import baseline
-from palign_hf.alignment.pairs import load_pairs
-from palign_hf.alignment.targets import BASELINES, Fixed, make_baseline
 from palign_hf.alignment.views import to_alpaca, to_dpo, to_sft
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.errors import UserError
+from palign_hf.pairs.baselines import baseline
+from palign_hf.pairs.load import load_pairs
+from palign_hf.pairs.targets import BASELINES, Fixed, make_baseline
 from palign_hf.prompts import SOLVE
 from palign_hf.segmentation import cuts
 

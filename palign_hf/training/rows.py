@@ -1,0 +1,234 @@
+"""Which rows of a dataset are trained on, and what becomes of each: nothing is left out without being counted."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from datasets import Dataset, Features, IterableDataset, List, Value
+from trl import SFTConfig, pack_dataset
+
+from palign_hf.errors import UserError, listed, nearest
+from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
+from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
+from palign_hf.training.config import PAlignConfig
+from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Rows: TypeAlias = Dataset | IterableDataset
+
+_FEATURES = Features(
+    {
+        "input_ids": List(Value("int32")),
+        "labels": List(Value("int32")),
+        "segment_ids": List(Value("int8")),
+        "tokens": Value("int32"),
+        "shortened": Value("bool"),
+    }
+)
+# How many rows of a stream are looked at for tags: what comes later can't be known.
+_PEEK = 64
+_STREAMED = 64
+
+
+@dataclass
+class Account:
+    """What became of the rows of one dataset; those of a stream can't be counted before they come."""
+
+    name: str
+    given: int | None = None
+    trained: int | None = None
+    overlong: int = 0
+    shortened: int = 0
+    not_kept: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        if self.given is None:
+            return f"The {self.name} dataset is a stream: its rows are used as they come, uncounted."
+        said = [f"{count:,} {status}" for status, count in sorted(self.not_kept.items())]
+        said += [f"{self.overlong:,} longer than `max_length`"] * bool(self.overlong)
+        left = f", left out: {', '.join(said)}" if said else ""
+        cut = f"; {self.shortened:,} with a shortened prefix" if self.shortened else ""
+        return f"{self.trained:,} of {self.given:,} rows of the {self.name} dataset are used{left}{cut}."
+
+
+def column_names(dataset: Rows) -> list[str]:
+    """The columns, by the first row where a stream doesn't declare them."""
+    return list(dataset.column_names if dataset.column_names is not None else next(iter(dataset)))
+
+
+def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
+    """How the rows say prefix and continuation; None for plain data, which is TRL's to prepare."""
+    names = set(column_names(dataset))
+    if "input_ids" in names:
+        return "tokens" if "segment_ids" in names else None
+    if {"prefix", "continuation"} <= names and ("question" in names or "prompt" in names):
+        return "question" if "question" in names else "prompt"
+    if {"prompt", "completion"} <= names:
+        return "completion" if _tagged(dataset, tag_style(config.tags)) else None
+    if names & {config.dataset_text_field, "messages", "conversations", "image", "images"}:
+        return None
+    wanted = {"question", "prompt", "prefix", "continuation", "completion"}
+    near = "".join(f"`{name}`{near} is missing. " for name in sorted(wanted - names) if (near := nearest(name, names)))
+    raise UserError(
+        f"A dataset with the columns {listed(sorted(names), 'none')} can't be trained on. {near}"
+        f"Give rows of PAIRS, `question` or `prompt` with `prefix` and `continuation`, or what `SFTTrainer` takes: "
+        f"`prompt` and `completion`, `messages` or `{config.dataset_text_field}`."
+    )
+
+
+def build_rows(
+    dataset: Rows, layout: Layout, tokenizer: "PreTrainedTokenizerBase", config: PAlignConfig, name: str
+) -> tuple[Rows, Account]:
+    """The dataset as tokens, labels and segments, every row within `max_length`, and the account of its rows."""
+    account = Account(name, given=len(dataset) if isinstance(dataset, Dataset) else None)
+    dataset = dataset.with_format(None)
+    if layout in ("question", "prompt") and "status" in column_names(dataset):
+        dataset = _kept(dataset, account)
+    _refuse_nothing(dataset, account)
+    described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
+    # Whoever takes the first row of a stream waits for its batch.
+    handed = described if isinstance(dataset, Dataset) else {"batch_size": _STREAMED}
+    dataset = dataset.map(
+        build_features,
+        batched=True,
+        with_indices=True,
+        fn_kwargs={
+            "tokenizer": tokenizer,
+            "layout": layout,
+            "tags": config.tags,
+            "max_length": config.max_length,
+            "shorten": config.overlong == "truncate_prefix",
+            "version": VERSION,
+        },
+        remove_columns=column_names(dataset),
+        features=_FEATURES,
+        **handed,
+    )
+    dataset = _within(dataset, config, account)
+    _refuse_nothing(dataset, account)
+    if account.trained is not None:
+        logger.log(logging.WARNING if account.overlong or account.shortened else logging.INFO, "%s", account)
+    return dataset.select_columns(list(COLUMNS)), account
+
+
+def packed(dataset: Rows, config: SFTConfig, name: str) -> Rows:
+    """Rows filled up to `max_length`, as TRL fills them; each keeps the segments of its tokens."""
+    if config.max_length is None:
+        raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
+    if config.shuffle_dataset:
+        dataset = dataset.shuffle(seed=config.seed)
+    described = {"desc": f"Packing {name} dataset", "num_proc": config.dataset_num_proc}
+    return pack_dataset(
+        dataset, config.max_length, config.packing_strategy, described if isinstance(dataset, Dataset) else {}
+    )
+
+
+def _kept(dataset: Rows, account: Account) -> Rows:
+    """PAIRS have rows of every outcome; some are for training."""
+    if "correct" in column_names(dataset) and "strict" not in column_names(dataset):
+        raise UserError(
+            "This table of PAIRS is of version 1, whose `status` says nothing about the continuation. Read it with "
+            "`load_pairs`, or keep the rows that are to be learned and remove `status`."
+        )
+    if isinstance(dataset, IterableDataset):
+        return dataset.filter(_is_kept, input_columns="status")
+    statuses = dataset["status"][:]
+    counts = Counter(statuses)
+    if unknown := set(counts) - {*OUTCOMES, *STATUSES}:
+        raise UserError(
+            f"Column `status` has {listed(sorted(map(str, unknown)))}, which no row of PAIRS can have: rows with "
+            f"{listed(TRAINED)} are trained on, others left out. Remove the column if it means something else."
+        )
+    account.not_kept = Counter({status: count for status, count in counts.items() if status not in TRAINED})
+    if not account.not_kept:
+        return dataset
+    return dataset.select([row for row, status in enumerate(statuses) if status in TRAINED])
+
+
+def _refuse_nothing(dataset: Rows, account: Account) -> None:
+    if isinstance(dataset, Dataset):
+        account.trained = len(dataset)
+        if not account.trained:
+            raise UserError(f"{account} Nothing is left to train on: look at the rows, or raise `max_length`.")
+
+
+def _within(dataset: Rows, config: PAlignConfig, account: Account) -> Rows:
+    """Rows that fit; what doesn't is refused or left out, as the config says."""
+    most = config.max_length
+    if most is None:
+        return dataset
+    if isinstance(dataset, IterableDataset):
+        return dataset.filter(_Fits(most, refuse=config.overlong == "error"), input_columns="tokens")
+    tokens = np.asarray(dataset["tokens"][:], dtype=np.int64)
+    account.shortened = int(np.sum(np.asarray(dataset["shortened"][:], dtype=bool) & (tokens <= most)))
+    account.overlong = int(np.sum(tokens > most))
+    if not account.overlong:
+        return dataset
+    if config.overlong == "error":
+        raise _too_long(f"{account.overlong:,} of {len(dataset):,} rows are", most, int(tokens.max()))
+    return dataset.select(np.flatnonzero(tokens <= most))
+
+
+def _too_long(rows: str, most: int, longest: int) -> UserError:
+    return UserError(
+        f"`max_length={most}`: {rows} longer, up to {longest:,} tokens, and `overlong='error'` refuses them. Raise "
+        f"`max_length`, or let them be left out (`drop`) or their prefix shortened (`truncate_prefix`)."
+    )
+
+
+def _is_kept(status: str) -> bool:
+    return status in TRAINED
+
+
+@dataclass
+class _Fits:
+    """Whether a row of a stream is short enough; the first that isn't is told of, since nobody counts them."""
+
+    most: int
+    refuse: bool
+    told: bool = False
+
+    def __call__(self, tokens: int) -> bool:
+        if tokens <= self.most:
+            return True
+        if self.refuse:
+            raise _too_long("a row of the stream is", self.most, tokens)
+        if not self.told:
+            logger.warning(
+                "Rows of the stream longer than `max_length=%d` are left out: one has %d.", self.most, tokens
+            )
+        self.told = True
+        return False
+
+
+def _tagged(dataset: Rows, style: TagStyle) -> bool:
+    """Whether any completion begins with the opening tag; a mark of another style is refused, not learned as text."""
+    others = [other for other in TAG_STYLES.values() if other.open.startswith("<Begin") and other.name != style.name]
+    for text in _completions(dataset):
+        if style.open and text.startswith(style.open):
+            return True
+        for other in others:
+            if text.startswith(other.open):
+                raise UserError(
+                    f"A completion begins with `{other.open}`, but `tags={style.name!r}` looks for "
+                    f"`{style.open.strip() or 'no tags'}`. Set `tags={other.name!r}`."
+                )
+    return False
+
+
+def _completions(dataset: Rows) -> Any:
+    rows = dataset.select_columns(["completion"])
+    if isinstance(rows, Dataset):
+        rows = rows.with_format(None)
+        texts = (value for batch in rows.iter(1000) for value in batch["completion"])
+    else:
+        texts = (row["completion"] for row in islice(rows, _PEEK))
+    return (text for value in texts if (text := completion_text(value)) is not None)

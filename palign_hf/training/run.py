@@ -1,0 +1,262 @@
+"""Training as a stage that is started: PAIRS in, a whole student out, with the report of what it learned.
+
+All processes train one student together, so there are no shards: each of them makes the trainer, and the first one
+alone looks at the folder, lets the student reply, and writes the report. What was begun goes on from its last
+checkpoint when the same command is given again.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from palign_hf.config.settings import one_line
+from palign_hf.errors import UserError
+from palign_hf.runs.launch import Ending, one_gpu
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.provenance import Timings, command, content_of, now, versions
+from palign_hf.runs.shards import REPORT, Shard
+from palign_hf.runs.signals import Terminated
+from palign_hf.students import load_tokenizer, resolve_student
+from palign_hf.training.data import READ, read_lessons
+from palign_hf.training.folder import StudentFolder
+from palign_hf.training.settings import TrainConfig
+
+
+if TYPE_CHECKING:
+    from palign_hf.training.trainer import PAlignTrainer
+
+# Raise it if the same settings and rows would give another student.
+TRAINING_VERSION = 1
+
+
+class TrainRun:
+    """One process's part. Nothing is loaded that has weights until `work`."""
+
+    def __init__(self, config: TrainConfig, shown: bool = True) -> None:
+        """`shown` is whether this process may say anything: of several, only the first."""
+        from palign_hf.training.arguments import deciding
+
+        self.config, self.shown, self.timings = config, shown, Timings()
+        self.student = resolve_student(config.student, config.revision)
+        self._refuse_own_source()
+        self.tokenizer = load_tokenizer(self.student, config.trust_remote_code)
+        self.lessons = read_lessons(config, self.tokenizer)
+        self.arguments = config.arguments(self.student.commit)
+        self.deciding = deciding(self.arguments)
+        self.folder = StudentFolder(config.folder, self.identity())
+        self.folder.check(config.replace)
+        self.trainer: PAlignTrainer | None = None
+        self._begun: dict[str, Any] = {}
+        self._measured: dict[str, float] = {}
+        self.timings.lap("reading")
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two trainings the same one, by name, so that a refusal says what differs."""
+        lora, train, measured = self.config.lora, self.lessons.train, self.lessons.measured
+        own = {
+            "version": TRAINING_VERSION,
+            "student": self.student.commit or self.student.content,
+            "rows": len(train),
+            "content": content_of(train, READ),
+            "baseline": str(self.config.baseline),
+            "measured": None if measured is None else content_of(measured, READ),
+            "lora": None if lora is None else asdict(lora),
+        }
+        return own | self.deciding
+
+    def agree(self) -> dict[str, Any]:
+        """Whether there is anything to do, and from where."""
+        goes_on = self.folder.goes_on()
+        self._begun = {
+            "identity": self.folder.identity,
+            "finished": self.folder.finished() and not self.config.replace,
+            "checkpoint": None if goes_on is None else str(goes_on),
+        }
+        return self._begun
+
+    def work(self, shard: Shard, agreed: Any) -> None:
+        """Train, together with the other processes, and save the whole student."""
+        if agreed["identity"] != self.folder.identity:
+            raise UserError(
+                f"Process {shard.index} has other settings or rows than process 0. Give all of them the same recipe, "
+                f"student and data."
+            )
+        self._begun = agreed
+        if agreed["finished"]:
+            return
+        from palign_hf.training.outcome import save
+
+        trainer = self._made()
+        if trainer.is_world_process_zero():
+            self.folder.begin()
+        self.timings.lap("preparing")
+        self._train(trainer, agreed["checkpoint"])
+        self.timings.lap("training")
+        if self.lessons.measured is not None:
+            self._measured = trainer.evaluate()
+            self.timings.lap("evaluation")
+        save(trainer)
+        self.timings.lap("saving")
+        self.trainer = trainer
+
+    def finish(self, count: int) -> Ending:
+        """Let the student reply, write the report, and say how it went and what to do next."""
+        folder = self.folder.folder
+        if self._begun["finished"]:
+            return Ending(f"This training is finished: {folder} has the student. `--replace` trains it anew.", 0)
+        from palign_hf.training.outcome import card, figures_of_evaluation, merge, push, replies, report
+
+        trainer, config = self.trainer, self.config
+        assert trainer is not None
+        told = replies(trainer, config, self.lessons)
+        self.timings.lap("replies")
+        measured = figures_of_evaluation(self._measured)
+        made = report(trainer, config, self.lessons, self.settings(count), measured, told)
+        merged = merge(trainer, folder / "merged") if config.lora and config.lora.merge else None
+        card(trainer, config)
+        self.folder.end(made.as_dict())
+        write_whole(folder / "report.md", made.page())
+        push(trainer, config)
+        lines = [made.text(), *self._words(merged)]
+        if config.stops and told is None:
+            lines.append("replies:  none were asked for, since the weights lie in parts on several devices")
+        return Ending("\n".join(lines), 0)
+
+    def settings(self, processes: int) -> dict[str, Any]:
+        """What made the student: for the report."""
+        config, began = self.config, self._begun["checkpoint"]
+        lora = config.lora
+        return {
+            "student": config.student,
+            "student_identity": self.student.identity,
+            "input": {
+                "source": config.pairs.source,
+                "split": config.pairs.split,
+                "revision": self.lessons.commit or config.pairs.revision,
+            },
+            "baseline": str(config.baseline),
+            "weights": "all" if lora is None else f"an adapter of rank {lora.r}, alpha {lora.alpha}",
+            "lora": None if lora is None else asdict(lora),
+            "training": config.training,
+            "processes": processes,
+            "went_on_from": None if began is None else Path(began).name,
+            "command": command(),
+            "date": now(),
+            "seconds": self.timings.as_dict(),
+            "versions": versions(),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt | Terminated | OSError):
+            error.add_note(self._going_on())
+        self.folder.release()
+
+    def _refuse_own_source(self) -> None:
+        """A run that may clear its folder must not have what it reads in it."""
+        folder = self.config.folder.resolve()
+        prefixes = self.config.prefixes
+        read = [self.student.where, self.config.pairs.source, *([prefixes.source] if prefixes else [])]
+        for name in read:
+            source = Path(name).expanduser()
+            if source.exists() and (folder == source.resolve() or folder in source.resolve().parents):
+                raise UserError(
+                    f"`output={self.config.folder}` holds `{name}`, which is read for this training. Give another "
+                    f"folder."
+                )
+
+    def _made(self) -> "PAlignTrainer":
+        from palign_hf.training.adapter import adapter
+        from palign_hf.training.trainer import PAlignTrainer
+
+        lora = self.config.lora
+        try:
+            trainer = PAlignTrainer(
+                self.student.where,
+                self.arguments,
+                train_dataset=self.lessons.train,
+                eval_dataset=self.lessons.measured,
+                processing_class=self.tokenizer,
+                peft_config=None if lora is None else adapter(lora),
+            )
+        except UserError:
+            raise
+        except (ValueError, ImportError, OSError, RuntimeError) as error:
+            # The machine's own refusals are told elsewhere, and what isn't about a package is a fault of a program.
+            if getattr(error, "errno", None) or (isinstance(error, RuntimeError) and "install" not in str(error)):
+                raise
+            raise UserError(f"`{self.config.student}` can't be trained so: {one_line(error)}") from error
+        from palign_hf.training.outcome import sharded
+
+        if lora is not None and lora.merge and sharded(trainer):
+            raise UserError(
+                "`lora.merge=True`: the weights would lie in parts on several devices, and are merged only as a "
+                "whole. Leave it out and merge afterwards, or take recipes/accelerate/ddp.yaml or zero2.yaml."
+            )
+        return trainer
+
+    def _train(self, trainer: "PAlignTrainer", checkpoint: str | None) -> None:
+        import torch
+
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The memory of the device is full: {one_line(error)} Lower `training.per_device_train_batch_size` "
+                f"and raise `training.gradient_accumulation_steps` as much, lower `training.max_length`, train an "
+                f"adapter with `lora`, or take more GPUs (recipes/accelerate/fsdp2.yaml). {self._going_on()}"
+            ) from error
+
+    def _going_on(self) -> str:
+        """Where a run that is broken off will go on: half a step is nothing that one could save."""
+        last = self.folder.checkpoint()
+        if last is None:
+            return (
+                "No checkpoint was saved yet (`training.save_strategy`, `training.save_steps`), so the same command "
+                "begins anew."
+            )
+        return f"The same command goes on from {last}."
+
+    def _words(self, merged: Path | None) -> list[str]:
+        folder = self.folder.folder
+        whole = merged or (folder if self.config.lora is None else None)
+        said = [f"student:  {folder}" + (" (an adapter)" if self.config.lora else "")]
+        if merged is not None:
+            said.append(f"merged:   {merged}")
+        said.append(f"report:   {folder / REPORT}, {folder / 'report.md'}")
+        if whole is None:
+            said.append(
+                "next:     an adapter is no student by itself: with `--lora.merge` a whole one is written, too"
+            )
+        else:
+            said.append(f"next:     a student as any other: `vllm serve {whole}`, `palign truncate --student {whole}`")
+        return said
+
+
+class TrainStage:
+    """`palign train`, and `recipes/train.py` under accelerate."""
+
+    name = "train"
+    settings = TrainConfig
+    together = True
+
+    def open(self, settings: TrainConfig, shown: bool = True) -> TrainRun:
+        """Check everything, and read the pairs."""
+        one_gpu("`accelerate launch` with recipes/train.py and recipes/accelerate/ddp.yaml takes all")
+        return TrainRun(settings, shown)
+
+    def forecast(self, settings: TrainConfig) -> str:
+        """What the run would do; no weights are loaded and nothing is written."""
+        from palign_hf.training.forecast import forecast
+
+        student = resolve_student(settings.student, settings.revision)
+        tokenizer = load_tokenizer(student, settings.trust_remote_code)
+        return forecast(settings, student, tokenizer, read_lessons(settings, tokenizer))
+
+
+TRAIN = TrainStage()

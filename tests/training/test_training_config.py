@@ -1,0 +1,72 @@
+"""What can be set for training, and what is refused before anything is loaded."""
+
+import math
+from dataclasses import fields
+
+import pytest
+from accelerate.parallelism_config import ParallelismConfig
+from transformers import HfArgumentParser
+from trl import SFTConfig
+
+from palign_hf.errors import UserError
+from palign_hf.training.config import PAlignConfig
+
+
+OWN = {field.name for field in fields(PAlignConfig)} - {field.name for field in fields(SFTConfig)}
+
+
+def config(tmp_path, **given) -> PAlignConfig:
+    return PAlignConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **given)
+
+
+def test_left_alone_it_is_plain_training(tmp_path):
+    plain = config(tmp_path)
+    assert isinstance(plain, SFTConfig) and not plain.weighted
+    assert plain.segment_weights == (1, 1, 1, 1) and plain.masked_segments == ()
+    assert (plain.tags, plain.overlong, plain.check) == ("prefix", "drop", True)
+
+
+def test_weights_are_those_of_the_segments_by_number(tmp_path):
+    weighted = config(tmp_path, prefix_loss_weight=0, close_tag_loss_weight=3, continuation_loss_weight=0.5)
+    assert weighted.segment_weights == (1, 0, 3, 0.5) and weighted.masked_segments == (1,) and weighted.weighted
+
+
+def test_every_own_setting_says_what_it_is_for():
+    assert len(OWN) == 6
+    for field in fields(PAlignConfig):
+        if field.name in OWN:
+            assert field.metadata["help"].endswith(".")
+
+
+def test_settings_are_options_of_a_command(tmp_path):
+    parser = HfArgumentParser(PAlignConfig)
+    given = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "False", "--prefix_loss_weight", "0.25"]
+    (read,) = parser.parse_args_into_dataclasses([*given, "--tags", "draft", "--overlong", "truncate_prefix"])
+    assert (read.prefix_loss_weight, read.tags, read.overlong) == (0.25, "draft", "truncate_prefix")
+    assert "closing tag" in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"prefix_loss_weight": -1}, "`prefix_loss_weight=-1` must be at least 0"),
+        ({"continuation_loss_weight": math.inf}, "`continuation_loss_weight=inf` must be a finite number"),
+        ({"close_tag_loss_weight": math.nan}, "`close_tag_loss_weight=nan` must be a finite number"),
+        ({"close_tag_loss_weight": "much"}, "`close_tag_loss_weight='much'` must be a number"),
+        (
+            {"prefix_loss_weight": 0, "continuation_loss_weight": 0, "close_tag_loss_weight": 0},
+            "leave nothing to learn: give one of them",
+        ),
+        ({"tags": "prefx"}, "`prefx` is no tag style (nearest match: `prefix`)"),
+        ({"overlong": "truncate"}, "`overlong='truncate'` is unknown (nearest match: `truncate_prefix`)"),
+        ({"loss_type": "dft"}, "`loss_type='dft'` makes another loss"),
+        ({"label_smoothing_factor": 0.1, "prefix_loss_weight": 0.5}, "`label_smoothing_factor=0.1` takes another way"),
+        ({"parallelism_config": ParallelismConfig(cp_size=2)}, "`cp_size=2` splits each sequence"),
+        ({"parallelism_config": ParallelismConfig(sp_size=2)}, "`sp_size=2` splits each sequence"),
+        ({"check": "yes"}, "`check='yes'` must be true or false"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(tmp_path, given, said):
+    with pytest.raises(UserError) as refused:
+        config(tmp_path, **given)
+    assert said in str(refused.value)

@@ -1,0 +1,162 @@
+"""Which rows of which datasets are trained on, and that every other row is counted."""
+
+import logging
+
+import pytest
+import tiny
+from datasets import Dataset
+
+from palign_hf.errors import UserError
+from palign_hf.prompts import tag_style
+from palign_hf.training.config import PAlignConfig
+from palign_hf.training.features import COLUMNS
+from palign_hf.training.rows import build_rows, layout_of
+
+
+TOKENIZER = tiny.fast(tiny.byte_level())
+TOKENIZER.eos_token = "<|im_end|>"
+ROW = {"question": "How many?", "prefix": "There are 50. The mean is 50. ", "continuation": "So 2500."}
+CHAT = [{"role": "user", "content": "How many?"}]
+TAGGED = tag_style("prefix").wrap("There are 50.", "So 2500.")
+
+
+@pytest.fixture
+def config(tmp_path):
+    def make(**given) -> PAlignConfig:
+        return PAlignConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **given)
+
+    return make
+
+
+def rows(*changes: dict, count: int = 1) -> Dataset:
+    return Dataset.from_list([ROW | change for change in changes or [{}]] * count)
+
+
+@pytest.mark.parametrize(
+    ("columns", "layout"),
+    [
+        (ROW, "question"),
+        ({**ROW, "prompt": "x", "answer": "y"}, "question"),
+        ({"prompt": CHAT, "prefix": "a", "continuation": "b"}, "prompt"),
+        ({"prompt": "Q:", "prefix": "a", "continuation": "b"}, "prompt"),
+        ({"prompt": CHAT, "completion": [{"role": "assistant", "content": TAGGED}]}, "completion"),
+        ({"prompt": "Q:", "completion": TAGGED}, "completion"),
+        ({"prompt": "Q:", "completion": "So 2500."}, None),
+        ({"prompt": CHAT, "completion": [{"role": "assistant", "content": "So 2500."}]}, None),
+        ({"input_ids": [1], "segment_ids": [3]}, "tokens"),
+        ({"input_ids": [1], "labels": [1]}, None),
+        ({"text": "So."}, None),
+        ({"messages": CHAT}, None),
+        ({"conversations": CHAT}, None),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_columns_say_what_the_rows_are(config, columns, layout, streamed):
+    dataset = Dataset.from_list([columns])
+    assert layout_of(dataset.to_iterable_dataset() if streamed else dataset, config()) == layout
+
+
+def test_tags_are_looked_for_in_all_rows(config):
+    plain, tagged = {"prompt": "Q:", "completion": "So."}, {"prompt": "Q:", "completion": TAGGED}
+    assert layout_of(Dataset.from_list([plain] * 1500 + [tagged]), config()) == "completion"
+
+
+@pytest.mark.parametrize(
+    ("columns", "tags", "message"),
+    [
+        ({"question": "Q", "prefix": "a", "continuations": "b"}, "prefix", "`continuation` (nearest match: `cont"),
+        ({"a": 1}, "prefix", "columns `a` can't be trained on"),
+        ({"prompt": "Q:", "completion": "<Begin_of_Draft>a"}, "prefix", "Set `tags='draft'`"),
+        ({"prompt": "Q:", "completion": TAGGED}, "none", "looks for `no tags`. Set `tags='prefix'`"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(config, columns, tags, message):
+    with pytest.raises(UserError) as refused:
+        layout_of(Dataset.from_list([columns]), config(tags=tags))
+    assert message in str(refused.value)
+
+
+def test_kept_rows_are_used_and_all_others_counted(config, caplog):
+    caplog.set_level(logging.INFO)
+    statuses = ["kept", "rejected", "kept", "left_out", "rejected", "error"]
+    given = Dataset.from_list([ROW | {"id": str(n), "status": status} for n, status in enumerate(statuses)])
+    built, account = build_rows(given, "question", TOKENIZER, config(), "train")
+    assert built.column_names == list(COLUMNS) and len(built) == 2
+    assert account.given == 6 and account.trained == 2
+    assert dict(account.not_kept) == {"rejected": 2, "left_out": 1, "error": 1}
+    assert "2 of 6 rows of the train dataset are used, left out: 1 error, 1 left_out, 2 rejected." in caplog.text
+    streamed, _ = build_rows(given.to_iterable_dataset(), "question", TOKENIZER, config(), "train")
+    assert list(streamed) == list(built)
+
+
+def test_pairs_of_others_are_used_by_how_their_prefix_was_found(config):
+    statuses = ["published", "fixed", "skipped", "full_trace", "sufficient", "error"]
+    given = Dataset.from_list([ROW | {"status": status} for status in statuses])
+    built, account = build_rows(given, "question", TOKENIZER, config(), "train")
+    assert len(built) == 4 and dict(account.not_kept) == {"skipped": 1, "error": 1}
+
+
+def test_a_table_of_the_first_version_is_refused(config):
+    with pytest.raises(UserError, match="of version 1, whose `status` says nothing about the continuation"):
+        build_rows(rows({"status": "sufficient", "correct": False}), "question", TOKENIZER, config(), "train")
+
+
+def test_a_status_of_something_else_is_refused(config):
+    with pytest.raises(UserError, match="Column `status` has `done`, which no row of PAIRS can have"):
+        build_rows(rows({"status": "done"}), "question", TOKENIZER, config(), "train")
+
+
+def test_nothing_left_is_an_error_with_the_account(config):
+    with pytest.raises(UserError, match="0 of 2 rows .* left out: 2 rejected. Nothing is left to train on"):
+        build_rows(rows({"status": "rejected"}, count=2), "question", TOKENIZER, config(), "train")
+    with pytest.raises(UserError, match="0 of 1 rows .* 1 longer than `max_length`. Nothing is left"):
+        build_rows(rows(), "question", TOKENIZER, config(max_length=5), "train")
+
+
+LONG = {"prefix": "There are 50. " * 40}
+
+
+def test_rows_too_long_are_left_out_and_counted(config, caplog):
+    built, account = build_rows(rows({}, LONG, {}), "question", TOKENIZER, config(max_length=250), "train")
+    assert len(built) == 2 and account.overlong == 1
+    assert caplog.records[0].levelno == logging.WARNING and "1 longer than `max_length`" in caplog.text
+
+
+def test_a_stream_leaves_them_out_and_says_so_once(config, caplog):
+    stream = rows({}, LONG, LONG, {}).to_iterable_dataset()
+    built, account = build_rows(stream, "question", TOKENIZER, config(max_length=250), "train")
+    assert len(list(built)) == 2 and account.trained is None
+    assert caplog.text.count("longer than `max_length=250`") == 1
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_rows_too_long_are_an_error_on_request(config, streamed):
+    given = rows({}, LONG, {})
+    given = given.to_iterable_dataset() if streamed else given
+    with pytest.raises(UserError, match="`max_length=250`: .* longer, up to .* refuses them"):
+        list(build_rows(given, "question", TOKENIZER, config(max_length=250, overlong="error"), "train")[0])
+
+
+def test_prefixes_are_shortened_on_request_and_counted(config):
+    settings = config(max_length=250, overlong="truncate_prefix")
+    hopeless = {"continuation": "So on. " * 200}
+    built, account = build_rows(rows({}, LONG, hopeless), "question", TOKENIZER, settings, "train")
+    assert (account.trained, account.shortened, account.overlong) == (2, 1, 1)
+    assert 200 < len(built[1]["input_ids"]) <= 250
+    assert "1 with a shortened prefix" in str(account)
+
+
+def test_without_a_limit_nothing_is_left_out(config):
+    built, account = build_rows(rows({}, LONG), "question", TOKENIZER, config(max_length=None), "train")
+    assert len(built) == 2 and account.overlong == 0
+
+
+def test_tokens_are_cached_whatever_the_weights(config, tmp_path):
+    rows({}, LONG).to_parquet(tmp_path / "rows.parquet")
+    given = Dataset.from_parquet(str(tmp_path / "rows.parquet"), cache_dir=str(tmp_path / "cache"))
+    first, _ = build_rows(given, "question", TOKENIZER, config(), "train")
+    TOKENIZER("Some text in between, which changes the tokenizer's own cache.")
+    again, _ = build_rows(given, "question", TOKENIZER, config(prefix_loss_weight=0), "train")
+    other, _ = build_rows(given, "question", TOKENIZER, config(tags="draft"), "train")
+    assert first.cache_files == again.cache_files != other.cache_files
+    assert first.cache_files

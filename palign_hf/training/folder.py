@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +85,11 @@ class StudentFolder(Output):
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+
+
+def refuse_read(folder: Path, sources: Iterable[str]) -> None:
+    """A folder that a run may clear must not hold what the run reads."""
+    for name in sources:
+        source = Path(name).expanduser()
+        if source.exists() and (folder.resolve() in (source.resolve(), *source.resolve().parents)):
+            raise UserError(f"`output={folder}` holds `{name}`, which is read for this training. Give another folder.")

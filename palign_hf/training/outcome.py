@@ -9,6 +9,7 @@ import numpy as np
 
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
+from palign_hf.runs.shards import REPORT
 from palign_hf.training.checks import stops
 from palign_hf.training.data import Lessons
 from palign_hf.training.forecast import counted
@@ -116,6 +117,21 @@ def push(trainer: "PAlignTrainer", config: TrainConfig) -> None:
             f"The student is in `{config.folder}`, but pushing it failed: {one_line(error)} Push the folder with "
             f"`hf upload`."
         ) from error
+
+
+def words(config: TrainConfig, merged: Path | None) -> list[str]:
+    """Where everything is, and what to do next."""
+    folder = config.folder
+    whole = folder if config.lora is None else merged
+    said = [f"student:  {folder}" + (" (an adapter)" if config.lora else "")]
+    if merged is not None:
+        said.append(f"merged:   {merged}")
+    said.append(f"report:   {folder / REPORT}, {folder / 'report.md'}")
+    if whole is None:
+        said.append("next:     an adapter is no student by itself: with `--lora.merge` a whole one is written, too")
+    else:
+        said.append(f"next:     a student as any other: `vllm serve {whole}`, `palign truncate --student {whole}`")
+    return said
 
 
 def dataset_name(config: TrainConfig) -> str | None:

@@ -15,11 +15,11 @@ from palign_hf.errors import UserError
 from palign_hf.runs.launch import Ending, one_gpu
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import Timings, command, content_of, now, versions
-from palign_hf.runs.shards import REPORT, Shard
+from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
-from palign_hf.students import load_tokenizer, resolve_student
+from palign_hf.students import Student, load_tokenizer, resolve_student
 from palign_hf.training.data import READ, read_lessons
-from palign_hf.training.folder import StudentFolder
+from palign_hf.training.folder import StudentFolder, refuse_read
 from palign_hf.training.settings import TrainConfig
 
 
@@ -39,7 +39,7 @@ class TrainRun:
 
         self.config, self.shown, self.timings = config, shown, Timings()
         self.student = resolve_student(config.student, config.revision)
-        self._refuse_own_source()
+        refuse_read(config.folder, _read(config, self.student))
         self.tokenizer = load_tokenizer(self.student, config.trust_remote_code)
         self.lessons = read_lessons(config, self.tokenizer)
         self.arguments = config.arguments(self.student.commit)
@@ -105,7 +105,7 @@ class TrainRun:
         folder = self.folder.folder
         if self._begun["finished"]:
             return Ending(f"This training is finished: {folder} has the student. `--replace` trains it anew.", 0)
-        from palign_hf.training.outcome import card, figures_of_evaluation, merge, push, replies, report
+        from palign_hf.training.outcome import card, figures_of_evaluation, merge, push, replies, report, words
 
         trainer, config = self.trainer, self.config
         assert trainer is not None
@@ -118,7 +118,7 @@ class TrainRun:
         self.folder.end(made.as_dict())
         write_whole(folder / "report.md", made.page())
         push(trainer, config)
-        lines = [made.text(), *self._words(merged)]
+        lines = [made.text(), *words(config, merged)]
         if config.stops and told is None:
             lines.append("replies:  none were asked for, since the weights lie in parts on several devices")
         return Ending("\n".join(lines), 0)
@@ -156,19 +156,6 @@ class TrainRun:
         if isinstance(error, KeyboardInterrupt | Terminated | OSError):
             error.add_note(self._going_on())
         self.folder.release()
-
-    def _refuse_own_source(self) -> None:
-        """A run that may clear its folder must not have what it reads in it."""
-        folder = self.config.folder.resolve()
-        prefixes = self.config.prefixes
-        read = [self.student.where, self.config.pairs.source, *([prefixes.source] if prefixes else [])]
-        for name in read:
-            source = Path(name).expanduser()
-            if source.exists() and (folder == source.resolve() or folder in source.resolve().parents):
-                raise UserError(
-                    f"`output={self.config.folder}` holds `{name}`, which is read for this training. Give another "
-                    f"folder."
-                )
 
     def _made(self) -> "PAlignTrainer":
         from palign_hf.training.adapter import adapter
@@ -222,21 +209,6 @@ class TrainRun:
             )
         return f"The same command goes on from {last}."
 
-    def _words(self, merged: Path | None) -> list[str]:
-        folder = self.folder.folder
-        whole = merged or (folder if self.config.lora is None else None)
-        said = [f"student:  {folder}" + (" (an adapter)" if self.config.lora else "")]
-        if merged is not None:
-            said.append(f"merged:   {merged}")
-        said.append(f"report:   {folder / REPORT}, {folder / 'report.md'}")
-        if whole is None:
-            said.append(
-                "next:     an adapter is no student by itself: with `--lora.merge` a whole one is written, too"
-            )
-        else:
-            said.append(f"next:     a student as any other: `vllm serve {whole}`, `palign truncate --student {whole}`")
-        return said
-
 
 class TrainStage:
     """`palign train`, and `recipes/train.py` under accelerate."""
@@ -260,3 +232,8 @@ class TrainStage:
 
 
 TRAIN = TrainStage()
+
+
+def _read(config: TrainConfig, student: Student) -> list[str]:
+    """Where a training reads, on this machine or elsewhere."""
+    return [student.where, config.pairs.source, *([config.prefixes.source] if config.prefixes else [])]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from palign_hf.errors import UserError
-from palign_hf.training.folder import StudentFolder
+from palign_hf.training.folder import StudentFolder, refuse_read
 
 
 OWN = {"rows": 3, "learning_rate": 5e-5, "lora": {"r": 8, "layers": ("q", "k")}}
@@ -69,6 +69,14 @@ def test_a_finished_one_is_known_again_and_replaced_only_by_word(tmp_path):
     assert again.finished() and again.goes_on() is None
     again.begin()
     assert not again.finished() and not (tmp_path / "model.safetensors").exists()
+
+
+def test_what_is_read_for_a_training_is_never_in_the_way_of_its_result(tmp_path):
+    (tmp_path / "student" / "pairs").mkdir(parents=True)
+    refuse_read(tmp_path / "student", ["me/pairs", str(tmp_path / "elsewhere"), str(tmp_path)])
+    for name in ("student", "student/pairs"):
+        with pytest.raises(UserError, match="which is read for this training. Give another folder"):
+            refuse_read(tmp_path / "student", ["me/pairs", str(tmp_path / name)])
 
 
 def test_two_runs_at_once_are_refused(tmp_path):

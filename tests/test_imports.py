@@ -36,6 +36,7 @@ PURE += [
     f"alignment.{name}"
     for name in ("rules", "fallbacks", "decontamination", "matching", "quality", "restarts", "wording")
 ]
+PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs")]
 PURE += ["alignment.published_rows", "alignment.selection", "alignment.targets"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}

@@ -160,9 +160,9 @@ def compare(
         for sample in models[other]:
             if golds[sample.problem] != sample.gold:
                 raise UserError(
-                    f"`{first}` and `{other}` can't be compared: the gold answer of the problem `{shown(sample.id)}` is "
-                    f"`{shown(golds[sample.problem])}` for one and `{shown(sample.gold)}` for the other. Evaluate both "
-                    f"on the same problems."
+                    f"`{first}` and `{other}` can't be compared: the gold answer of the problem `{shown(sample.id)}` "
+                    f"is `{shown(golds[sample.problem])}` for one and `{shown(sample.gold)}` for the other. Evaluate "
+                    f"both on the same problems."
                 )
     groups = [one for column in _wanted(models, by) for one in _groups(models, column, seed)]
     return Comparisons(Comparison("all problems", measures, seed), groups, files or dict.fromkeys(models, ""))

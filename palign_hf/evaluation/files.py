@@ -1,4 +1,4 @@
-"""Rows of JSON lines and parquet files, as they are: whatever stands in a row, one broken line is named by its number."""
+"""Rows of JSON lines and parquet files, whatever stands in them; a broken line is named by its number."""
 
 import gzip
 import json

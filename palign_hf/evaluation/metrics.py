@@ -2,10 +2,10 @@
 
 * `pass@k`: the chance that at least one of k samples is right, estimated without bias from the n of a problem; its
   mean over problems. `pass@1` is so the share of right samples, and not the verdict on the first one.
-* `avg@n`: the share of right samples of a problem, meaned over problems: the same number as `pass@1`, by its other name.
-* `maj@n`: whether the most frequent answer among n samples is right. Answers are compared as numbers or, without layout,
-  as texts; samples without an answer don't vote, and a problem without any is wrong. Where answers tie, the share of
-  them that is right counts. A strict vote needs a box.
+* `avg@n`: the share of right samples of a problem, its mean over problems: the same figure as `pass@1`.
+* `maj@n`: whether the most frequent answer among n samples is right. Answers are compared as numbers or, without their
+  layout, as texts; samples without an answer don't vote, and a problem without any vote is wrong. Where answers tie,
+  the share of them that is right counts. A strict vote needs a box.
 * rates, tokens and the share of the draft: means over samples.
 
 Each of the first three is there strict and lenient. n is the least number of samples that a problem has: `maj@n` takes

@@ -1,6 +1,6 @@
 """Outputs of any table: one row a problem with a list of outputs, or one row a sample. Pure.
 
-The reference's layout is `answer` and `output`, a list of texts; entries may be objects with the text and why it ended.
+The reference's layout is `answer` and `output`, a list of texts; they may be objects with the text and why it ended.
 Our own SAMPLES are read, too, and for anything else the columns are named. Nothing that was expected goes missing: a
 problem without outputs has as many empty ones as the others have outputs.
 """
@@ -81,8 +81,8 @@ def _columns(present: Sequence[str], given: Mapping[str, str]) -> dict[str, str]
             )
         if column not in present:
             raise UserError(
-                f"The column `{shown(column)}`, given for `{target}`, isn't there{nearest(column, present)}. The columns "
-                f"are {listed(present)}."
+                f"The column `{shown(column)}`, given for `{target}`, isn't there{nearest(column, present)}. There are "
+                f"{listed(present)}."
             )
     found = dict(given)
     taken = set(given.values())

@@ -51,10 +51,9 @@ class Comparison:
         """The measures that are shown: as many k as all models have samples for, and what any of them knows."""
         n = min(one.n for one in self.measures.values())
         several = ["maj@n"] if len({one.n for one in self.measures.values()}) == 1 else []
-        passes = [
-            f"{verdict} {name}" for verdict in VERDICTS for name in [*(f"pass@{k}" for k in shown_ks(n)), *several]
-        ]
-        return passes + [name for name in WORDS if any(name in one.of for one in self.measures.values())]
+        passes = [*(f"pass@{k}" for k in shown_ks(n)), *several]
+        found = [f"{verdict} {name}" for verdict in VERDICTS for name in passes]
+        return found + [name for name in WORDS if any(name in one.of for one in self.measures.values())]
 
     def rows(self) -> list[tuple[str, ...]]:
         """The lines of a table: a measure, its value for each model, and the differences."""

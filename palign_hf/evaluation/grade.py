@@ -47,6 +47,8 @@ def grade_file(config: GradeConfig) -> Summary:
     """Read, grade, check that all is there, write the labels, and sum them up."""
     write = writer(config.out, config.replace) if config.out else None
     given = tag_style(config.tags) if config.tags else None
+    if not 0 < config.seconds < 1e6:
+        raise UserError(f"`seconds={config.seconds}` is no limit. Give the seconds that one answer may be graded.")
     with GraderPool(config.grader, workers=config.workers, limit_s=config.seconds) as pool:
         name = config.benchmark or Path(config.file).name.partition(".")[0]
         read = read_outputs(read_rows(config.file), config.columns, config.carry, name)

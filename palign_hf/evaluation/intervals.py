@@ -2,7 +2,7 @@
 
 Problems are drawn with replacement, each with all its samples: the samples of a problem are no independent evidence.
 The intervals are bias-corrected and accelerated (BCa): shares near 0 or 1 of few problems, as on AIME, are skewed, and
-of 30 problems of which a tenth is solved, plain percentiles hold the truth less often than they say. Where all problems
+where a tenth of 30 problems is solved, plain percentiles hold the truth less often than they say. Where all problems
 agree there is nothing to resample, and an interval of no width would claim certainty: then it reaches as far as it can
 with problems so rare that, with a chance of 2.5 %, none of them was drawn.
 

@@ -81,7 +81,7 @@ def _columns(present: Sequence[str], given: Mapping[str, str]) -> dict[str, str]
             )
         if column not in present:
             raise UserError(
-                f"The column `{shown(column)}`, given for `{target}`, isn't there{nearest(column, present)}. There are "
+                f"There is no column `{shown(column)}`, given for the {target}{nearest(column, present)}. There are "
                 f"{listed(present)}."
             )
     found = dict(given)
@@ -245,10 +245,8 @@ def _written(value: Any) -> str | None:
     """Text, or a number as people write it (142.0 is "142"); None for what is blank or neither."""
     if isinstance(value, str):
         return value if value.strip() else None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or (isinstance(value, float) and math.isnan(value))
-    ):
-        return str(value).lower() if isinstance(value, bool) else None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+    return str(value) if isinstance(value, int) else None

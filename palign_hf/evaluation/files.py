@@ -10,7 +10,6 @@ from typing import Any
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.samples import SAMPLES, Sample
 from palign_hf.runs.parts import whole
-from palign_hf.schema import check_columns
 
 
 Row = dict[str, Any]
@@ -58,7 +57,11 @@ def read_samples(file: str | Path) -> list[Sample]:
     """The samples of a file that `writer` has written; columns beyond the table are what is known of the problems."""
     rows = read_rows(file)
     names = dict.fromkeys(name for row in rows for name in row)
-    check_columns(list(names), SAMPLES)
+    if missing := [name for name in SAMPLES.columns if name not in names]:
+        raise UserError(
+            f"`{file}` holds no graded samples: it lacks {listed(missing)}. Grade it first (`palign grade --out`), "
+            f"and give what that writes."
+        )
     samples = []
     for at, row in enumerate(rows):
         for name in SAMPLES.required:

@@ -104,7 +104,7 @@ def test_what_can_not_be_written_is_refused_before_any_work(tmp_path, name, word
 
 def test_what_is_no_sample_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"answer": "4", "output": ["4"]}\n')
-    with pytest.raises(UserError, match="Column `id`"):
+    with pytest.raises(UserError, match="holds no graded samples: it lacks `id`, .* Grade it first"):
         read_samples(tmp_path / "x.jsonl")
     writer(tmp_path / "y.jsonl")([sample("a", 0, gold=None)])
     with pytest.raises(UserError, match="Row 0 .* has no `gold`"):

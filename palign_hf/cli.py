@@ -22,7 +22,7 @@ COMMANDS = {
     "grade": ("grade", "grade and count outputs that are there already, without a model"),
     "compare": ("compare", "set graded outputs of several models side by side"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),
-    "ledger": ("ledger", "look at the probes that earlier runs have answered"),
+    "ledger": ("ledger", "look at the answers that earlier runs have got"),
 }
 
 

@@ -110,6 +110,13 @@ PAIRS = Table(
     required=("id", "question", "prefix", "continuation", "sample", "status"),
 )
 
+# What makes each of them out of tables that others wrote.
+_READERS = {
+    "TRACES": "`palign_hf.load_traces(..., columns={...})`",
+    "PREFIXES": "`palign_hf.load_prefixes`",
+    "PAIRS": "`palign_hf.alignment.pairs.load_pairs`",
+}
+
 
 def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
     """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are fine.
@@ -144,7 +151,7 @@ def check_columns(present: Sequence[str], table: Table) -> None:
     raise SchemaError(
         f"Column {wanted} missing: the {table.name} table needs {listed(table.columns)}, "
         f"but this dataset has {listed(present, 'no columns')}. Rename the columns with "
-        f"`dataset.rename_columns({{...}})`, or load it through `palign_hf.load_traces(..., columns={{...}})`."
+        f"`dataset.rename_columns({{...}})`, or load it through {_READERS[table.name]}."
     )
 
 
@@ -172,7 +179,13 @@ def _check_filled(dataset: "Dataset", name: str, table: Table) -> None:
 
 def _check_unique(dataset: "Dataset", table: Table) -> None:
     names = table.unique
-    counts = Counter(zip(*(dataset[name] for name in names), strict=True))
+    try:
+        counts = Counter(zip(*(dataset[name] for name in names), strict=True))
+    except UnicodeDecodeError as error:
+        raise SchemaError(
+            f"A value of {' or '.join(f'`{name}`' for name in names)} of {table.name} is no UTF-8 ({error.reason}). "
+            f"Rows are told apart by it. Write that column anew."
+        ) from error
     twice = [shown(" / ".join(map(str, values))) for values, count in counts.items() if count > 1]
     if not twice:
         return

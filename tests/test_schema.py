@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset, Features, IterableDataset, List, Value
 
-from palign_hf.schema import PAIRS, PREFIXES, STATUSES, TRACES, SchemaError, check
+from palign_hf.schema import PAIRS, PREFIXES, STATUSES, TRACES, SchemaError, check, check_columns
 
 
 ROW = {"id": "a", "question": "1+1?", "trace": "One. Two.", "answer": "2", "source": "test"}
@@ -109,3 +109,11 @@ def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
     check(pairs(prefix=[None, "x"]), PAIRS, filled=["id"])
     with pytest.raises(SchemaError, match="`prefix` of PAIRS is null in row 0"):
         check(pairs(prefix=[None, "x"]), PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("table", "reader"), [(TRACES, "load_traces"), (PREFIXES, "load_prefixes"), (PAIRS, "load_pairs")]
+)
+def test_a_missing_column_names_the_reader_of_its_table(table, reader):
+    with pytest.raises(SchemaError, match=reader):
+        check_columns(["id"], table)

@@ -69,9 +69,9 @@ def _of_problems(report: "AlignmentReport") -> Iterator[str]:
     kept = report.kept_problem_share
     if kept is not None and often(1 - kept, report.asked_problems, 1 - _KEPT, _FEWEST):
         yield (
-            f"Only {kept:.1%} of the problems that were asked have a kept pair. Look at the reasons first; then draw "
-            f"more samples of each problem (`n`), let them fall back (`fallback=longer_prefix`), or take a stronger "
-            f"student."
+            f"{f'Only {kept:.1%}' if kept else 'None'} of the problems that were asked have a kept pair. Look at the "
+            f"reasons first; then draw more samples of each problem (`n`), let them fall back "
+            f"(`fallback=longer_prefix`), or take a stronger student."
         )
 
 

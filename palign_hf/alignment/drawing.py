@@ -104,11 +104,12 @@ class Drawer:
             )
             kept = await self._ledger().record(key, drawn, engine)
             row.asked += 1
-        source, text = row.source, self._prompts.text(kept.token_ids)
+        source, text = row.source, self._prompts.text(kept.token_ids, at)
         grade = await self._judge(text, source["answer"])
         # A long text takes its time: others go on in between.
         await asyncio.sleep(0)
         found = flags(source["question"], at.prefix, text, kept.finish_reason, source["answer"])
+        control = self._prompts.controls(kept.token_ids, kept.finish_reason)
         return Drawn(
             number,
             at,
@@ -120,7 +121,7 @@ class Drawer:
             cached_tokens=kept.cached_tokens,
             grade=grade,
             flags=found,
-            against=self._rules.against(grade, found),
+            against=(*self._rules.against(grade, found), *(["control tokens"] if control else [])),
             engine=None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})",
             fresh=fresh,
         )

@@ -12,8 +12,9 @@ from palign_hf.segmentation import Granularity, cuts
 
 def longer_ends(row: Mapping[str, Any], most: int) -> list[int]:
     """Where the next probed cuts above the prefix end in the trace, the nearest first."""
-    segments, probes = row["prefix_segments"], row["probes"] or ()
-    above = sorted({probe["segments"] for probe in probes if segments is not None and probe["segments"] > segments})
+    segments = row["prefix_segments"]
+    probed = [probe["segments"] for probe in row["probes"] or () if probe is not None]
+    above = sorted({cut for cut in probed if None not in (cut, segments) and cut > segments})
     ends = _ends(row) if above else None
     return [ends[cut] for cut in above[:most] if cut < len(ends)] if ends else []
 
@@ -28,6 +29,7 @@ def _ends(row: Mapping[str, Any]) -> Sequence[int] | None:
     """The cut points that the row was made with: those that give its number of segments and the end of its prefix."""
     tried: Iterable[list[int]] = ([0, *cuts(row["trace"], granularity)] for granularity in get_args(Granularity))
     for ends in tried:
-        if len(ends) - 1 == row["n_segments"] and ends[row["prefix_segments"]] == row["prefix_end"]:
-            return ends
+        if len(ends) - 1 == row["n_segments"] and row["prefix_end"] in ends:
+            if ends.index(row["prefix_end"]) == row["prefix_segments"]:
+                return ends
     return None

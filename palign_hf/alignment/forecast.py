@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from palign_hf.asking.batches import plain_rows
 from palign_hf.prompts import TagStyle
+from palign_hf.runs.report import kind
 
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
     sample = prefixes.select(range(0, rows, -(-rows // _SAMPLE)))
     prompts, prompt_tokens, room = alignment.prompts(), 0, 0
     statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for source in plain_rows(sample):
         row = alignment.open_row(prompts, source)
         statuses[row.status or "asked"] += 1
+        reasons.update([kind(row.reason)] if row.reason else [])
         if row.beginning is not None:
             prompt_tokens += len(row.beginning.prompt)
             room += prompts.room(row.beginning)
@@ -39,10 +42,11 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
             f"student    {alignment.student}",
             f"mode       {alignment.mode}{tags}; result {alignment.fingerprint}",
             f"rows       {rows:,}: {about}{left}",
+            *(f"           {about}{round(count * scale):,} x {reason}" for reason, count in reasons.most_common()),
             f"samples    {'at least' if alignment.sampling == 'first' else 'all'} "
             f"{asked if alignment.sampling == 'first' else most:,}, at most {most:,}"
             + ("" if alignment.fallback == "drop" else f", and more for fallbacks ({alignment.fallback})"),
-            f"prompts    {about}{round(prompt_tokens * scale):,} tokens, each read once with a prefix cache",
+            f"prompts    {about}{round(prompt_tokens * scale):,} tokens; with a prefix cache each is read once",
             f"written    at most {about}{round(room * scale):,} tokens a sample of each; what it will be is not known "
             f"before",
             f"ledger     {alignment.ledger_path}: what it holds already isn't drawn again",

@@ -69,7 +69,8 @@ class Identity:
         grader: Any = told.grader
         return self.describe_samples() | {
             "drawn": {"n": told.n, "until": told.sampling},
-            "grader": {"name": grader.name, "version": grader.version, "seconds": told.grading_seconds},
+            "grader": {"name": grader.name, "version": grader.version, "seconds": told.grading_seconds}
+            | _parameters(grader),
             "rules": self.rules.describe(),
             "fallback": {"kind": told.fallback, "cuts": told.fallback_cuts if told.fallback == "longer_prefix" else 0},
             "carry": list(told.carry),
@@ -87,3 +88,14 @@ class Identity:
     def fingerprint(self) -> str:
         """Names the result."""
         return fingerprint(self.describe())
+
+
+def _parameters(grader: Any) -> dict[str, Any]:
+    """What a grader was made with: its attributes, but for its name and what is its own affair."""
+    held = {name: value for name, value in getattr(grader, "__dict__", {}).items() if not name.startswith("_")}
+    given = {name: value for name, value in held.items() if name not in ("name", "version")}
+    if not given:
+        return {}
+    from datasets.fingerprint import Hasher
+
+    return {"parameters": Hasher.hash(given)}

@@ -1,7 +1,7 @@
 """The prompt that makes a student go on from a prefix, in tokens, and the room that it leaves for the continuation."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.fallbacks import full_end, longer_ends
@@ -13,6 +13,9 @@ from palign_hf.prompts import SOLVE, TagStyle, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# So many tokens of a begun reply are read again with what follows them.
+_ANCHOR = 4
 
 
 class BeginningPrompt:
@@ -67,8 +70,27 @@ class BeginningPrompt:
         left = self._context - len(one.prompt)
         return left if self._settings.max_tokens is None else min(left, self._settings.max_tokens)
 
-    def text(self, ids: tuple[int, ...]) -> str:
+    def text(self, ids: Sequence[int], one: Beginning) -> str:
         """What the student wrote, without the token that ended it."""
+        if self._goes_on:
+            # Some tokenizers take the space off a text that comes first, and this one comes behind another.
+            before = one.prompt[-_ANCHOR:]
+            known, whole = self._decoded(before), self._decoded([*before, *ids])
+            if whole.startswith(known):
+                return whole[len(known) :]
+        return self._decoded(ids)
+
+    def controls(self, ids: Sequence[int], finish_reason: str) -> list[str]:
+        """Special tokens that the student wrote before the end of its turn: as text they would be gone."""
+        return self._chat.control(ids[:-1] if finish_reason == "stop" else ids)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a reply goes on from the prefix's own last word."""
+        tags = self._settings.tags
+        return isinstance(tags, TagStyle) and not tags.close
+
+    def _decoded(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _ids(self, source: Mapping[str, Any], prefix: str) -> list[int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.pairs import load_pairs
 from palign_hf.alignment.published_rows import READER_VERSION, Published, read_published
+from palign_hf.asking.batches import plain_rows
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import tag_style
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check
@@ -151,8 +152,8 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
     if any(probes is None for probes in dataset["probes"]):
         dataset = dataset.map(fill_probes, fn_kwargs={"version": READER_VERSION}, desc="Reading prefixes")
     report.rows_in = report.rows_out = len(dataset)
-    for answer in dataset["answer"]:
-        report.answers_found["none" if answer is None else "answer column `answer`"] += 1
+    for row in plain_rows(dataset.select_columns("answer")):
+        report.answers_found["none" if row["answer"] is None else "answer column `answer`"] += 1
     return dataset, report
 
 

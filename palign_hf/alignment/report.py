@@ -194,6 +194,13 @@ class AlignmentReport(StageReport):
         self.cached_share = share(usage.cached_tokens, usage.prompt_tokens)
 
 
+def comparable(pairs: "Dataset", names: Iterable[str]) -> list[str]:
+    """Those of some columns that hold values; lists and parts can be carried, but not compared."""
+    from datasets import ClassLabel, Value
+
+    return [name for name in names if isinstance(pairs.features[name], ClassLabel | Value)]
+
+
 def _check_by(split: "Dataset", by: Iterable[str]) -> None:
     from datasets import ClassLabel, Value
 

@@ -12,7 +12,9 @@ from typing import Any
 from palign_hf.asking.batches import broken
 from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import sample_seed
+from palign_hf.errors import shown
 from palign_hf.grading import Grade
+from palign_hf.schema import STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
         return "left_out", reason
     if source["status"] in ("skipped", "error"):
         return "left_out", f"it has no prefix: its row is `{source['status']}`"
+    if source["status"] not in STATUSES:
+        return "skipped", f"its status is `{shown(source['status'])}`, which no row of PREFIXES has"
     for name in ("question", "trace", "prefix"):
         value = source[name]
         if value is None or not isinstance(value, str):
@@ -112,10 +116,14 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
             return "skipped", f"the {name} is broken: {why}"
     if not source["question"].strip():
         return "skipped", "the question is empty"
-    if source["prefix"] != source["trace"][: source["prefix_end"]]:
+    if not source["trace"].startswith(source["prefix"]):
         return "skipped", "the prefix is not the beginning of its trace"
+    if source["prefix_end"] != len(source["prefix"]):
+        return "skipped", f"`prefix_end` is {source['prefix_end']}, but the prefix ends at {len(source['prefix'])}"
     if source["answer"] is None or not str(source["answer"]).strip():
         return "left_out", "it has no gold answer, so nothing can be verified"
+    if why := broken(str(source["answer"])):
+        return "skipped", f"the answer is broken: {why}"
     return None
 
 
@@ -135,7 +143,7 @@ def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str,
     source = row.source
     shared = {name: _writable(source[name]) for name in ("id", "question", "answer", "source")}
     shared |= {"trace_tokens": source["trace_tokens"], "mode": mode}
-    shared |= {name: source[name] for name in carry}
+    shared |= {name: _writable(source[name]) if isinstance(source[name], str) else source[name] for name in carry}
     if not row.drawn:
         given = {"prefix": _writable(source["prefix"]) or "", "prefix_end": source["prefix_end"]}
         given |= {"prefix_tokens": source["prefix_tokens"], "status": row.status, "reason": row.reason}
@@ -145,16 +153,17 @@ def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str,
         columns = _NOTHING | shared | {"prefix": at.prefix, "prefix_end": at.end, "prefix_tokens": at.tokens}
         columns |= {"fallback": at.fallback, "sample": one.number, "seed": one.seed, "continuation": one.text}
         if one.grade is None:
-            yield columns | {"status": "error", "reason": one.error}
+            yield columns | {"status": "error", "reason": _writable(one.error)}
             continue
         yield columns | {
             "status": "kept" if one.kept else "rejected",
             "reason": "; ".join(one.against) or None,
             "finish_reason": one.finish_reason,
-            "answer_found": one.grade.answer,
-            "strict": one.grade.strict,
-            "lenient": one.grade.lenient,
-            "grading_error": one.grade.error,
+            # One's own grader may say anything.
+            "answer_found": _writable(one.grade.answer),
+            "strict": bool(one.grade.strict),
+            "lenient": bool(one.grade.lenient),
+            "grading_error": _writable(one.grade.error),
             "flags": list(one.flags),
             "tokens": one.tokens,
             "engine": one.engine,

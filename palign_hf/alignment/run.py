@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.alignment.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.alignment.forecast import forecast
 from palign_hf.alignment.published import check_tags, read_prefixes
-from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.report import AlignmentReport, comparable
 from palign_hf.alignment.selection import surplus
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.alignment.sieve import contaminated, repeated
+from palign_hf.alignment.sieve import sieved
 from palign_hf.alignment.transform import READ, PrefixAlignment
 from palign_hf.alignment.usage import Usage
-from palign_hf.asking.batches import check_others, plain_rows
+from palign_hf.asking.batches import check_others
 from palign_hf.asking.identity import fingerprint
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
@@ -82,6 +82,8 @@ class AlignConfig(AlignmentSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder("output", str(self.folder), written=True)
+        if self.folder.resolve() == Path(self.prefixes.source).expanduser().resolve():
+            raise UserError(f"`output={self.folder}` is where the prefixes lie: pairs need a folder of their own.")
         check_benchmarks(self.decontaminate, self.benchmarks)
         per = self.balance.per
         if per is not None and per not in (*PAIRS.columns, *self.carry):
@@ -108,9 +110,9 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         given["progress"] = config.progress if shown else False
         self.transform = PrefixAlignment(**given)
         self.transform.check()
-        self.rows = recipe_prefixes(config.prefixes, config.carry, shown)
+        self.rows = recipe_prefixes(config.prefixes, config.carry, shown, config.balance.per)
         self._left_out: dict[str, str] | None = None
-        self.opened((*READ, *config.carry), unknown=["left_out"])
+        self.opened(dict.fromkeys((*READ, *config.carry)), unknown=["left_out"])
 
     def identity(self) -> dict[str, Any]:
         """With what was left out and how pairs are balanced."""
@@ -122,7 +124,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
 
     def agree(self) -> dict[str, Any]:
         """What is left out, and what all processes must have in common."""
-        self._left_out = self._sieved()
+        self._left_out = self.sieved()
         self.output().claim(self.config.replace)
         self.timings.lap("sieving")
         return super().agree() | {"left_out": self._left_out}
@@ -157,9 +159,13 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
 
         pairs: Any = load_dataset("parquet", data_files={"pairs": [str(file) for file in files]}, split="pairs")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
-        balance, chosen = self.config.balance, {"decontaminate": list(self.config.decontaminate)}
+        balance = self.config.balance
         settings |= {"balance": vars(balance)} if balance.per is not None else {}
-        return AlignmentReport.of(pairs, usage, settings | chosen, by=self.config.carry)
+        chosen = {
+            "decontaminate": list(self.config.decontaminate),
+            "drop_duplicates": self.config.drop_duplicates,
+        }
+        return AlignmentReport.of(pairs, usage, settings | chosen, by=comparable(pairs, self.config.carry))
 
     def source(self) -> tuple[str, str | None]:
         """Where the prefixes come from."""
@@ -167,20 +173,16 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
 
     def words(self) -> list[str]:
         """Where the pairs are."""
-        folder = self.files.folder
-        return [f"pairs:    {folder}  (load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected')"]
+        folder, kept = self.files.folder, self.report.pairs
+        how = f"load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected'"
+        return [
+            f"pairs:    {folder}  ({how if kept else 'none was kept, so there is no split `train`: see `rejected`'})"
+        ]
 
-    def _sieved(self) -> dict[str, str]:
+    def sieved(self) -> dict[str, str]:
         """Problems that aren't asked, with their reasons."""
         config = self.config
-        if not config.decontaminate and not config.drop_duplicates:
-            return {}
-        asked = [row for row in plain_rows(self.rows.select_columns(["id", "question"])) if row["question"]]
-        ids, questions = [row["id"] for row in asked], [row["question"] for row in asked]
-        found = repeated(ids, questions) if config.drop_duplicates else {}
-        if config.decontaminate:
-            found |= contaminated(ids, questions, config.decontaminate, config.benchmarks)
-        return found
+        return sieved(self.rows, config.decontaminate, config.benchmarks, config.drop_duplicates)
 
     def _surplus(self, count: int) -> "dict[tuple[str, int], str]":
         """Kept pairs over the cap, by id and sample, each with the reason."""
@@ -211,13 +213,16 @@ class AlignStage:
     def forecast(self, settings: AlignConfig) -> str:
         """What the run would do and cost; no engine is started and nothing is written."""
         with AlignRun(settings) as run:
+            run.adopt({"left_out": run.sieved()})
             return forecast(run.transform, run.rows)
 
 
 ALIGN = AlignStage()
 
 
-def recipe_prefixes(settings: PrefixSettings, carry: tuple[str, ...] = (), shown: bool = True) -> "Dataset":
+def recipe_prefixes(
+    settings: PrefixSettings, carry: tuple[str, ...] = (), shown: bool = True, per: str | None = None
+) -> "Dataset":
     """The prefixes that a recipe names; one line on stderr says what became of every row of a published set."""
     dataset, account = read_prefixes(
         settings.source,
@@ -231,6 +236,8 @@ def recipe_prefixes(settings: PrefixSettings, carry: tuple[str, ...] = (), shown
         sys.stderr.write(account.summary() + "\n")
     # Nulls are a matter of their rows: one that has them is told as such, and the others go on.
     check(dataset, PREFIXES, filled=["id"])
+    if per is not None and per not in PAIRS.columns:
+        check_others(dataset.column_names, [per], "balance.per")
     check_others(dataset.column_names, carry)
     return dataset
 

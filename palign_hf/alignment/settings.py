@@ -82,6 +82,8 @@ class AlignmentSettings(AskingSettings):
                 raise UserError(
                     f"`refuse={flag}`: no sample has such a flag{nearest(flag, FLAGS)}. The flags are {listed(FLAGS)}."
                 )
+        if twice := [name for name in self.carry if self.carry.count(name) > 1]:
+            raise UserError(f"`carry={twice[0]}` is named twice. Name each column once.")
         if taken := [name for name in self.carry if name in PAIRS.columns]:
             raise UserError(f"`carry={taken[0]}` names a column that every pair has. Leave it out.")
 

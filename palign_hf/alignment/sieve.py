@@ -2,9 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from palign_hf.alignment.benchmarks import load_index
 from palign_hf.alignment.decontamination import duplicates
+from palign_hf.alignment.rows import closed
+from palign_hf.asking.batches import plain_rows
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Columns of PREFIXES that say whether a problem is asked.
+_READ = ("id", "question", "trace", "answer", "prefix", "prefix_end", "status")
+
+
+def sieved(
+    prefixes: "Dataset",
+    benchmarks: Sequence[str],
+    paths: Mapping[str, str | Path] | None = None,
+    drop_duplicates: bool = False,
+) -> dict[str, str]:
+    """By id, the problems of a table of PREFIXES that are not to be asked, with their reasons.
+
+    A problem that isn't asked anyway (it has no answer, say) stands for none that repeats it.
+    """
+    if not benchmarks and not drop_duplicates:
+        return {}
+    ids: list[str] = []
+    questions: list[str] = []
+    asked: list[int] = []
+    for row in plain_rows(prefixes.select_columns(list(_READ))):
+        if row["question"]:
+            asked += [len(ids)] if closed(row, {}) is None else []
+            ids.append(row["id"])
+            questions.append(row["question"])
+    found = repeated([ids[at] for at in asked], [questions[at] for at in asked]) if drop_duplicates else {}
+    return found | (contaminated(ids, questions, benchmarks, paths) if benchmarks else {})
 
 
 def contaminated(

@@ -11,25 +11,25 @@ twice.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
 from palign_hf.alignment.prompts import BeginningPrompt
-from palign_hf.alignment.report import AlignmentReport
+from palign_hf.alignment.report import AlignmentReport, comparable
 from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import columns_of, rows_of
-from palign_hf.asking.identity import changed_by
+from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.engines.base import Generation, Sampling
 from palign_hf.grading import GraderPool
+from palign_hf.progress import Progress
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -59,7 +59,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     declared, answers, counters, verb = AlignmentSettings, SAMPLES, Usage, "aligning"
     advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
-    runtime = StudentTransform.runtime | {"_pool", "_left_out"}
+    runtime = StudentTransform.runtime | {"_pool", "_left_out", "_live"}
 
     def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
         """PAIRS rows of a batch of PREFIXES rows: several a problem, and only the columns of PAIRS and `carry`.
@@ -98,7 +98,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     def report(self, pairs: Dataset) -> AlignmentReport:
         """What happened, measured on the result; with this run's costs if it was this object that ran."""
         told = self.describe() | {"fingerprint": self.fingerprint}
-        return AlignmentReport.of(pairs, self._usage, told, by=self.carry)
+        return AlignmentReport.of(pairs, self._usage, told, by=comparable(pairs, self.carry))
 
     def check(self) -> None:
         """Refuse what can't work with this student (context, prompts) before an engine is loaded."""
@@ -111,7 +111,8 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     def schema(self, prefixes: pa.Schema) -> pa.Schema:
         """The columns of the result, given those of the prefixes, whose types the carried ones have."""
-        return pa.schema(chain(PAIRS.features.arrow_schema, (prefixes.field(name) for name in self.carry)))
+        known = Features.from_arrow_schema(prefixes)
+        return Features({**PAIRS.features, **{name: known[name] for name in self.carry}}).arrow_schema
 
     def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
         """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""
@@ -133,10 +134,24 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
     _pool: GraderPool | None
     _left_out: dict[str, str]
+    _live: tuple[int, int]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_left_out": self._left_out}
 
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)
-        self._pool, self._left_out = None, {}
+        # A copy leaves out the same problems.
+        self._pool, self._left_out, self._live = None, vars(self).get("_left_out", {}), (0, 0)
+
+    def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
+        self._live = 0, 0
+        return super()._new_bar(rows, what, leave)
+
+    @property
+    def _hashed(self) -> str:
+        """With what is left out: that isn't settled when the transform is made."""
+        return f"{self.fingerprint} {fingerprint(self._left_out)}" if self._left_out else self.fingerprint
 
     @cached_property
     def _identity(self) -> Identity:
@@ -167,7 +182,10 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
 
             async def ask(prompt: list[int], sampling: Sampling, problem: str) -> Generation:
                 said = await runner.engine.generate(prompt, sampling, problem)
-                expected.saw(len(said.samples[0].token_ids))
+                tokens = len(said.samples[0].token_ids)
+                expected.saw(tokens)
+                # What was drawn for rows that still wait for others before them counts for the bar.
+                self._live = self._live[0] + 1, self._live[1] + tokens
                 bar.answered()
                 return said
 
@@ -198,8 +216,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
         return self._pool
 
     def _details(self, seconds: float) -> dict[str, str]:
-        usage, start = self._usage, self._at_start
-        samples, tokens = usage.asked - start.asked, usage.asked_tokens - start.asked_tokens
+        samples, tokens = self._live
         return {
             "samples/s": f"{samples / seconds:.1f}" if seconds else "0",
             "tokens/s": f"{tokens / seconds:,.0f}" if seconds else "0",

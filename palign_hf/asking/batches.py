@@ -57,13 +57,13 @@ def columns_of(
     return columns
 
 
-def check_others(present: Sequence[str], others: Iterable[str]) -> None:
-    """Refuse columns that somebody wants and that aren't there."""
+def check_others(present: Sequence[str], others: Iterable[str], setting: str = "carry") -> None:
+    """Refuse columns that a setting names and that aren't there."""
     for name in others:
         if name not in present:
             raise SchemaError(
-                f"`carry={name}` is no column of the prefixes{nearest(name, present)}. They have {listed(present)}: "
-                f"name one of these, or leave it out."
+                f"`{setting}={name}` is no column of the prefixes{nearest(name, present)}. They have "
+                f"{listed(present)}: name one of these, or leave it out."
             )
 
 

@@ -17,7 +17,9 @@ class AskingSettings:
     _: KW_ONLY
     revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
     context: int | None = setting(
-        default=None, least=1, help="most tokens of a prompt; else what the student can read"
+        default=None,
+        least=1,
+        help="most tokens of a request, with what is written to it; else what the student can read",
     )
     engine: Literal["auto", "vllm", "server", "transformers"] | StudentRunner = setting(
         default="auto", help="where the student answers"

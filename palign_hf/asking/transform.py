@@ -208,6 +208,11 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
         return runner
 
     @property
+    def _hashed(self) -> str:
+        """What `datasets` knows it by in its cache."""
+        return self.fingerprint
+
+    @property
     def _context(self) -> int:
         """Tokens that a request may have."""
         return self.context or self._runner.context
@@ -260,5 +265,5 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
 def _hash_by_result(pickler: Any, transform: "StudentTransform[Any, Any]") -> None:
     """What `datasets` hashes for its cache: the fingerprint alone, where a real pickle holds the runtime too."""
-    named = f"{transform._base().__name__} {transform.fingerprint}"
+    named = f"{transform._base().__name__} {transform._hashed}"
     pickler.save_reduce(str, (named,), obj=transform)

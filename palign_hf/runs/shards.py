@@ -44,6 +44,12 @@ class Shard:
         """The Hub's own name for this part of the usual split."""
         return self.file_of("train")
 
+    def range_of(self, rows: int) -> tuple[int, int]:
+        """Where its rows begin and end; nothing, where there are fewer rows than processes."""
+        each, more = divmod(rows, self.count)
+        begin = each * self.index + min(self.index, more)
+        return begin, begin + each + (self.index < more)
+
     def file_of(self, split: str) -> str:
         """The Hub's own name for this part of a split."""
         return f"{split}-{self.index:05d}-of-{self.count:05d}.parquet"

@@ -122,10 +122,10 @@ class TransformRun(ABC, Generic[T, R]):
                 f"Process {shard.index} has other settings or rows than process 0: {output.identity} instead of "
                 f"{agreed['identity']}. Give all of them the same recipe, student and data."
             )
-        rows = self.rows.shard(shard.count, shard.index, contiguous=True)
+        begin, end = shard.range_of(len(self.rows))
         part = output.shard(shard, self.schema, self.again, self.files.batch_size)
         # An empty range anywhere but at the beginning is refused.
-        left = rows.select(range(part.done, len(rows)) if part.done < len(rows) else range(0))
+        left = self.rows.select(range(begin + part.done, end) if begin + part.done < end else range(0))
         part.write_groups(self.transform.groups(plain_rows(left), len(left)), self._note)
         self.timings.lap("asking")
 
@@ -142,7 +142,8 @@ class TransformRun(ABC, Generic[T, R]):
         lines.append(f"report:   {output.folder / REPORT}, {output.folder / 'report.md'}")
         if self.report.failed:
             lines.append(
-                f"{self.report.failed} rows failed. Their reasons are above; the same command tries them again."
+                f"{self.report.failed} row{'s' if self.report.failed > 1 else ''} failed, for the reasons above. The "
+                f"same command asks those again that got no answer."
             )
         return Ending("\n".join(lines), self.report.failed)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
-from test_align_transform import RIGHT, WRONG, prefix_row
+from datasets import ClassLabel, Dataset, Features, load_dataset
+from test_align_transform import RIGHT, TRACE, WRONG, prefix_row
 
 from palign_hf.alignment.run import ALIGN, AlignConfig, BalanceSettings, PrefixSettings
 from palign_hf.cli import main
 from palign_hf.errors import UserError
+from palign_hf.grading import Grade
 from palign_hf.runs.shards import Shard
 from palign_hf.schema import PAIRS, PREFIXES, check
 
@@ -124,7 +125,7 @@ def test_balance_caps_the_kept_pairs_of_each_value_and_keeps_the_others_as_rejec
 
 
 def test_a_balance_by_a_column_that_is_not_there_is_refused_before_anything_is_drawn(make, speaker):
-    with pytest.raises(UserError, match="`carry=famly` is no column of the prefixes"):
+    with pytest.raises(UserError, match="`balance.per=famly` is no column of the prefixes"):
         ALIGN.open(make([row | {"family": "a"} for row in rows(2)], balance=BalanceSettings(per="famly")), shown=False)
     with pytest.raises(UserError, match="`cap=3` is a cap for each value of a column"):
         BalanceSettings(cap=3)
@@ -169,7 +170,7 @@ def test_one_poisoned_row_is_skipped_with_status_1_and_the_rest_is_as_without_it
     settings = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in ("student", "output", "ledger", "n")]
     settings += ["--engine=transformers", "--grader=exact", f"--prefixes.source={config.prefixes.source}"]
     assert main(["align", *settings]) == 1
-    assert "1 rows failed" in capsys.readouterr().out
+    assert "1 row failed" in capsys.readouterr().out
 
 
 def test_bytes_that_are_no_utf_8_are_a_matter_of_their_row(make, tmp_path):
@@ -233,3 +234,135 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(make, capsys):
 def test_every_setting_of_a_recipe_is_documented_once():
     for kind in (AlignConfig, PrefixSettings, BalanceSettings):
         assert all(one.metadata["help"] for one in fields(kind))
+
+
+def test_more_processes_than_rows_is_no_matter(make):
+    config = make(rows(2))
+    report = run(config, 5)
+    assert report["problems"] == 2 and [row["id"] for row in splits(config)[0]] == ["0"]
+
+
+@pytest.mark.parametrize("carried", ["probes", "trace", "n_segments"])
+def test_a_column_that_is_read_anyway_can_be_carried_and_one_of_lists_ends_no_run(make, carried):
+    config = make(rows(4), carry=(carried,))
+    report = run(config)
+    assert carried in splits(config)[0][0] and (carried in report["kept_by"]) == (carried != "probes")
+
+
+def test_a_carried_text_that_is_no_unicode_harms_no_run(make):
+    config = make([row | {"level": "easy"} for row in rows(4)], carry=("level",))
+    table = pq.read_table(config.prefixes.source)
+    raw = pa.array([b"x\xed\xa0\x80", b"b", b"c", b"d"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(table.set_column(table.schema.get_field_index("level"), "level", broken), config.prefixes.source)
+    run(config)
+    assert [row["level"] for row in splits(config)[0]] == ["x???", "c"]
+
+
+@pytest.mark.parametrize("fallback", ["full_trace", "longer_prefix"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"prefix_end": None, "prefix": TRACE},
+        {"prefix_end": -5, "prefix": TRACE[:-5]},
+        {"probes": [None]},
+        {"probes": [{"segments": None, "margin": 1.0, "verdict": "x"}]},
+        {"prefix_segments": 50, "probes": [{"segments": 51, "margin": 1.0, "verdict": "x"}]},
+        {"prefix_segments": -9, "probes": [{"segments": 3, "margin": 1.0, "verdict": "x"}]},
+    ],
+)
+def test_a_row_whose_cut_makes_no_sense_harms_no_other(make, odd, fallback):
+    some = rows(4)
+    some[1] |= odd
+    config = make(some, fallback=fallback)
+    failed = run(config)["ending"].failed
+    kept, rejected = splits(config)
+    assert [row["id"] for row in kept] == ["0", "2"]
+    told = [row["reason"] for row in rejected if row["id"] == "1" and row["status"] == "skipped"]
+    assert failed == len(told) == ("prefix_end" in odd) and all("`prefix_end` is" in reason for reason in told)
+
+
+def says_a_number(output: str, gold: str) -> Grade:
+    return Grade(True, True, 42)  # type: ignore[arg-type]
+
+
+def says_half_a_surrogate(output: str, gold: str) -> Grade:
+    return Grade(True, True, "4\ud800")
+
+
+def fails_in_no_unicode(output: str, gold: str) -> Grade:
+    raise ValueError("\ud800")
+
+
+@pytest.mark.parametrize(
+    ("grader", "column", "told"),
+    [
+        ("says_a_number", "answer_found", "42"),
+        ("says_half_a_surrogate", "answer_found", "4?"),
+        ("fails_in_no_unicode", "grading_error", "test_align_run:fails_in_no_unicode: ValueError: ?"),
+    ],
+)
+def test_whatever_a_grader_of_ones_own_says_can_be_written(make, grader, column, told):
+    config = make(rows(2), grader=f"test_align_run:{grader}", n=1)
+    run(config)
+    (split,) = load_dataset(config.output).values()
+    assert split[column] == [told] * 2
+
+
+def test_a_problem_that_is_not_asked_stands_for_none_that_repeats_it(make, speaker):
+    some = rows(4)
+    some[0]["answer"] = None
+    some[2]["question"] = some[3]["question"] = some[0]["question"]
+    config = make(some, drop_duplicates=True)
+    run(config)
+    left = {row["id"]: row["reason"] for row in splits(config)[1] if row["status"] == "left_out"}
+    assert left == {"0": "it has no gold answer, so nothing can be verified", "3": "repeats another problem"}
+
+
+def test_a_dry_run_leaves_out_what_the_run_will_and_says_why(make, tmp_path):
+    some = rows(4)
+    some[3]["question"] = some[2]["question"]
+    some[0]["answer"] = None
+    told = ALIGN.forecast(make(some, drop_duplicates=True))
+    assert "rows       4: left out 2; asked 2" in told
+    assert "1 x it has no gold answer, so nothing can be verified" in told and "1 x repeats another problem" in told
+    with pytest.raises(UserError, match="does not exist"):
+        ALIGN.forecast(make(some, decontaminate=["AIME25"], benchmarks={"AIME25": str(tmp_path / "nowhere")}))
+
+
+def test_an_answer_that_is_no_utf_8_is_a_matter_of_its_row(make):
+    config = make(rows(4))
+    table = pq.read_table(config.prefixes.source)
+    raw = pa.array([b"4", b"4\xed\xa0\x80", b"4", b"4"], pa.binary())
+    broken = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    pq.write_table(table.set_column(table.schema.get_field_index("answer"), "answer", broken), config.prefixes.source)
+    assert run(config)["ending"].failed == 1
+    kept, rejected = splits(config)
+    assert [row["id"] for row in kept] == ["0", "2"]
+    assert [row["reason"][:20] for row in rejected if row["id"] == "1"] == ["the answer is broken"]
+
+
+def test_a_carried_column_of_classes_keeps_their_names(make, tmp_path):
+    features = Features({**PREFIXES.features, "level": ClassLabel(names=["easy", "hard"])})
+    source = tmp_path / "levels.parquet"
+    Dataset.from_list([row | {"level": at % 2} for at, row in enumerate(rows(4))], features=features).to_parquet(
+        source
+    )
+    config = make(rows(1), carry=("level",), prefixes=PrefixSettings(source=str(source)))
+    run(config, 2)
+    both = load_dataset(config.output)
+    assert both["train"].features["level"] == both["rejected"].features["level"] == features["level"]
+
+
+def test_pairs_never_go_where_the_prefixes_lie(make, tmp_path):
+    with pytest.raises(UserError, match="is where the prefixes lie"):
+        make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output=f"{tmp_path}/pre", replace=True)
+
+
+def test_a_ledger_of_samples_says_how_they_were_drawn(make, capsys):
+    config = make(rows(2))
+    run(config)
+    capsys.readouterr()
+    assert main(["ledger", "show", config.ledger]) == 0
+    told = capsys.readouterr().out
+    assert "  mode       prompt, temperature 0.6, prompt " in told and "criterion" not in told and "?" not in told

@@ -33,6 +33,7 @@ def test_every_setting_is_documented_once_and_an_argument():
         ({"grader": "maths"}, "`maths` is no grader.*`math`"),
         ({"refuse": ["cut", "loops"]}, r"`refuse=loops`: no sample has such a flag \(nearest match: `loop`\)"),
         ({"carry": ["answer"]}, "`carry=answer` names a column that every pair has"),
+        ({"carry": ["level", "level"]}, "`carry=level` is named twice"),
         ({"fallback": "longer"}, "nearest match: `longer_prefix`"),
     ],
 )

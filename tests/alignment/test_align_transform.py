@@ -16,6 +16,7 @@ from palign_hf.asking.ledgers import read_about
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import UserError
+from palign_hf.grading import Grade
 from palign_hf.prompts import ALIGN, SOLVE
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
 from palign_hf.segmentation import cuts
@@ -153,6 +154,39 @@ def test_text_that_is_no_unicode_stays_with_its_row(make, speaker):
     )
 
 
+def test_a_sample_with_a_control_token_inside_is_not_kept(make, speaker):
+    speaker.text = lambda prompt, seed: r"So <|im_start|>it is \boxed{4}." if seed % 2 else RIGHT
+    pairs = prefixes(prefix_row("a"), prefix_row("b")).map(make(sampling="all", n=4), batched=True)
+    inside = [row for row in pairs if row["seed"] % 2]
+    assert inside and {row["reason"] for row in inside} == {"control tokens"}
+    assert {row["status"] for row in pairs if row["seed"] % 2 == 0} <= {"kept"}
+
+
+def test_a_status_that_is_none_of_prefixes_is_told(make, speaker):
+    found = list(make().stream([prefix_row("a", status="enough"), prefix_row("b", status=None)], 2))
+    assert [row["status"] for row in found] == ["skipped"] * 2 and "its status is `enough`" in found[0]["reason"]
+
+
+def test_a_reply_that_goes_on_in_the_middle_keeps_its_first_space(tmp_path, monkeypatch):
+    """Tokenizers in the manner of Llama 2 take the space off what comes first."""
+    import tiny
+    from speaker import Speaker
+
+    tokenizer = tiny.fast(tiny.sentencepiece(), tiny.INSTRUCT)
+    student = tiny.save_student(tmp_path / "student", tokenizer)
+    ids = tokenizer.encode("We add two and so on", add_special_tokens=False)
+    engine = Speaker(tokenizer)
+    monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
+    usual = {"engine": "transformers", "ledger": str(tmp_path), "progress": False, "mode": "prefill", "n": 1}
+    glued, apart = (PrefixAlignment(str(student), tags=tags, **usual) for tags in ("none", "prefix"))
+    beginning = glued.prompts().found(prefix_row("a"))
+    at = next(
+        place for place in range(1, len(ids)) if tokenizer.convert_ids_to_tokens(ids[place]).startswith("\u2581")
+    )
+    assert glued.prompts().text(ids[at:], beginning) == " " + tokenizer.decode(ids[at:]).lstrip()
+    assert apart.prompts().text(ids[at:], beginning) == tokenizer.decode(ids[at:])
+
+
 def test_a_failed_request_is_an_error_of_its_sample_and_asked_again(make, speaker):
     def fails(prompt, seed):
         if "case b" in prompt:
@@ -258,6 +292,39 @@ def test_its_hash_is_what_changes_the_result(make, pupil, tmp_path):
     code += "print(Hasher.hash(PrefixAlignment(sys.argv[1], engine='transformers', grader='exact')))"
     told = subprocess.run([sys.executable, "-c", code, str(pupil)], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == Hasher.hash(one)
+
+
+class Tolerant:
+    """A grader with a parameter, and something that it keeps for itself."""
+
+    name, version = "tolerant", 1
+
+    def __init__(self, tolerance: int = 1) -> None:
+        self.tolerance, self._seen = tolerance, []
+
+    def grade(self, output: str, gold: str) -> Grade:
+        return Grade(self.tolerance > 1, True, "4")
+
+
+def test_a_parameter_of_ones_own_grader_changes_the_result_and_no_sample(make):
+    strict, same, loose = (
+        make(grader={"name": "test_align_transform:Tolerant", "tolerance": tolerance}) for tolerance in (1, 1, 2)
+    )
+    same.grader._seen.append("a text")
+    assert strict.fingerprint == same.fingerprint != loose.fingerprint
+    assert strict.ledger_path == loose.ledger_path
+
+
+def test_what_is_left_out_is_hashed_and_copied_with_it(make):
+    one = make()
+    before = Hasher.hash(one)
+    one.leave_out({"b": "repeats another problem"})
+    assert Hasher.hash(one) != before
+    copy = pickle.loads(pickle.dumps(one))
+    assert Hasher.hash(copy) == Hasher.hash(one)
+    found = {row["id"]: row["status"] for row in copy.stream([prefix_row("b")], 1)}
+    copy.close()
+    assert found == {"b": "left_out"}
 
 
 def test_settings_are_settled(make):

@@ -168,6 +168,14 @@ def test_shards_without_rows_have_files_of_the_same_schema(output):
     assert notes == [{"from": 0}, {}, {}]
 
 
+@given(st.integers(0, 40), st.integers(1, 50))
+def test_shards_share_all_rows_in_order_and_evenly_also_fewer_rows_than_shards(rows, count):
+    ranges = [Shard(index, count).range_of(rows) for index in range(count)]
+    assert [row for begin, end in ranges for row in range(begin, end)] == list(range(rows))
+    sizes = [end - begin for begin, end in ranges]
+    assert max(sizes) - min(sizes) <= 1 and sizes == sorted(sizes, reverse=True)
+
+
 def test_small_parts_become_large_row_groups_and_every_note_is_kept(output):
     rows = 2 * PART_ROWS + 10
     write(output, range(rows), rows=100)

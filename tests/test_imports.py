@@ -21,6 +21,7 @@ LAYERS = [
     {"engines"},
     {"asking", "runs"},
     {"traces"},
+    {"benchmarks"},
     {"truncation", "alignment", "evaluation"},
     {"toy"},
     {"commands"},

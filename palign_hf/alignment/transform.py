@@ -20,13 +20,14 @@ from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
 from palign_hf.alignment.prompts import BeginningPrompt
 from palign_hf.alignment.report import AlignmentReport, comparable
-from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
+from palign_hf.alignment.rows import Row, closed, pair_rows, problem_key
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import columns_of, rows_of
 from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
+from palign_hf.asking.samples import SAMPLES, Sample
 from palign_hf.asking.transform import StudentTransform
+from palign_hf.asking.usage import Usage
 from palign_hf.engines.base import Generation, Sampling
 from palign_hf.grading import GraderPool
 from palign_hf.progress import Progress

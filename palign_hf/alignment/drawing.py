@@ -9,12 +9,12 @@ from palign_hf.alignment.quality import flags
 from palign_hf.alignment.rows import Beginning, Drawn, Row, problem_key
 from palign_hf.alignment.rules import Rules
 from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.asking.drawing import Ask
 from palign_hf.asking.samples import Memory, Remembered, Sample, seed_of
-from palign_hf.engines.base import EngineIdentity, Generation, RequestFailed, Sampling, side_by_side
+from palign_hf.engines.base import EngineIdentity, RequestFailed, side_by_side
 from palign_hf.grading import Grade
 
 
-Ask = Callable[[list[int], Sampling, str], Coroutine[Any, Any, Generation]]
 Judge = Callable[[str, str], Coroutine[Any, Any, Grade]]
 
 

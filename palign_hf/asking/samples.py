@@ -54,12 +54,28 @@ class Memory(Protocol[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn(Generic[S]):
+class Known(Generic[S]):
     """A sample, who drew it, and whether that was now; `fresh` is False for one of an earlier run."""
 
     sample: S
     engine: EngineIdentity | None
     fresh: bool
+    error: None = None
+
+    @property
+    def tokens(self) -> int:
+        """What was generated."""
+        return len(self.sample.token_ids)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """What it was generated from."""
+        return self.sample.prompt_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """How much of the prompt was known before."""
+        return self.sample.cached_tokens
 
 
 class Remembered(Generic[S]):
@@ -70,10 +86,10 @@ class Remembered(Generic[S]):
         self._known = ledger.recall(key)
         self._told = ledger.engines_of(key) if self._known else {}
 
-    async def get(self, number: int, draw: Callable[[], Awaitable[S]]) -> Drawn[S]:
+    async def get(self, number: int, draw: Callable[[], Awaitable[S]]) -> Known[S]:
         """The sample of that number; what `draw` raises is raised, and nothing is stored then."""
         if (known := self._known.get(number)) is not None:
-            return Drawn(known, self._told.get(number), fresh=False)
+            return Known(known, self._told.get(number), fresh=False)
         sample = await draw()
         engine = self._engine()
-        return Drawn(await self._ledger.record(self._key, sample, engine), engine, fresh=True)
+        return Known(await self._ledger.record(self._key, sample, engine), engine, fresh=True)

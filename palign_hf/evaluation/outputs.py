@@ -26,13 +26,14 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "finish_reason": ("finish_reason",),
     "tokens": ("tokens",),
     "draft_tokens": ("draft_tokens",),
+    "forced_at": ("forced_at",),
     "seed": ("seed",),
     "error": ("error",),
 }
 _OURS = {name: name for name in KNOWN if name != "output"} | {"output": "text"}
 # The keys of an output that is an object.
 _TEXTS = ("text", "content", "output")
-_COUNTS = ("tokens", "draft_tokens", "seed")
+_COUNTS = ("tokens", "draft_tokens", "forced_at", "seed")
 _PARTS = {"finish_reason": str, "error": str, **dict.fromkeys(_COUNTS, int)}
 # Half a surrogate pair is no character: neither UTF-8 nor parquet can hold it.
 _REPLACED = "half a character, replaced by \ufffd"
@@ -171,7 +172,7 @@ class _Reader:
                 yield Output(**self._problem(at, row), sample=count if numbered is None else numbered, **told)
 
     def _problem(self, at: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        gold = _written(self._cell(row, "gold"))
+        gold = written(self._cell(row, "gold"))
         if gold is None:
             cell = self._cell(row, "gold")
             if cell is not None and not isinstance(cell, str | float):
@@ -180,7 +181,7 @@ class _Reader:
                 f"Row {at} has no gold answer in `{self.columns['gold']}`, so nothing could be right there. Fill it "
                 f"in, or leave that problem out for all models alike."
             )
-        named = {name: self._mended(_written(self._cell(row, name))) for name in ("id", "benchmark", "question")}
+        named = {name: self._mended(written(self._cell(row, name))) for name in ("id", "benchmark", "question")}
         if named["id"] is None and "id" in self.columns:
             raise UserError(f"Row {at} has no id in `{self.columns['id']}`. Give every problem one.")
         return {
@@ -188,7 +189,7 @@ class _Reader:
             "benchmark": named["benchmark"] or self.benchmark,
             "question": named["question"],
             "gold": self._mended(gold),
-            "about": {name: self._mended(_written(row.get(name))) for name in self.about},
+            "about": {name: self._mended(written(row.get(name))) for name in self.about},
         }
 
     def _part(self, at: int, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +221,7 @@ class _Reader:
     def _refuse_repeats(self, rows: Sequence[Mapping[str, Any]]) -> None:
         seen: dict[str, int] = {}
         for at, row in enumerate(rows):
-            question = _written(self._cell(row, "question"))
+            question = written(self._cell(row, "question"))
             if question is not None and (before := seen.setdefault(question, at)) != at:
                 raise UserError(
                     f"Rows {before} and {at} have the same question and no id, so whether they are samples of one "
@@ -241,7 +242,7 @@ class _Reader:
         )
 
 
-def _written(value: Any) -> str | None:
+def written(value: Any) -> str | None:
     """Text, or a number as people write it (142.0 is "142"); None for what is blank or neither."""
     if isinstance(value, str):
         return value if value.strip() else None

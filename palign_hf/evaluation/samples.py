@@ -24,6 +24,7 @@ _NAMED = 3
 class Output:
     """What a student wrote to a problem, before it is graded. `text` is None for one that crashed: `error` says why.
 
+    `forced_at` is the number of tokens after which its draft was closed for it; None where it closed it by itself.
     `about` is what else is known of the problem, such as its difficulty, to report by.
     """
 
@@ -36,6 +37,7 @@ class Output:
     finish_reason: str | None = None
     tokens: int | None = None
     draft_tokens: int | None = None
+    forced_at: int | None = None
     seed: int | None = None
     error: str | None = None
     about: Mapping[str, str | None] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Sample(Labels):
     finish_reason: str | None
     tokens: int | None
     draft_tokens: int | None
+    forced_at: int | None = None
     seed: int | None
     about: Mapping[str, str | None]
 
@@ -105,6 +108,7 @@ SAMPLES = Table(
         "finish_reason": "string",
         "tokens": "int32",
         "draft_tokens": "int32",
+        "forced_at": "int32",
         "seed": "int64",
         "strict": "bool",
         "lenient": "bool",

@@ -24,7 +24,7 @@ LAYERS = [
     {"benchmarks"},
     {"truncation", "alignment", "evaluation"},
     {"toy"},
-    {"commands"},
+    {"commands", "lighteval"},
     {"cli"},
 ]
 # Only here may these be imported, at any depth of the code.

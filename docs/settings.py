@@ -4,10 +4,11 @@ from pathlib import Path
 
 from palign_hf.alignment.run import ALIGN
 from palign_hf.config import settings_table
+from palign_hf.evaluation.run import EVALUATE
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = [TRUNCATE, ALIGN]
+STAGES = [TRUNCATE, ALIGN, EVALUATE]
 PAGE = Path(__file__).with_suffix(".md")
 
 

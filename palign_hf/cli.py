@@ -19,6 +19,7 @@ COMMANDS = {
     "traces": ("traces", "look at teacher traces before spending time on them"),
     "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
     "align": ("align", "let the student go on from each prefix, and keep what is right"),
+    "evaluate": ("evaluate", "let a student solve benchmarks, and count every sample"),
     "grade": ("grade", "grade and count outputs that are there already, without a model"),
     "compare": ("compare", "set graded outputs of several models side by side"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),

@@ -16,11 +16,12 @@ import palign_hf
 from palign_hf import cli
 from palign_hf.alignment.run import ALIGN
 from palign_hf.config import Parser, read_options
+from palign_hf.evaluation.run import EVALUATE
 from palign_hf.runs.launch import add_stage_options
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN)}
+STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, EVALUATE)}
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [
@@ -125,6 +126,8 @@ def parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
         options = parser.parse_args(arguments)
         if options.command == "truncate":
             assert read_options(options, TRUNCATE.settings).output
+        if options.command == "evaluate":
+            assert read_options(options, EVALUATE.settings).tasks
         return 0
 
     monkeypatch.setattr(cli, "ended", read)

@@ -8,6 +8,7 @@ import pytest
 from palign_hf.alignment.run import AlignConfig
 from palign_hf.cli import main
 from palign_hf.config import load_config
+from palign_hf.evaluation.run import EvaluateConfig
 from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
 
@@ -32,6 +33,14 @@ def test_align_recipes_are_valid_and_go_on_from_their_truncation(path):
         before.context,
         before.engine_options,
     )
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/evaluate.yaml")), ids=lambda path: path.parent.name)
+def test_evaluate_recipes_are_valid_and_ask_the_student_of_the_recipe(path):
+    config, before = load_config(EvaluateConfig, path), load_config(AlignConfig, path.with_name("align.yaml"))
+    assert config.output == f"runs/{path.parent.name}/evaluation" and config.student == before.student
+    assert (config.n, config.temperature, config.top_p, config.repetition_penalty) == (3, 0.6, 0.9, 1.05)
+    assert (config.context, config.engine_options) == (before.context, before.engine_options)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)
@@ -60,7 +69,8 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
     rows = {line.split()[0]: line for line in table.splitlines()[1:]}
     assert set(rows) == {path.parent.name for path in RECIPES.glob("*/*.yaml")}
     assert re.match(
-        r"qwen3-8b +truncate, align +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
+        r"qwen3-8b +truncate, align, evaluate +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with",
+        rows["qwen3-8b"],
     )
     assert "palign recipes copy RECIPE" in how
 
@@ -69,10 +79,12 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
 def test_copy_puts_a_recipe_where_the_next_command_finds_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "copy", name]) == 0
-    commands = capsys.readouterr().out.splitlines()[-2:]
-    assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{stage}.yaml" for stage in ("truncate", "align")]
+    commands = capsys.readouterr().out.splitlines()[-3:]
+    assert commands == [
+        f"  palign {stage} --config recipes/qwen3-8b/{stage}.yaml" for stage in ("truncate", "align", "evaluate")
+    ]
     copied = tmp_path / "recipes" / "qwen3-8b"
-    assert {path.name for path in copied.iterdir()} == {"README.md", "truncate.yaml", "align.yaml"}
+    assert {path.name for path in copied.iterdir()} == {"README.md", "truncate.yaml", "align.yaml", "evaluate.yaml"}
     assert (copied / "truncate.yaml").read_bytes() == (RECIPES / "qwen3-8b" / "truncate.yaml").read_bytes()
 
 

@@ -8,7 +8,7 @@ from palign_hf.config.recipes import parse_yaml, shipped_recipes
 from palign_hf.errors import UserError, listed, nearest, shown
 
 
-_FLOW = ("truncate", "align")
+_FLOW = ("truncate", "align", "evaluate")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -24,11 +24,15 @@ _TASKS = "lighteval.tasks.tasks"
 _READER = "download_dataset_worker"
 
 
-def install() -> list[str]:
-    """Stand in for modules that would fail; the names of those. To be called before lighteval looks for tasks."""
+def install(downloads: bool = True) -> list[str]:
+    """Stand in for modules that would fail; the names of those. To be called before lighteval looks for tasks.
+
+    Without `downloads` for those, too, that fetch word lists when they are imported.
+    """
     if find_spec("lighteval") is None:
         raise UserError("Evaluation needs lighteval, which isn't installed. Run `pip install 'palign-hf[eval]'`.")
-    failing = [name for name in _failing() if name not in sys.modules]
+    downloading = [] if downloads else [f"{_TASKS}.{name}.main" for name in ("ifeval", "ifbench")]
+    failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
     for name in failing:
         sys.modules[name] = ModuleType(name, "Can't be imported here: see palign_hf.evaluation.shim.")
     return failing

@@ -95,7 +95,7 @@ class Summary:
         for name, words in WORDS.items():
             value = told(self.intervals[name], name) if name in self.intervals else "not known"
             lines.append(f"{words:<{_WIDTH}}{value}{self._middle(name)}")
-        return "\n".join([*lines, *self._by_benchmark(), *self._remarks()])
+        return "\n".join([*lines, *self._by_benchmark(), *self._told()])
 
     def _middle(self, name: str) -> str:
         found = spread(self.measures.tokens)
@@ -113,7 +113,12 @@ class Summary:
             lines.append(f"{name:<{_WIDTH}}{len(found.problems):<10}{cells}".rstrip())
         return lines
 
-    def _remarks(self) -> list[str]:
+    def _told(self) -> list[str]:
+        remarks = self.remarks()
+        return ["", *(f"note: {line}" for line in remarks)] if remarks else []
+
+    def remarks(self) -> list[str]:
+        """What is to be said about the figures."""
         found = self.measures
         empty = Counter(sample.error for sample in self.samples if not (sample.text or "").strip())
         remarks = [f"{count} x {kind(str(why))}: counted as wrong" for why, count in empty.items()]
@@ -129,7 +134,7 @@ class Summary:
         gap = found.correct["lenient"] - found.correct["strict"]
         if gap:
             remarks.append(f"{gap} right samples are right only for a lenient reader: their answer isn't in a box")
-        return ["", *(f"note: {line}" for line in remarks)] if remarks else []
+        return remarks
 
 
 def named_passes(found: Measures) -> list[str]:

@@ -141,7 +141,8 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
             except RequestFailed as error:
                 return self._failed(shared, number, f"no answer to sample {number}: {error}"), None
             kept = drawn.sample
-            text = self._text(list(kept.token_ids))
+            # The last token of a sample that ended by itself is the end of its turn.
+            text = self._text(list(kept.token_ids[:-1] if kept.finish_reason == "stop" else kept.token_ids))
             output = Output(
                 **shared,
                 sample=number,
@@ -163,10 +164,8 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
         return sampled(output, ungraded(output), self.style)
 
     def _text(self, ids: list[int]) -> str:
-        """What the student wrote, without the token that ended it. Others are spelled: tags may be special tokens."""
+        """Tokens as text; special ones are spelled, since tags may be such tokens."""
         tokenizer = self._runner.tokenizer
-        if ids and ids[-1] in tokenizer.all_special_ids:
-            ids = ids[:-1]
         return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _draft_tokens(self, chat: ChatPrompt, text: str, tokens: int) -> int:

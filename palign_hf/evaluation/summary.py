@@ -11,7 +11,7 @@ import numpy as np
 
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
-from palign_hf.evaluation.samples import EMPTY, NO_OUTPUT, Sample
+from palign_hf.evaluation.samples import Sample
 from palign_hf.runs.report import kind
 
 
@@ -56,7 +56,7 @@ class Summary:
             **{rate: found.value(rate) for rate in RATES},
             "draft_share": found.value("draft_share"),
             "tokens": spread(found.tokens),
-            "empty": sum(sample.error in (NO_OUTPUT, EMPTY) for sample in self.samples),
+            "empty": sum(not (sample.text or "").strip() for sample in self.samples),
             "unjudged": self.unjudged.total(),
             "intervals": {
                 name: [self.intervals[name].low, self.intervals[name].high]
@@ -120,8 +120,8 @@ class Summary:
     def remarks(self) -> list[str]:
         """What is to be said about the figures."""
         found = self.measures
-        empty = Counter(sample.error for sample in self.samples if not (sample.text or "").strip())
-        remarks = [f"{count} x {kind(str(why))}: counted as wrong" for why, count in empty.items()]
+        empty = Counter(kind(str(sample.error)) for sample in self.samples if not (sample.text or "").strip())
+        remarks = [f"{count} x {why}: counted as wrong" for why, count in empty.items()]
         remarks += [
             f"{count} x could not be judged, counted as wrong: {kind(why)}" for why, count in self.unjudged.items()
         ]

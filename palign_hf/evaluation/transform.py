@@ -160,7 +160,7 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
         return [sample for sample, _ in found], [drawn for _, drawn in found if drawn is not None]
 
     def _failed(self, shared: Mapping[str, Any], number: int, why: str) -> Sample:
-        output = Output(**shared, sample=number, text=None, error=why)
+        output = Output(**shared, sample=number, text=None, draft_tokens=0, error=why)
         return sampled(output, ungraded(output), self.style)
 
     def _text(self, ids: list[int]) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from palign_hf.asking.samples import seed_of
 from palign_hf.asking.store import content_key
+from palign_hf.cli import main
 from palign_hf.engines.base import RequestFailed
 from palign_hf.evaluation.samples import check_complete
 from palign_hf.evaluation.transform import StudentEvaluation
@@ -121,6 +122,14 @@ def test_the_draft_is_counted_in_tokens_and_labelled(make, speaker):
     speaker.text = lambda prompt, seed: "<Begin_of_Prefix>one two three four five"
     ((other,),) = make(n=1, seed=1).samples(problems(1))
     assert other.draft and not other.closed and other.draft_tokens <= other.tokens and not other.strict
+
+
+def test_the_ledger_says_what_its_samples_are(make, speaker, capsys):
+    evaluation = make(n=2)
+    list(evaluation.samples(problems(3)))
+    assert main(["ledger", "show", evaluation.ledger_path]) == 0
+    told = capsys.readouterr().out
+    assert f"to solve, temperature 0.6, prompt {SOLVE.hash}" in told and "6 (6 stop)" in told
 
 
 def test_what_changes_a_label_changes_the_result_and_what_changes_a_sample_the_ledger(make):

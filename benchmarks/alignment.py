@@ -84,8 +84,9 @@ class Turns:
         """`LLM.generate` on the requests of that run: seconds, and the tokens that it wrote."""
         from vllm import SamplingParams, TokensPrompt
 
-        from palign_hf.alignment.rows import problem_key, seed_of
+        from palign_hf.alignment.rows import problem_key
         from palign_hf.alignment.transform import PrefixAlignment
+        from palign_hf.asking.samples import seed_of
 
         alignment = PrefixAlignment(self.student, engine=self.runner, ledger=str(self.folder / name))
         rendered, asked, how = alignment.prompts(), [], []

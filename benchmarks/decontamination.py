@@ -75,7 +75,8 @@ def main() -> None:
             f"give a folder with `contamination/*.jsonl` and `hub/<benchmark>`"
         )
 
-    from palign_hf.alignment.benchmarks import BENCHMARKS, load_benchmark
+    from palign_hf.alignment.benchmarks import load_benchmark
+    from palign_hf.benchmarks import BENCHMARKS
 
     hub = args.data / "hub"
     benchmarks = {n: load_benchmark(n, hub / known.hub_id / (known.config or "")) for n, known in BENCHMARKS.items()}

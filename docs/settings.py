@@ -6,12 +6,13 @@ from pathlib import Path
 from palign_hf.alignment.run import ALIGN
 from palign_hf.config import settings_table
 from palign_hf.config.values import hints_of, type_name
+from palign_hf.evaluation.run import EVALUATE
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.run import TRAIN
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = [TRUNCATE, ALIGN, TRAIN]
+STAGES = [TRUNCATE, ALIGN, TRAIN, EVALUATE]
 PAGE = Path(__file__).with_suffix(".md")
 
 

@@ -28,6 +28,9 @@ class Shipped(Protocol):
     def traces(self, split: str) -> "Dataset":
         """One of its `SPLITS` as a table of TRACES."""
 
+    def problems(self, split: str) -> "Dataset":
+        """The same problems to be solved: `id`, `question`, `answer`, and what they can be told apart by."""
+
 
 def shipped(name: str) -> Shipped | None:
     """The module behind a name, or None for every other student and source."""

@@ -3,9 +3,14 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+
+if TYPE_CHECKING:
+    from speaker import Speaker
 
 
 os.environ.update(
@@ -37,3 +42,22 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared/data (real traces) beside the repository")
     return SHARED
+
+
+@pytest.fixture
+def speaker(monkeypatch: pytest.MonkeyPatch) -> "Speaker":
+    """An engine without a model, which every runner of the test gets."""
+    import tiny
+    from speaker import Speaker
+
+    engine = Speaker(tiny.fast(tiny.byte_level()))
+    monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
+    return engine
+
+
+@pytest.fixture(scope="session")
+def pupil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student's folder with a tokenizer and a config; the speaker needs no weights."""
+    import tiny
+
+    return tiny.save_student(tmp_path_factory.mktemp("students") / "tiny")

@@ -17,12 +17,13 @@ import palign_hf
 from palign_hf import cli
 from palign_hf.alignment.run import ALIGN
 from palign_hf.config import Parser, read_options
+from palign_hf.evaluation.run import EVALUATE
 from palign_hf.runs.launch import add_stage_options
 from palign_hf.training.run import TRAIN
 from palign_hf.truncation.run import TRUNCATE
 
 
-STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, TRAIN)}
+STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, TRAIN, EVALUATE)}
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 STUDENT = ROOT / "palign_hf" / "toy" / "student" / "weights"

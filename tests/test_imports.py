@@ -16,29 +16,30 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 LAYERS = [
     {"errors"},
     {"schema", "shipped", "located"},
-    {"segmentation", "prompts", "progress", "grading", "config"},
+    {"segmentation", "prompts", "progress", "grading", "config", "loops"},
     {"students"},
     {"engines"},
     {"asking", "runs"},
     {"traces"},
-    {"pairs"},
-    {"truncation", "alignment", "training"},
+    {"pairs", "benchmarks"},
+    {"truncation", "alignment", "training", "evaluation"},
     {"toy"},
-    {"commands"},
+    {"commands", "lighteval"},
     {"cli"},
 ]
 # Only here may these be imported, at any depth of the code.
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
 HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
-PURE = ["errors", "schema", "segmentation", "prompts", "config", "truncation.search", "truncation.schedule"]
-PURE += ["truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
+PURE = ["errors", "schema", "segmentation", "prompts", "config", "loops", "truncation.search"]
+PURE += ["truncation.schedule", "truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
 PURE += [
     f"alignment.{name}"
-    for name in ("rules", "fallbacks", "decontamination", "loops", "matching", "quality", "restarts", "wording")
+    for name in ("rules", "fallbacks", "decontamination", "matching", "quality", "restarts", "wording")
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
+PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs")]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 
@@ -92,7 +93,7 @@ def test_imports_point_one_way(module):
 
 
 def test_stages_do_not_import_each_other():
-    stages = {"truncation", "alignment", "training"}
+    stages = {"truncation", "alignment", "training", "evaluation"}
     for module, tree in modules().items():
         own = module.split(".")[0]
         if own in stages:

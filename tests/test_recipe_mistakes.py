@@ -212,6 +212,12 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "training.ddp_find_unused_parameters": none_or(truth),
     "training.model_init_kwargs": lambda value: value is None or isinstance(value, dict),
     "training.model_init_kwargs.dtype": one_of("auto", "bfloat16", "float16", "float32"),
+    # Of evaluation
+    "tasks": one_of(),
+    "limit": none_or(whole(1)),
+    "max_draft_tokens": none_or(whole(1)),
+    "stop_loops": truth,
+    "zero_shot": truth,
     # Of vLLM
     "engine_options.gpu_memory_utilization": number(lambda value: 0 < value <= 1),
     "engine_options.max_num_seqs": none_or(whole(1)),
@@ -351,6 +357,26 @@ ALL |= {
     "a baseline with a parameter": TRAIN_BASE
     | {"prefixes": {"source": "me/prefixes"}, "baseline": {"name": "fixed", "ratio": 0.25}},
 }
+EVALUATE_BASE = {"tasks": ["palign:toy", "aime24"], "student": "me/student", "output": "{folder}/out"}
+ALL |= {
+    "all of evaluate": EVALUATE_BASE
+    | {
+        "limit": 5,
+        "benchmarks": {"AIME25": "{folder}"},
+        "n": 2,
+        "temperature": 0.5,
+        "max_tokens": 100,
+        "tags": "draft",
+        "max_draft_tokens": 50,
+        "stop_loops": True,
+        "grader": {"name": "exact"},
+        "grading_seconds": 2.5,
+        "zero_shot": False,
+        "replace": True,
+        "batch_size": 10,
+    },
+    "copies": EVALUATE_BASE | {"benchmarks": "{folder}", "zero_shot": True},
+}
 TREE = {
     f"{path.parent.name}, {path.stem}": yaml.safe_load(path.read_text())
     for path in sorted(RECIPES.glob("*/*.yaml"))
@@ -360,6 +386,8 @@ ALL |= TREE
 
 
 def command_of(recipe: dict[str, Any]) -> str:
+    if "tasks" in recipe:
+        return "evaluate"
     return "train" if "pairs" in recipe else "align" if "prefixes" in recipe else "truncate"
 
 
@@ -381,6 +409,13 @@ def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
         return RIGHT[key](value) and (value == 1 or recipe.get("baseline", "p-align") == "p-align")
     if key == "mode":  # each has settings of its own
         return value == recipe["mode"] or not {"tags", "align_template"} & set(recipe) and RIGHT[key](value)
+    if "tasks" in recipe:
+        if key == "tags":  # a budget needs tags
+            return value in ("prefix", "draft", "think") or (value == "none" and "max_draft_tokens" not in recipe)
+        if key == "zero_shot" and recipe.get("max_draft_tokens"):
+            return value is False
+        if key == "benchmarks":
+            return value in (None, {}) or text(value)
     return RIGHT.get(key, lambda value: False)(value)
 
 
@@ -464,6 +499,7 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
     monkeypatch.setattr("palign_hf.alignment.run.read_prefixes", load)
     for module in ("asking.transform", "training.run"):
         monkeypatch.setattr(f"palign_hf.{module}.resolve_student", load)
+    monkeypatch.setattr("palign_hf.evaluation.run.open_task", load)
     return Bench(tmp_path, capsys)
 
 
@@ -478,7 +514,7 @@ def test_the_recipes_as_they_are_reach_the_student(bench, name):
         (name, place)
         for name in ALL
         for place in places(ALL[name])
-        if ALL[name][place[0]] != (BASE | ALIGN_BASE | TRAIN_BASE).get(place[0])
+        if ALL[name][place[0]] != (BASE | ALIGN_BASE | TRAIN_BASE | EVALUATE_BASE).get(place[0])
     ],
     ids=lambda one: ".".join(one) if isinstance(one, tuple) else one,
 )

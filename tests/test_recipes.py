@@ -10,6 +10,7 @@ from accelerate.commands.launch import launch_command_parser
 from palign_hf.alignment.run import AlignConfig
 from palign_hf.cli import main
 from palign_hf.config import load_config, shipped_recipes
+from palign_hf.evaluation.run import EvaluateConfig
 from palign_hf.training.settings import TrainConfig
 from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
@@ -83,6 +84,14 @@ def test_a_launcher_configuration_with_a_misspelt_key_would_be_seen(tmp_path):
         load_config_from_file(str(path))
 
 
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/evaluate.yaml")), ids=lambda path: path.parent.name)
+def test_evaluate_recipes_are_valid_and_ask_the_student_of_the_recipe(path):
+    config, before = load_config(EvaluateConfig, path), load_config(AlignConfig, path.with_name("align.yaml"))
+    assert config.output == f"runs/{path.parent.name}/evaluation" and config.student == before.student
+    assert (config.n, config.temperature, config.top_p, config.repetition_penalty) == (3, 0.6, 0.9, 1.05)
+    assert (config.context, config.engine_options) == (before.context, before.engine_options)
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)
 def test_commands_in_recipe_readmes_name_existing_files(path):
     named = set(re.findall(r"recipes/[\w./-]+\.(?:yaml|py)", path.read_text()))
@@ -108,7 +117,7 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
     table, how = capsys.readouterr().out.split("\n\n")
     rows = {line.split()[0]: line for line in table.splitlines()[1:]}
     assert set(rows) == {folder.name for folder in FOLDERS}
-    stages = "truncate, align, train_lora, train_full"
+    stages = "truncate, align, train_lora, train_full, evaluate"
     assert re.match(
         rf"qwen3-8b +{stages} +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
     )
@@ -119,8 +128,9 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
 def test_copy_puts_a_recipe_where_the_next_command_finds_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "copy", name]) == 0
-    commands = capsys.readouterr().out.splitlines()[-4:]
+    commands = capsys.readouterr().out.splitlines()[-5:]
     stages = {"truncate": "truncate", "align": "align", "train_lora": "train", "train_full": "train"}
+    stages |= {"evaluate": "evaluate"}
     assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{file}.yaml" for file, stage in stages.items()]
     copied = tmp_path / "recipes" / "qwen3-8b"
     assert {path.name for path in copied.iterdir()} == {"README.md", *(f"{file}.yaml" for file in stages)}

@@ -1,32 +1,20 @@
 """Draws the samples of a problem: what to draw next, of whom, where samples are kept, and when it is enough."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from palign_hf.alignment.prompts import BeginningPrompt
 from palign_hf.alignment.quality import flags
-from palign_hf.alignment.rows import Beginning, Drawn, Row, Sample, problem_key, seed_of
+from palign_hf.alignment.rows import Beginning, Drawn, Row, problem_key
 from palign_hf.alignment.rules import Rules
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.engines.base import EngineIdentity, Generation, RequestFailed, Sampling, side_by_side
+from palign_hf.asking.drawing import Ask
+from palign_hf.asking.samples import Memory, Remembered, Sample, seed_of
+from palign_hf.engines.base import EngineIdentity, RequestFailed, side_by_side
 from palign_hf.grading import Grade
 
 
-class Memory(Protocol):
-    """What drawing asks of a ledger."""
-
-    def recall(self, problem: bytes) -> dict[int, Sample]:
-        """What is known of a prefix."""
-
-    def engines_of(self, problem: bytes) -> dict[int, EngineIdentity | None]:
-        """Who drew it."""
-
-    async def record(self, problem: bytes, answer: Sample, engine: EngineIdentity | None = None) -> Sample:
-        """Store a sample; what is stored comes back."""
-
-
-Ask = Callable[[list[int], Sampling, str], Coroutine[Any, Any, Generation]]
 Judge = Callable[[str, str], Coroutine[Any, Any, Grade]]
 
 
@@ -40,7 +28,7 @@ class Drawer:
         rules: Rules,
         ask: Ask,
         judge: Judge,
-        ledger: Callable[[], Memory],
+        ledger: Callable[[], Memory[Sample]],
         engine: Callable[[], EngineIdentity | None],
     ) -> None:
         """`ledger` and `engine` are looked up when a row needs them."""
@@ -62,12 +50,11 @@ class Drawer:
     async def _draw(self, row: Row, at: Beginning) -> None:
         """The samples of one prefix: one after the other until one is kept, or all of them at once."""
         key = problem_key(row.source["question"], at.prefix)
-        known = self._ledger().recall(key)
-        told = self._ledger().engines_of(key) if known else {}
+        known = Remembered(self._ledger(), key, self._engine)
         first, count = len(row.drawn), self._settings.n
 
         def one(sample: int) -> Coroutine[Any, Any, Drawn]:
-            return self._one(row, at, key, first + sample, sample, known, told)
+            return self._one(row, at, key, first + sample, sample, known)
 
         if self._settings.sampling == "all":
             row.drawn += await side_by_side(map(one, range(count)))
@@ -84,26 +71,23 @@ class Drawer:
         key: bytes,
         number: int,
         sample: int,
-        known: Mapping[int, Sample],
-        told: Mapping[int, EngineIdentity | None],
+        known: Remembered[Sample],
     ) -> Drawn:
         """One sample, graded; without one, the reason."""
         seed = seed_of(key, self._settings.seed, sample)
-        kept, engine = known.get(sample), told.get(sample)
-        fresh = kept is None
-        if kept is None:
+
+        async def draw() -> Sample:
             sampling = self._settings.drawing(self._prompts.room(at), seed)
-            try:
-                said = await self._ask(at.prompt, sampling, row.source["id"])
-            except RequestFailed as error:
-                return Drawn(number, at, seed, error=f"no answer to sample {sample}: {error}")
-            engine = self._engine()
+            said = await self._ask(at.prompt, sampling, row.source["id"])
             (answer,) = said.samples
-            drawn = Sample(
-                sample, answer.token_ids, answer.finish_reason, seed, said.prompt_tokens, said.cached_tokens
-            )
-            kept = await self._ledger().record(key, drawn, engine)
-            row.asked += 1
+            return Sample(sample, answer.token_ids, answer.finish_reason, seed, said.prompt_tokens, said.cached_tokens)
+
+        try:
+            drawn = await known.get(sample, draw)
+        except RequestFailed as error:
+            return Drawn(number, at, seed, error=f"no answer to sample {sample}: {error}")
+        kept, engine = drawn.sample, drawn.engine
+        row.asked += drawn.fresh
         source, text = row.source, self._prompts.text(kept.token_ids, at)
         grade = await self._judge(text, source["answer"])
         # A long text takes its time: others go on in between.
@@ -123,5 +107,5 @@ class Drawer:
             flags=found,
             against=(*self._rules.against(grade, found), *(["control tokens"] if control else [])),
             engine=None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})",
-            fresh=fresh,
+            fresh=drawn.fresh,
         )

@@ -42,21 +42,12 @@ class Identity:
         told = self.settings
         template = SOLVE if told.mode == "prefill" else told.align_template
         assert isinstance(template, Template)
-        drawing = told.drawing(told.max_tokens or 1, told.seed)
         return {
             "student": self.student.identity,
             "mode": told.mode,
             "prompt": template.hash,
             **({"tags": [told.tags.open, told.tags.close]} if isinstance(told.tags, TagStyle) else {}),
-            "sampling": {
-                "max_tokens": told.max_tokens,
-                "temperature": drawing.temperature,
-                "top_p": drawing.top_p,
-                "top_k": drawing.top_k,
-                "min_p": drawing.min_p,
-                "repetition_penalty": drawing.repetition_penalty,
-                "seed": told.seed,
-            },
+            "sampling": told.describe_drawing(),
             "context": self.context,
             "sampler": SAMPLER_VERSION,
             **({"altered": dict(self.altered)} if self.altered else {}),
@@ -66,11 +57,9 @@ class Identity:
     def describe(self) -> dict[str, Any]:
         """What decides a row."""
         told = self.settings
-        grader: Any = told.grader
         return self.describe_samples() | {
             "drawn": {"n": told.n, "until": told.sampling},
-            "grader": {"name": grader.name, "version": grader.version, "seconds": told.grading_seconds}
-            | _parameters(grader),
+            "grader": told.describe_grader(),
             "rules": self.rules.describe(),
             "fallback": {"kind": told.fallback, "cuts": told.fallback_cuts if told.fallback == "longer_prefix" else 0},
             "carry": list(told.carry),
@@ -88,14 +77,3 @@ class Identity:
     def fingerprint(self) -> str:
         """Names the result."""
         return fingerprint(self.describe())
-
-
-def _parameters(grader: Any) -> dict[str, Any]:
-    """What a grader was made with: its attributes, but for its name and what is its own affair."""
-    held = {name: value for name, value in getattr(grader, "__dict__", {}).items() if not name.startswith("_")}
-    given = {name: value for name, value in held.items() if name not in ("name", "version")}
-    if not given:
-        return {}
-    from datasets.fingerprint import Hasher
-
-    return {"parameters": Hasher.hash(given)}

@@ -10,9 +10,9 @@ r"""What is wrong with a continuation besides its answer: flags, each a small pu
 
 import re
 
-from palign_hf.alignment.loops import loops
 from palign_hf.alignment.restarts import restarts
 from palign_hf.grading import last_boxed
+from palign_hf.loops import loops
 
 
 VERSION = 1  # raise it whenever a continuation may be flagged otherwise

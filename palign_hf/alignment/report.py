@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.alignment.advice import warnings
 from palign_hf.alignment.shares import ValueShare
 from palign_hf.alignment.tally import Tally
-from palign_hf.alignment.usage import Usage
+from palign_hf.asking.usage import Usage
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.runs.report import StageReport, escaped, figures, share, table
 from palign_hf.schema import PAIRS, check

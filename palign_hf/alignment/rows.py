@@ -4,35 +4,15 @@ A sample is looked up in the ledger, else drawn, then committed, and only then g
 with that row. This is the one place that says what becomes of a problem and of a sample.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from palign_hf.asking.batches import broken
-from palign_hf.asking.store import AnswerTable, content_key
-from palign_hf.engines.base import sample_seed
+from palign_hf.asking.store import content_key
 from palign_hf.errors import shown
 from palign_hf.grading import Grade
 from palign_hf.schema import STATUSES
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One continuation of a prefix, as it was drawn."""
-
-    sample: int
-    token_ids: tuple[int, ...]
-    finish_reason: str
-    seed: int
-    prompt_tokens: int
-    cached_tokens: int
-
-
-SAMPLES = AnswerTable(Sample, "samples", key=("sample",), told_by="finish_reason")
-
-# Seeds stay whole in any JSON number.
-_SEEDS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +110,6 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
 def problem_key(question: str, prefix: str) -> bytes:
     """What names a prefix in the ledger: the same texts, the same samples."""
     return content_key(question, prefix)
-
-
-def seed_of(key: bytes, seed: int, sample: int) -> int:
-    """The seed of one sample of a problem: by its content, so that it depends on no other row and no order."""
-    own = int.from_bytes(hashlib.sha256(f"{seed}/{key.hex()}".encode()).digest()[:8], "big") % _SEEDS
-    return sample_seed(own, sample)
 
 
 def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str, Any]]:

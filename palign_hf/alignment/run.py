@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.alignment.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.alignment.forecast import forecast
 from palign_hf.alignment.published import check_tags, read_prefixes
 from palign_hf.alignment.report import AlignmentReport, comparable
@@ -15,9 +14,10 @@ from palign_hf.alignment.selection import surplus
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.sieve import sieved
 from palign_hf.alignment.transform import READ, PrefixAlignment
-from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import check_others
 from palign_hf.asking.identity import fingerprint
+from palign_hf.asking.usage import Usage
+from palign_hf.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
 from palign_hf.runs.transform import TransformRun, costs

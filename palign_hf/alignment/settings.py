@@ -3,20 +3,18 @@ the command and the table of the docs. Everything that can be wrong by itself is
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from palign_hf.alignment.quality import FLAGS
-from palign_hf.asking.settings import AskingSettings
+from palign_hf.asking.settings import SamplingSettings
 from palign_hf.config import setting
-from palign_hf.engines.base import Sampling
 from palign_hf.errors import UserError, listed, nearest
-from palign_hf.grading import Grader, make_grader
 from palign_hf.prompts import ALIGN, TagStyle, Template, tag_style
 from palign_hf.schema import PAIRS
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AlignmentSettings(AskingSettings):
+class AlignmentSettings(SamplingSettings):
     """Everything that an alignment may be told: how the student goes on, and what of it is kept."""
 
     mode: Literal["prompt", "prefill"] = setting(
@@ -30,22 +28,9 @@ class AlignmentSettings(AskingSettings):
         default="first", help="stop a problem at its first kept sample, or draw all n"
     )
     n: int = setting(default=4, least=1, help="most samples of a problem, and of each fallback")
-    temperature: float = setting(default=0.6, least=0.0, most=2.0, help="0 takes the likeliest token")
-    top_p: float = setting(default=0.9, above=0.0, most=1.0, help="share of the probability that is drawn from")
-    top_k: int = setting(default=0, least=0, help="so many tokens are drawn from; 0 leaves all in")
-    min_p: float = setting(default=0.0, least=0.0, most=1.0, help="tokens below this share of the likeliest are out")
-    repetition_penalty: float = setting(default=1.05, above=0.0, help="above 1 makes said tokens less likely")
     max_tokens: int | None = setting(
         default=None, least=1, help="most tokens of a continuation; else what the context leaves"
     )
-    seed: int = setting(
-        default=0, least=0, most=2**63 - 1, help="each problem and sample has a seed derived from this one"
-    )
-    grader: str | dict[str, Any] | Grader = setting(
-        default="math", help="what a right answer is: math, choice, exact, or module:name of one's own"
-    )
-    grading_seconds: float = setting(default=5.0, above=0.0, below=1e6, help="longest that one answer is graded")
-    grading_workers: int = setting(default=2, least=1, help="processes that grade")
     right: Literal["strict", "lenient"] = setting(
         default="strict", help="which grade counts: only a box, or any reading of the answer"
     )
@@ -71,12 +56,6 @@ class AlignmentSettings(AskingSettings):
             self.tags = self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags or "prefix")
         template = ALIGN if self.align_template is None else self.align_template
         self.align_template = ALIGN.from_file(template) if isinstance(template, str) else template
-        if self.temperature == 0 and self.n > 1:
-            raise UserError(
-                f"`n={self.n}` with `temperature=0`: all samples would be the same. Give a temperature, or `n=1`."
-            )
-        self.drawing(self.max_tokens or 1, 0)
-        self.grader = make_grader(self.grader)
         for flag in self.refuse:
             if flag not in FLAGS:
                 raise UserError(
@@ -86,18 +65,6 @@ class AlignmentSettings(AskingSettings):
             raise UserError(f"`carry={twice[0]}` is named twice. Name each column once.")
         if taken := [name for name in self.carry if name in PAIRS.columns]:
             raise UserError(f"`carry={taken[0]}` names a column that every pair has. Leave it out.")
-
-    def drawing(self, max_tokens: int, seed: int) -> Sampling:
-        """How one sample is drawn."""
-        return Sampling(
-            max_tokens=max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            seed=seed,
-        )
 
 
 def _name(value: object) -> str:

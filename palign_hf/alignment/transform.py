@@ -20,16 +20,13 @@ from palign_hf.alignment.drawing import Drawer
 from palign_hf.alignment.identity import Identity
 from palign_hf.alignment.prompts import BeginningPrompt
 from palign_hf.alignment.report import AlignmentReport, comparable
-from palign_hf.alignment.rows import SAMPLES, Row, Sample, closed, pair_rows, problem_key
+from palign_hf.alignment.rows import Row, closed, pair_rows, problem_key
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.alignment.usage import Usage
 from palign_hf.asking.batches import columns_of, rows_of
+from palign_hf.asking.drawing import DrawingTransform
 from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
-from palign_hf.asking.transform import StudentTransform
-from palign_hf.engines.base import Generation, Sampling
-from palign_hf.grading import GraderPool
-from palign_hf.progress import Progress
+from palign_hf.asking.samples import SAMPLES, Sample
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -49,7 +46,7 @@ READ += ("trace_tokens", "prefix_tokens", "status", "probes")
 _TEXTS = ("id", "question", "trace", "answer", "source", "prefix", "status")
 
 
-class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
+class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
     """Let the student go on from each prefix, and keep what reaches the gold answer.
 
     The settings are those of `AlignmentSettings` (`help(PrefixAlignment)` lists them at its end). Which of them change
@@ -57,9 +54,9 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     as in `PrefixAlignment(student, engine=truncation.runner)`; who made it closes it.
     """
 
-    declared, answers, counters, verb = AlignmentSettings, SAMPLES, Usage, "aligning"
+    declared, answers, verb = AlignmentSettings, SAMPLES, "aligning"
     advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
-    runtime = StudentTransform.runtime | {"_pool", "_left_out", "_live"}
+    runtime = DrawingTransform.runtime | {"_left_out"}
 
     def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
         """PAIRS rows of a batch of PREFIXES rows: several a problem, and only the columns of PAIRS and `carry`.
@@ -123,18 +120,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
             return Row(source, status="skipped", reason=refused)
         return Row(source, problem_key(source["question"], source["prefix"]), beginning, expected=expected)
 
-    def close(self) -> None:
-        """End the engine, the ledger and the graders; a later call opens them again."""
-        try:
-            super().close()
-        finally:
-            pool, self._pool = self._pool, None
-            if pool is not None:
-                pool.close()
-
-    _pool: GraderPool | None
     _left_out: dict[str, str]
-    _live: tuple[int, int]
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_left_out": self._left_out}
@@ -142,11 +128,7 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)
         # A copy leaves out the same problems.
-        self._pool, self._left_out, self._live = None, vars(self).get("_left_out", {}), (0, 0)
-
-    def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
-        self._live = 0, 0
-        return super()._new_bar(rows, what, leave)
+        self._left_out = vars(self).get("_left_out", {})
 
     @property
     def _hashed(self) -> str:
@@ -180,25 +162,14 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
         at_once = self.n if self.sampling == "all" else 1
         with self._shown(count, self.verb) as bar:
 
-            async def ask(prompt: list[int], sampling: Sampling, problem: str) -> Generation:
-                said = await runner.engine.generate(prompt, sampling, problem)
-                tokens = len(said.samples[0].token_ids)
-                expected.saw(tokens)
-                # What was drawn for rows that still wait for others before them counts for the bar.
-                self._live = self._live[0] + 1, self._live[1] + tokens
-                bar.answered()
-                return said
-
             async def drawn(row: Row) -> Row:
                 try:
                     return await drawer(row)
                 finally:
                     _let_go(row)
 
-            pool = self._graders()
-            drawer = Drawer(
-                self, prompts, self._identity.rules, ask, pool.grade_async, self._open_store, runner.identity
-            )
+            ask, judge = self._asking(bar, expected), self._graders().grade_async
+            drawer = Drawer(self, prompts, self._identity.rules, ask, judge, self._open_store, runner.identity)
             opened = (self.open_row(prompts, source, at_once * expected.tokens) for source in sources)
             results = in_order(opened, drawn, lambda: runner.capacity(self.in_flight))
             with closing(runner.iterate(results)) as done:
@@ -207,20 +178,6 @@ class PrefixAlignment(StudentTransform[Sample, Usage], AlignmentSettings):
                         self._usage.add(one)
                     bar.advance(fresh=bool(row.asked))
                     yield row
-
-    def _graders(self) -> GraderPool:
-        if self._pool is None:
-            grader = self.grader
-            assert not isinstance(grader, str | dict)
-            self._pool = GraderPool(grader, workers=self.grading_workers, limit_s=self.grading_seconds)
-        return self._pool
-
-    def _details(self, seconds: float) -> dict[str, str]:
-        samples, tokens = self._live
-        return {
-            "samples/s": f"{samples / seconds:.1f}" if seconds else "0",
-            "tokens/s": f"{tokens / seconds:,.0f}" if seconds else "0",
-        }
 
 
 def _let_go(row: Row) -> None:

@@ -258,9 +258,8 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
     @classmethod
     def _base(cls) -> type:
-        """The stage's own transform, the first below this class."""
-        below = [kind for kind in cls.__mro__ if issubclass(kind, StudentTransform) and kind is not StudentTransform]
-        return below[-1]
+        """The stage's own transform, which says what its settings are."""
+        return [kind for kind in cls.__mro__ if "declared" in vars(kind)][-1]
 
 
 def _hash_by_result(pickler: Any, transform: "StudentTransform[Any, Any]") -> None:

@@ -24,7 +24,8 @@ def run(options: argparse.Namespace) -> int:
     ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
     if not ledgers:
         raise StoreError(
-            f"`{path}` holds no ledger. They are made by `palign truncate` and `palign align`; give their folder."
+            f"`{path}` holds no ledger. They are made by `palign truncate`, `palign align` and `palign evaluate`; "
+            f"give their folder."
         )
     for ledger in ledgers:
         held = read_about(ledger)
@@ -52,10 +53,12 @@ def _text(held: dict) -> str:
 
 
 def _asked(about: Mapping[str, Any]) -> str:
-    """How the student was asked: as a judge, or to go on from a prefix."""
+    """How the student was asked: as a judge, to go on from a prefix, or to solve a problem."""
     prompt = about.get("prompt", "?")
     if "mode" in about:
         return f"  mode       {about['mode']}, temperature {about['sampling']['temperature']}, prompt {prompt}"
+    if "evaluation" in about:
+        return f"  asked      to solve, temperature {about['sampling']['temperature']}, prompt {prompt}"
     criterion = about.get("criterion", {})
     name, verdict = criterion.get("name", "?"), criterion.get("verdict", "?")
     return f"  criterion  {name} ({verdict}), prompt {criterion.get('prompt', '?')}"

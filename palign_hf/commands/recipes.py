@@ -9,7 +9,13 @@ from palign_hf.errors import UserError, listed, nearest, shown
 
 
 # The stages in the order in which they follow each other, and the command of each.
-_FLOW = {"truncate": "truncate", "align": "align", "train_lora": "train", "train_full": "train"}
+_FLOW = {
+    "truncate": "truncate",
+    "align": "align",
+    "train_lora": "train",
+    "train_full": "train",
+    "evaluate": "evaluate",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

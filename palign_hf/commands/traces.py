@@ -50,7 +50,7 @@ def inspect(options: argparse.Namespace) -> dict[str, Any]:
     dataset, report = read_traces(
         options.source,
         known=options.known,
-        columns=dict(_pair(text) for text in options.columns) or None,
+        columns=column_map(options.columns),
         split=options.split,
         config=options.config,
         revision=options.revision,
@@ -77,6 +77,11 @@ def inspect(options: argparse.Namespace) -> dict[str, Any]:
         "segments": _spread(segments),
         "first": first,
     }
+
+
+def column_map(given: list[str]) -> dict[str, str] | None:
+    """What `--columns` says; None where it wasn't given."""
+    return dict(_pair(text) for text in given) or None
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from palign_hf.toy.world.problems import ROWS, SPLITS, toy_traces
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["NAME", "SPLITS", "student_folder", "traces"]
+__all__ = ["NAME", "SPLITS", "problems", "student_folder", "traces"]
 
 NAME = "palign-toy"
 
@@ -27,3 +27,8 @@ def student_folder() -> Path:
 def traces(split: str) -> "Dataset":
     """A split of TRACES with a fixed number of rows; `toy_traces` makes as many as one likes, with their truth."""
     return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))
+
+
+def problems(split: str) -> "Dataset":
+    """The problems of a split, to be solved: with their family and difficulty."""
+    return toy_traces(split, ROWS[split]).select_columns(["id", "question", "answer", "family", "difficulty"])

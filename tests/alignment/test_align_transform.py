@@ -10,10 +10,11 @@ from datasets.fingerprint import Hasher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.alignment.rows import problem_key, seed_of
+from palign_hf.alignment.rows import problem_key
 from palign_hf.alignment.transform import PrefixAlignment
 from palign_hf.asking.ledgers import read_about
 from palign_hf.asking.runner import StudentRunner
+from palign_hf.asking.samples import seed_of
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import UserError
 from palign_hf.grading import Grade

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from palign_hf.alignment.quality import FLAGS
 from palign_hf.alignment.report import AlignmentReport
 from palign_hf.alignment.shares import MOST_VALUES
-from palign_hf.alignment.usage import Usage
+from palign_hf.asking.usage import Usage
 from palign_hf.errors import UserError
 from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.alignment.benchmarks import BENCHMARKS, load_benchmark, load_index
+from palign_hf.alignment.benchmarks import load_benchmark, load_index
 from palign_hf.alignment.decontamination import LOOSE, SHORTEST, Index, duplicates
 from palign_hf.alignment.wording import words
+from palign_hf.benchmarks import BENCHMARKS
 from palign_hf.errors import UserError
 from palign_hf.toy.world.problems import problems
 

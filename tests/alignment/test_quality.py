@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.alignment.loops import loops
 from palign_hf.alignment.quality import FLAGS, cut, flags, leaks, leaves_script, no_box
 from palign_hf.alignment.restarts import restarts
+from palign_hf.loops import loops
 from palign_hf.segmentation import cuts
 from palign_hf.toy.world.problems import continuation, problems
 

@@ -1,4 +1,4 @@
-"""What an alignment drew and what it cost."""
+"""What a stage drew and what it cost."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,0 +1,34 @@
+"""`palign compare`: graded outputs of two or more models on the same problems, with intervals of the differences."""
+
+import argparse
+
+from palign_hf.config import check_folder
+from palign_hf.evaluation.compare import compare_files
+from palign_hf.evaluation.plot import needs_pillow
+from palign_hf.runs.launch import print_out
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="labels as `palign grade --out` writes them, the baseline first",
+    )
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="what the models are called (default: their files)")
+    parser.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="compare by the values of columns, too")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--out", metavar="FOLDER", help="write table, figures and a plot there")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table, the last line as JSON."""
+    if options.out:
+        needs_pillow()
+        check_folder("out", options.out, written=True)
+    found = compare_files(options.files, options.names, options.by, options.seed)
+    wrote = [f"wrote {path}" for path in found.write(options.out)] if options.out else []
+    print_out("\n".join([found.text(), "", *wrote, *([""] if wrote else []), found.json()]))
+    return 0

@@ -1,0 +1,22 @@
+"""`palign evaluate`: a student's samples on benchmarks, graded and counted, in this process."""
+
+import argparse
+
+from palign_hf.config import read_options
+from palign_hf.evaluation.run import EVALUATE
+from palign_hf.runs.launch import add_stage_options, print_out, run_here
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add_stage_options(parser, EVALUATE)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the recipe; 1 if samples failed."""
+    settings = read_options(options, EVALUATE.settings)
+    if options.dry_run:
+        print_out(EVALUATE.forecast(settings))
+        return 0
+    return run_here(EVALUATE, settings)

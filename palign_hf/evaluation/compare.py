@@ -1,0 +1,219 @@
+"""Several models on the same problems: each figure with its interval, and how far each model is from the first.
+
+Differences are paired over problems, so they are surer than a look at two intervals suggests. A difference whose
+interval holds 0 may be chance; of many that are looked at, one in twenty leaves 0 out by chance alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.evaluation.files import read_samples
+from palign_hf.evaluation.intervals import Interval, check_same_problems, differences, intervals
+from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.summary import WORDS, grouped, told
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.report import escaped, table
+
+
+Models = Mapping[str, Sequence[Sample]]
+_TABLE, _FIGURES, _PLOT = "comparison.md", "comparison.json", "comparison.png"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of models, the first of which the others are compared with; over all problems, or a group of them."""
+
+    group: str
+    measures: Mapping[str, Measures]
+    seed: int = 0
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Of each measure that is shown, for each model that has it."""
+        found = {model: intervals(one, self.seed) for model, one in self.measures.items()}
+        return {name: {model: of[name] for model, of in found.items() if name in of} for name in self.names}
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, Interval]]:
+        """Each other model minus the first."""
+        (_, first), *others = self.measures.items()
+        found = {model: differences(one, first, self.seed) for model, one in others}
+        return {name: {model: of[name] for model, of in found.items() if name in of} for name in self.names}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The measures that are shown: as many k as all models have samples for, and what any of them knows."""
+        n = min(one.n for one in self.measures.values())
+        several = ["maj@n"] if len({one.n for one in self.measures.values()}) == 1 else []
+        passes = [*(f"pass@{k}" for k in shown_ks(n)), *several]
+        found = [f"{verdict} {name}" for verdict in VERDICTS for name in passes]
+        return found + [name for name in WORDS if any(name in one.of for one in self.measures.values())]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The lines of a table: a measure, its value for each model, and the differences."""
+        rows = []
+        for name in self.names:
+            cells = [self._cell(self.intervals[name].get(model), name) for model in self.measures]
+            apart = [self._cell(self.differences[name].get(model), name) for model in list(self.measures)[1:]]
+            rows.append((self.words(name), *cells, *apart))
+        return rows
+
+    def head(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        first, *others = self.measures
+        return (self.group, first, *others, *(f"{other} - {first}" for other in others))
+
+    def words(self, name: str) -> str:
+        """How a measure is called."""
+        n = next(iter(self.measures.values())).n
+        return WORDS.get(name) or name.replace("@n", f"@{n}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "problems": len(next(iter(self.measures.values())).problems),
+            "n": {model: one.n for model, one in self.measures.items()},
+            "figures": {name: _plain(of) for name, of in self.intervals.items()},
+            "differences": {name: _plain(of) for name, of in self.differences.items()},
+        }
+
+    def _cell(self, one: Interval | None, name: str) -> str:
+        return told(one, name) if one else "not known"
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Over all problems, and by groups of them."""
+
+    overall: Comparison
+    groups: Sequence[Comparison]
+    files: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "models": list(self.files),
+            "files": dict(self.files),
+            **self.overall.as_dict(),
+            "groups": {one.group: one.as_dict() for one in self.groups},
+        }
+
+    def json(self) -> str:
+        """One line."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def text(self) -> str:
+        """For a terminal: figures with 95 % intervals."""
+        return "\n\n".join("\n".join(_aligned([one.head(), *one.rows()])) for one in (self.overall, *self.groups))
+
+    def page(self) -> str:
+        """As Markdown."""
+        blocks = [f"# {escaped(' and '.join(self.files))}", "", f"![The figures of the table]({_PLOT})", ""]
+        for one in (self.overall, *self.groups):
+            blocks += [*table(one.head(), one.rows()), ""]
+        problems = len(next(iter(self.overall.measures.values())).problems)
+        said = (
+            f"Over {problems} problems. In brackets: 95 % intervals by resampling problems (BCa); differences are "
+            f"paired over the same problems."
+        )
+        return "\n".join([*blocks, said, ""])
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Table, figures and plot into a folder."""
+        from palign_hf.evaluation.plot import draw
+
+        home = Path(folder).expanduser()
+        home.mkdir(parents=True, exist_ok=True)
+        write_whole(home / _TABLE, self.page())
+        write_whole(home / _FIGURES, self.json() + "\n")
+        draw(self.overall, home / _PLOT)
+        return [home / name for name in (_TABLE, _FIGURES, _PLOT)]
+
+
+def compare_files(
+    files: Sequence[str], names: Sequence[str] | None = None, by: Sequence[str] = (), seed: int = 0
+) -> Comparisons:
+    """Compare the samples in files, the first with each other one; `by` names columns to group the problems by."""
+    if len(files) < 2:
+        raise UserError(f"{listed(files)} alone can't be compared. Give the samples of two models or more.")
+    called = dict(zip(_names(files, names), files, strict=True))
+    models = {name: read_samples(file) for name, file in called.items()}
+    return compare(models, by, seed, called)
+
+
+def compare(
+    models: Models, by: Sequence[str] = (), seed: int = 0, files: Mapping[str, str] | None = None
+) -> Comparisons:
+    """Compare the samples of models by name; all must be of the same problems, with the same gold answers."""
+    measures = {name: measure(samples) for name, samples in models.items()}
+    check_same_problems(measures)
+    first, *others = models
+    golds = {sample.problem: sample.gold for sample in models[first]}
+    for other in others:
+        for sample in models[other]:
+            if golds[sample.problem] != sample.gold:
+                raise UserError(
+                    f"`{first}` and `{other}` can't be compared: the gold answer of the problem `{shown(sample.id)}` "
+                    f"is `{shown(golds[sample.problem])}` for one and `{shown(sample.gold)}` for the other. Evaluate "
+                    f"both on the same problems."
+                )
+    groups = [one for column in _wanted(models, by) for one in _groups(models, column, seed)]
+    return Comparisons(Comparison("all problems", measures, seed), groups, files or dict.fromkeys(models, ""))
+
+
+def _groups(models: Models, column: str, seed: int) -> list[Comparison]:
+    """One comparison for each value of a column of the first model, whose problems are everybody's."""
+    first = next(iter(models.values()))
+    values = {sample.problem: _value(sample, column) for sample in first}
+    parted = {name: grouped(samples, lambda sample: values[sample.problem]) for name, samples in models.items()}
+    return [
+        Comparison(f"{column} {value}", {name: measure(groups[value]) for name, groups in parted.items()}, seed)
+        for value in next(iter(parted.values()))
+    ]
+
+
+def _wanted(models: Models, by: Sequence[str]) -> list[str]:
+    """The columns to group by; benchmarks are told apart in any case."""
+    first = next(iter(models.values()))
+    known = ["benchmark", *dict.fromkeys(name for sample in first for name in sample.about)]
+    for column in by:
+        if column not in known:
+            raise UserError(
+                f"Problems can't be grouped by `{shown(column)}`{nearest(column, known)}: the first file has no such "
+                f"column. It has {listed(known)}; `palign grade --carry COLUMN` keeps others."
+            )
+    several = len({sample.benchmark for sample in first}) > 1
+    return list(dict.fromkeys([*(["benchmark"] if several else []), *by]))
+
+
+def _value(sample: Sample, column: str) -> Any:
+    return sample.benchmark if column == "benchmark" else sample.about.get(column)
+
+
+def _names(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """What models are called: as given, else as their files, with as many folders as tell them apart."""
+    if names is not None:
+        if len(names) != len(files) or len(set(names)) != len(names):
+            raise UserError(f"{listed(names)} don't name {len(files)} files. Give each file a name of its own.")
+        return list(names)
+    parts = [Path(file).expanduser().absolute().with_suffix("").parts for file in files]
+    for length in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(one[-length:]) for one in parts]
+        if len(set(found)) == len(found):
+            return found
+    raise UserError(f"{listed(files)} are the same file. Give those of different models.")
+
+
+def _plain(of: Mapping[str, Interval]) -> dict[str, Any]:
+    return {model: {"value": one.value, "low": one.low, "high": one.high} for model, one in of.items()}
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,110 @@
+"""Outputs that are there already, graded without a model: what `palign grade` does."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from palign_hf.errors import UserError, listed
+from palign_hf.evaluation.files import read_rows, writer
+from palign_hf.evaluation.metrics import measure
+from palign_hf.evaluation.outputs import read_outputs
+from palign_hf.evaluation.samples import Output, Sample, check_complete, sampled, ungraded
+from palign_hf.evaluation.summary import Summary
+from palign_hf.grading import GraderPool
+from palign_hf.progress import Progress
+from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
+
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeConfig:
+    """What to grade, and how. `columns` say what stands where, `carry` what else to keep.
+
+    `problems` and `samples` are what the file must have; `tags` are those around drafts, recognised where they are
+    None; `out` is a file for the labels.
+    """
+
+    file: str
+    columns: dict[str, str] | None = None
+    carry: Sequence[str] = ()
+    benchmark: str | None = None
+    grader: str = "math"
+    tags: str | None = None
+    workers: int = 2
+    seconds: float = 5.0
+    problems: int | None = None
+    samples: int | None = None
+    out: str | None = None
+    replace: bool = False
+    seed: int = 0
+    progress: bool | None = None
+
+
+def grade_file(config: GradeConfig) -> Summary:
+    """Read, grade, check that all is there, write the labels, and sum them up."""
+    write = writer(config.out, config.replace) if config.out else None
+    given = tag_style(config.tags) if config.tags else None
+    if not 0 < config.seconds < 1e6:
+        raise UserError(f"`seconds={config.seconds}` is no limit. Give the seconds that one answer may be graded.")
+    with GraderPool(config.grader, workers=config.workers, limit_s=config.seconds) as pool:
+        name = config.benchmark or Path(config.file).name.partition(".")[0]
+        read = read_outputs(read_rows(config.file), config.columns, config.carry, name)
+        check_complete(read.outputs, config.problems, config.samples)
+        tags = given or recognised(read.outputs)
+        samples = grade(read.outputs, pool, tags, config.progress)
+    if write:
+        write(samples)
+    return Summary(
+        samples=samples,
+        measures=measure(samples),
+        unjudged=unjudged(samples),
+        notes=read.notes,
+        about={
+            "file": f"{config.file} ({read.rows} rows, outputs in `{read.columns['output']}`, gold answers in "
+            f"`{read.columns['gold']}`)",
+            "grader": f"{pool.name}, version {pool.version}",
+            "tags": tags.name if given else f"{tags.name} (recognised)",
+            "labels": config.out,
+        },
+        seed=config.seed,
+    )
+
+
+def grade(outputs: Sequence[Output], pool: GraderPool, tags: TagStyle, progress: bool | None = None) -> list[Sample]:
+    """Every output as a sample, in order; what has nothing in it is wrong without a grader."""
+    samples: list[Sample] = []
+    bar = Progress(len(outputs), "grading", progress, unit="sample")
+    try:
+        for start in range(0, len(outputs), _BATCH):
+            batch = outputs[start : start + _BATCH]
+            grades = iter(pool.grade_all((one.text or "", one.gold) for one in batch if not one.blank))
+            samples += [sampled(one, ungraded(one) if one.blank else next(grades), tags) for one in batch]
+            bar.advance(len(batch))
+    finally:
+        bar.close()
+    if len(samples) != len(outputs):
+        raise AssertionError(f"{len(samples)} samples of {len(outputs)} outputs")
+    return samples
+
+
+def recognised(outputs: Sequence[Output]) -> TagStyle:
+    """The tag style with which outputs begin, `none` if they begin with no tag; of several, one must be named."""
+    begun = {
+        style.name
+        for style in TAG_STYLES.values()
+        if style.open and any((one.text or "").lstrip().startswith(style.open) for one in outputs)
+    }
+    if len(begun) > 1:
+        raise UserError(
+            f"Some outputs begin with the tags of {listed(sorted(begun))}, so which mark a draft can't be told. Say "
+            f"so: `tags={min(begun)}`."
+        )
+    return tag_style(begun.pop() if begun else "none")
+
+
+def unjudged(samples: Sequence[Sample]) -> Counter[str]:
+    """Why texts that are there couldn't be judged, and how often: they count as wrong."""
+    return Counter(one.error for one in samples if one.error and (one.text or "").strip())

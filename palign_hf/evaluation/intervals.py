@@ -1,0 +1,128 @@
+"""How sure a figure is: 95 % intervals by resampling problems, and of differences on the same problems. Pure.
+
+Problems are drawn with replacement, each with all its samples: the samples of a problem are no independent evidence.
+The intervals are bias-corrected and accelerated (BCa): shares near 0 or 1 of few problems, as on AIME, are skewed, and
+where a tenth of 30 problems is solved, plain percentiles hold the truth less often than they say. Where all problems
+agree there is nothing to resample, and an interval of no width would claim certainty: then it reaches as far as it can
+with problems so rare that, with a chance of 2.5 %, none of them was drawn.
+
+Differences are paired: both figures come from the same drawn problems, so what makes a problem hard for all cancels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from palign_hf.errors import UserError, listed, shown
+from palign_hf.evaluation.metrics import Measure, Measures
+
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+# So many draws at once: some 40 MB.
+_BLOCK = 5_000_000
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and where it lies; both ends are None where nothing can be said."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def intervals(measures: Measures, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """The interval of each measure."""
+    found = list(measures.of.values())
+    sums = _Sums(found, seed, resamples)
+    return {name: sums.interval([k], one.bounds) for k, (name, one) in enumerate(measures.of.items())}
+
+
+def differences(one: Measures, other: Measures, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
+    """`one` minus `other` for each measure that both have, over the same problems."""
+    check_same_problems({"the one": one, "the other": other})
+    names = [name for name in one.of if name in other.of]
+    sums = _Sums([side.of[name] for name in names for side in (one, other)], seed, resamples)
+    found = {}
+    for k, name in enumerate(names):
+        bounds = one.of[name].bounds
+        found[name] = sums.interval([2 * k, 2 * k + 1], bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0]))
+    return found
+
+
+def check_same_problems(models: Mapping[str, Measures]) -> None:
+    """Refuse what can't be paired, in words."""
+    (first, base), *others = models.items()
+    for name, measures in others:
+        if measures.problems == base.problems:
+            continue
+        ours, theirs = set(base.problems), set(measures.problems)
+        only = [
+            f"only {who} has {len(which)}, as {listed(shown('/'.join(key)) for key in sorted(which)[:3])}"
+            for who, which in ((first, ours - theirs), (name, theirs - ours))
+            if which
+        ]
+        raise UserError(
+            f"`{first}` and `{name}` can't be compared: they weren't given the same problems ({'; '.join(only)}). "
+            f"Evaluate both on the same ones."
+        )
+
+
+class _Sums:
+    """What the measures sum up to: over all problems, over each draw, and with each problem left out."""
+
+    def __init__(self, measures: list[Measure], seed: int, resamples: int) -> None:
+        columns = np.stack([side for one in measures for side in (one.totals, one.weights)], axis=1)
+        self._problems = len(columns)
+        self._all = columns.sum(axis=0)[None]
+        self._without = self._all - columns
+        self._drawn = np.empty((resamples, columns.shape[1]))
+        random = np.random.default_rng(seed)
+        step = max(1, _BLOCK // self._problems)
+        for start in range(0, resamples, step):
+            rows = min(step, resamples - start)
+            picked = random.integers(self._problems, size=(rows, self._problems))
+            picked += self._problems * np.arange(rows)[:, None]
+            times = np.bincount(picked.ravel(), minlength=rows * self._problems).reshape(rows, -1)
+            self._drawn[start : start + rows] = times @ columns
+
+    def interval(self, which: list[int], bounds: tuple[float, float] | None) -> Interval:
+        """Of a measure, or of one minus another."""
+        value, drawn = float(_figures(self._all, which)[0]), _figures(self._drawn, which)
+        if np.ptp(drawn) < 1e-12:
+            return _agreed(value, self._problems, bounds)
+        low, high = np.quantile(drawn, _levels(value, drawn, _figures(self._without, which)))
+        return Interval(value, float(low), float(high))
+
+
+def _figures(sums: np.ndarray, which: list[int]) -> np.ndarray:
+    one, *other = (sums[:, 2 * k] / sums[:, 2 * k + 1] for k in which)
+    return one - other[0] if other else one
+
+
+def _levels(value: float, drawn: np.ndarray, without: np.ndarray) -> list[float]:
+    """Which quantiles of the draws are the ends (Efron's BCa)."""
+    # Shares of few problems take few values: those equal to the figure lie half on either side.
+    near = np.isclose(drawn, value, rtol=0, atol=1e-12)
+    below = (np.count_nonzero(drawn[~near] < value) + np.count_nonzero(near) / 2) / len(drawn)
+    bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn)))
+    apart = without.mean() - without
+    spread = float((apart**2).sum())
+    skew = float((apart**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    ends = []
+    for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
+        z = bias + _NORMAL.inv_cdf(tail)
+        ends.append(_NORMAL.cdf(bias + z / max(1 - skew * z, 1e-9)))
+    return ends
+
+
+def _agreed(value: float, problems: int, bounds: tuple[float, float] | None) -> Interval:
+    """All problems say the same: others may exist, but so rare that so many problems have shown none."""
+    if bounds is None:
+        return Interval(value, None, None)
+    unseen = 1 - ((1 - LEVEL) / 2) ** (1 / problems)
+    return Interval(value, value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value))

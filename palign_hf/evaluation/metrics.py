@@ -1,0 +1,158 @@
+"""What is measured of samples: one total and one weight a problem, so that intervals come from the same numbers. Pure.
+
+* `pass@k`: the chance that at least one of k samples is right, estimated without bias from the n of a problem; its
+  mean over problems. `pass@1` is so the share of right samples, and not the verdict on the first one.
+* `avg@n`: the share of right samples of a problem, its mean over problems: the same figure as `pass@1`.
+* `maj@n`: whether the most frequent answer among n samples is right. Answers are compared as numbers or, without their
+  layout, as texts; samples without an answer don't vote, and a problem without any vote is wrong. Where answers tie,
+  the share of them that is right counts. A strict vote needs a box.
+* rates, tokens and the share of the draft: means over samples.
+
+Each of the first three is there strict and lenient. n is the least number of samples that a problem has: `maj@n` takes
+the first n of each problem, the others take all.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from palign_hf.errors import UserError
+from palign_hf.evaluation.samples import Sample
+from palign_hf.grading.dress import bare, compact
+from palign_hf.grading.plain import LONGEST, read_number
+
+
+VERDICTS = ("strict", "lenient")
+RATES = ("draft", "closed", "boxed", "cut", "loop")
+_SHARE = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measure:
+    """A figure as the sum of `totals` over that of `weights`, both one a problem; `bounds` if no value is outside."""
+
+    totals: np.ndarray
+    weights: np.ndarray
+    bounds: tuple[float, float] | None = _SHARE
+
+    @property
+    def value(self) -> float:
+        """Over all problems."""
+        return float(self.totals.sum() / self.weights.sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measures:
+    """All that is measured of one set of samples, by name ("strict pass@1", "closed", "tokens").
+
+    `n` is the least number of samples of a problem, `most` the largest. What isn't known of all samples is left out.
+    """
+
+    problems: tuple[tuple[str, str], ...]
+    samples: int
+    n: int
+    most: int
+    correct: Mapping[str, int]
+    of: Mapping[str, Measure]
+    tokens: np.ndarray | None
+
+    def value(self, name: str) -> float | None:
+        """A figure; None if it isn't known."""
+        return self.of[name].value if name in self.of else None
+
+
+def pass_curve(n: int, right: np.ndarray) -> np.ndarray:
+    """`pass@k` for k = 1..n of problems with so many right samples of n: one row a problem.
+
+    As a product of k factors, none of which can overflow: the chance that the first is wrong, and the second, ...
+    """
+    right, drawn = np.asarray(right)[:, None], np.arange(n)
+    wrong = np.clip(n - right - drawn, 0, None) / (n - drawn)
+    # The first is the plain share, to the last digit.
+    return np.hstack([right / n, 1 - np.cumprod(wrong, axis=1)[:, 1:]])
+
+
+def shown_ks(n: int) -> list[int]:
+    """For which k `pass@k` is told: all of a few, else the powers of two, and n."""
+    return list(range(1, n + 1)) if n <= 4 else [*(2**power for power in range(n.bit_length()) if 2**power < n), n]
+
+
+def majority(votes: Iterable[tuple[str, bool]]) -> float:
+    """The share of right ones among the most frequent answers; 0 without any."""
+    counts = Counter(votes)
+    most = max(counts.values(), default=0)
+    winners = [right for (_, right), count in counts.items() if count == most]
+    return sum(winners) / len(winners) if winners else 0.0
+
+
+@lru_cache(maxsize=65536)
+def same_answer(answer: str) -> str:
+    """What answers have in common that are the same one: a number its value, anything else its text without layout."""
+    if len(answer) > LONGEST:
+        return answer.strip()
+    text = bare(answer)
+    number = read_number(text)
+    return f"{number.value}{'%' if number.percent else ''}" if number else compact(text)
+
+
+def measure(samples: Iterable[Sample]) -> Measures:
+    """All measures of samples, problems in the order of their names; order of the samples doesn't matter."""
+    problems: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        problems.setdefault(sample.problem, []).append(sample)
+    if not problems:
+        raise UserError("There are no samples, so nothing can be measured. Give the outputs of at least one problem.")
+    problems = {key: sorted(problems[key], key=lambda sample: sample.sample) for key in sorted(problems)}
+    groups = list(problems.values())
+    counts = np.array([len(group) for group in groups])
+    n, every = int(counts.min()), [sample for group in groups for sample in group]
+    of: dict[str, Measure] = {}
+    for verdict in VERDICTS:
+        of |= {f"{verdict} {name}": one for name, one in _rightness(groups, counts, verdict).items()}
+    for rate in RATES:
+        if all(getattr(sample, rate) is not None for sample in every):
+            of[rate] = _mean([[float(getattr(sample, rate)) for sample in group] for group in groups])
+    of["draft_share"] = _mean([[sample.draft_share for sample in group] for group in groups])
+    for name in ("tokens", "draft_tokens"):
+        if all(getattr(sample, name) is not None for sample in every):
+            of[name] = _mean([[getattr(sample, name) for sample in group] for group in groups], bounds=None)
+    return Measures(
+        problems=tuple(problems),
+        samples=len(every),
+        n=n,
+        most=int(counts.max()),
+        correct={verdict: sum(getattr(sample, verdict) for sample in every) for verdict in VERDICTS},
+        of=of,
+        tokens=np.array([sample.tokens for sample in every]) if "tokens" in of else None,
+    )
+
+
+def _rightness(groups: Sequence[Sequence[Sample]], counts: np.ndarray, verdict: str) -> dict[str, Measure]:
+    """`pass@k` of all k, `avg@n` and `maj@n`."""
+    right = np.array([sum(getattr(sample, verdict) for sample in group) for group in groups])
+    n, once = int(counts.min()), np.ones(len(groups))
+    curve = np.empty((len(groups), n))
+    for count in np.unique(counts):
+        curve[counts == count] = pass_curve(int(count), right[counts == count])[:, :n]
+    votes = [majority(_votes(group[:n], verdict)) for group in groups]
+    found = {f"pass@{k}": Measure(curve[:, k - 1], once) for k in range(1, n + 1)}
+    return found | {"avg@n": Measure(right / counts, once), "maj@n": Measure(np.array(votes), once)}
+
+
+def _votes(group: Iterable[Sample], verdict: str) -> list[tuple[str, bool]]:
+    """An answer and whether it is right; what a box held is a strict vote, any answer a lenient one."""
+    return [
+        (same_answer(sample.answer), getattr(sample, verdict))
+        for sample in group
+        if sample.answer is not None and (sample.boxed or verdict == "lenient")
+    ]
+
+
+def _mean(values: Sequence[Sequence[float]], bounds: tuple[float, float] | None = _SHARE) -> Measure:
+    """The mean over samples."""
+    return Measure(
+        np.array([sum(group) for group in values], float), np.array([len(v) for v in values], float), bounds
+    )

@@ -1,0 +1,127 @@
+"""The problems of tasks: rows of benchmarks, and of the world that ships with the package, as one table.
+
+A task is called as lighteval calls it, `palign:math_500`, or by its last name; `palign` is all of them. Gold answers
+are text: 142.0 is "142", as people write it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.asking.store import content_key
+from palign_hf.benchmarks import BENCHMARKS, Benchmark, Places, open_benchmark
+from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.evaluation.outputs import written
+from palign_hf.shipped import shipped
+from palign_hf.traces.gold import after_hashes
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FAMILY = "palign"
+# The last name of each task -> the benchmark that it asks.
+_OF = {"math_500": "MATH-500", "aime24": "AIME24", "aime25": "AIME25", "amc12": "AMC12", "gsm8k": "GSM8K"}
+TOY, TOY_SOURCE, TOY_SPLIT = "toy", "palign-toy", "test"
+TASKS = (*_OF, TOY)
+_TOY = Benchmark(TOY_SOURCE, TOY_SPLIT, "question", about=("family", "difficulty"))
+COLUMNS = ("id", "benchmark", "question", "gold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What is asked, and what is right; `about` is what else is known of it, to report by."""
+
+    id: str
+    benchmark: str
+    question: str
+    gold: str
+    about: Mapping[str, str | None]
+
+    def row(self) -> dict[str, str | None]:
+        """As a row of the table."""
+        return {name: getattr(self, name) for name in COLUMNS} | dict(self.about)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its rows as they were published."""
+
+    name: str
+    rows: "Dataset"
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Its problems, in the order of the rows; each has an id of its own."""
+        found = [problem_of(self.name, row) for row in self.rows]
+        twice = {id for id, count in Counter(one.id for one in found).items() if count > 1}
+        # Some benchmarks repeat a name; which row it is tells them apart.
+        return [replace(one, id=f"{one.id}#{at}") if one.id in twice else one for at, one in enumerate(found)]
+
+
+def task_names(given: Iterable[str]) -> tuple[str, ...]:
+    """The last names of tasks, each once and in the order given; refused if there is no such task."""
+    names: list[str] = []
+    for one in given:
+        name = one.removeprefix(f"{FAMILY}:")
+        if one == FAMILY:
+            names += TASKS
+        elif name not in TASKS:
+            raise UserError(
+                f"`{shown(one)}` is no task{nearest(shown(name), TASKS)}. Choose from {listed(TASKS)}, or `{FAMILY}` "
+                f"for all of them."
+            )
+        else:
+            names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def open_task(name: str, places: Places = None, limit: int | None = None) -> Task:
+    """A task with its rows, or the first `limit` of them."""
+    (name,) = task_names([name])
+    if name == TOY:
+        home = shipped(TOY_SOURCE)
+        assert home is not None
+        rows = home.problems(TOY_SPLIT)
+    else:
+        rows = open_benchmark(_OF[name], places)
+    return Task(name, rows if limit is None else rows.select(range(min(limit, len(rows)))))
+
+
+def benchmark_of(task: str) -> str | None:
+    """The benchmark that a task asks; None for the one that ships with the package."""
+    return _OF.get(task)
+
+
+def problem_of(task: str, row: Mapping[str, Any]) -> Problem:
+    """A row of a task's data as a problem."""
+    known = _TOY if task == TOY else BENCHMARKS[_OF[task]]
+    gold = written(row.get(known.answer))
+    if task == "gsm8k" and gold is not None:
+        gold = after_hashes(gold)
+    question = row.get(known.column)
+    if not isinstance(question, str) or not question.strip() or gold is None:
+        lacking = "gold answer" if gold is None else "question"
+        raise UserError(
+            f"A row of `{FAMILY}:{task}` has no {lacking}: {shown(repr(dict(row)))}. Check the copy of the benchmark."
+        )
+    told = written(row.get(known.name)) if known.name else None
+    return Problem(
+        id=told or content_key(question).hex()[:16],
+        benchmark=task,
+        question=question,
+        gold=gold,
+        about={one: written(row[one]) for one in known.about if one in row},
+    )
+
+
+def problem_table(tasks: Sequence[Task]) -> "Dataset":
+    """All problems of tasks as one table; what only some benchmarks know of theirs is null for the others."""
+    from datasets import Dataset, Features, Value
+
+    problems = [problem for task in tasks for problem in task.problems]
+    names = dict.fromkeys([*COLUMNS, *(name for one in problems for name in one.about)])
+    empty: dict[str, str | None] = dict.fromkeys(names)
+    features = Features({name: Value("string") for name in names})
+    return Dataset.from_list([empty | one.row() for one in problems], features=features)

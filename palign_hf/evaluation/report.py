@@ -1,0 +1,170 @@
+"""The report of an evaluation: one table with 95 % intervals, a column a benchmark, and what is to be said of it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from palign_hf.asking.usage import Usage
+from palign_hf.evaluation.draft import LOOPED
+from palign_hf.evaluation.grade import unjudged
+from palign_hf.evaluation.intervals import Interval, intervals
+from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
+from palign_hf.runs.report import escaped, table
+
+
+# A column of problems with more values than this is no way to group them.
+_MOST_GROUPS = 12
+TERMS = {
+    "strict": "what the last complete box holds is right",
+    "lenient": "any reader finds the right answer, which is often a number in a text that was cut off",
+    "pass@k": "the chance that one of k samples is right, estimated without bias from the n of each problem",
+    "maj@n": "the most frequent of n answers is right",
+    "no draft left open": "the output has no draft, or one that was ended",
+    "[a, b]": "95 % interval by resampling problems (BCa)",
+}
+_REPEATABLE = {
+    "transformers": "On CPUs the same seed gives the same samples; a GPU may round otherwise in another batch.",
+    "vllm": "Each sample has a seed of its own, and what is in the ledger stays as it is. Drawn anew, a sample may "
+    "part ways where two tokens are near: vLLM rounds by what else is in its batch.",
+    "server": "Each sample is asked for with a seed of its own; whether the server keeps to it is its own affair.",
+}
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What an evaluation came to."""
+
+    samples: Sequence[Sample]
+    usage: Usage
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    forced: bool = False
+    looped: bool = False
+
+    @property
+    def failed(self) -> int:
+        """Samples without any text, because their request failed."""
+        return sum(one.text is None for one in self.samples)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The figures over all problems."""
+        return Summary(
+            samples=self.samples,
+            measures=measure(self.samples),
+            unjudged=unjudged(self.samples),
+            notes=self._notes(),
+            about={name: str(value) for name, value in self._facts().items() if value},
+        )
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Measures]:
+        """The figures of each benchmark."""
+        return {name: measure(of) for name, of in grouped(self.samples, lambda one: one.benchmark).items()}
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Of each benchmark, and of all problems."""
+        found = {name: intervals(one) for name, one in self.benchmarks.items()}
+        return found if len(found) == 1 else found | {"all problems": self.summary.intervals}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        alone = {name: Summary(of, measure(of)) for name, of in grouped(self.samples, lambda s: s.benchmark).items()}
+        return self.summary.as_dict() | {
+            "benchmarks": {name: one.as_dict() for name, one in alone.items()},
+            "failed": self.failed,
+            "drafts_closed_by_force": self._forced if self.forced else None,
+            "stopped_in_a_loop": self._looped if self.looped else None,
+            "usage": self.usage.as_dict(),
+            "settings": dict(self.settings),
+        }
+
+    def json(self) -> str:
+        """One line."""
+        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+
+    def text(self) -> str:
+        """For a terminal."""
+        return self.summary.text()
+
+    def page(self) -> str:
+        """As Markdown, on a page."""
+        facts = [(name, str(value)) for name, value in self._facts().items() if value]
+        blocks = [f"# Evaluation of {escaped(str(self.settings.get('student_name')))}", ""]
+        blocks += [*table(("measure", *self.intervals), self._rows()), ""]
+        for name in self._about():
+            blocks += [*table((name, "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)), ""]
+        blocks += [f"- {escaped(note)}" for note in self.summary.remarks()] + [""]
+        blocks += ["## Run", "", *table(("run", ""), facts), ""]
+        blocks += [one for name, one in _REPEATABLE.items() if name in str(self._facts()["engine"])] + [""]
+        blocks += ["## Terms", "", *(f"- **{escaped(term)}**: {meaning}" for term, meaning in TERMS.items()), ""]
+        return "\n".join(blocks)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        n = self.summary.measures.n
+        counted = [self.benchmarks.get(name, self.summary.measures) for name in self.intervals]
+        rows = [("problems", *(str(len(one.problems)) for one in counted))]
+        for verdict in VERDICTS:
+            for name in (*(f"pass@{k}" for k in shown_ks(n)), "maj@n"):
+                cells = (told(of[f"{verdict} {name}"]) for of in self.intervals.values())
+                rows.append((f"{name.replace('@n', f'@{n}')}, {verdict}", *cells))
+        for name, words in WORDS.items():
+            cells = (told(of[name], name) if name in of else "not known" for of in self.intervals.values())
+            rows.append((words, *cells))
+        tokens = [spread(one.tokens) for one in counted]
+        rows.append(("tokens, p50 / p95", *(f"{t['p50']:.0f} / {t['p95']:.0f}" if t else "not known" for t in tokens)))
+        return rows
+
+    def _by(self, name: str) -> list[tuple[str, ...]]:
+        known = [one for one in self.samples if one.about.get(name) is not None]
+        rows = []
+        for value, samples in grouped(known, lambda one: one.about[name]).items():
+            found = measure(samples)
+            ends = intervals(found)
+            cells = (told(ends[f"{verdict} pass@1"]) for verdict in VERDICTS)
+            rows.append((value, str(len(found.problems)), *cells))
+        return rows
+
+    def _about(self) -> list[str]:
+        """What problems can be grouped by."""
+        names = dict.fromkeys(name for one in self.samples for name in one.about)
+        values = {name: {one.about.get(name) for one in self.samples} - {None} for name in names}
+        return [name for name, of in values.items() if 1 < len(of) <= _MOST_GROUPS]
+
+    def _notes(self) -> Counter[str]:
+        notes: Counter[str] = Counter()
+        if self.forced:
+            notes["drafts were closed after the budget, and the student went on"] = self._forced
+        if self.looped:
+            notes["samples were stopped because they went round in circles"] = self._looped
+        return notes
+
+    @property
+    def _forced(self) -> int:
+        return sum(one.forced_at is not None for one in self.samples)
+
+    @property
+    def _looped(self) -> int:
+        return sum(one.finish_reason == LOOPED for one in self.samples)
+
+    def _facts(self) -> dict[str, Any]:
+        about = self.settings
+        drawn = about.get("sampling", {})
+        return {
+            "student": about.get("student_name"),
+            "tasks": ", ".join(f"{name} ({where})" for name, where in about.get("tasks", {}).items()),
+            "limit": about.get("limit") and f"the first {about['limit']} problems of each task",
+            "sampling": ", ".join(f"{name} {value}" for name, value in drawn.items() if value or name == "seed"),
+            "draft": about.get("draft") and f"closed after {about['draft']['tokens']} tokens",
+            "loops": about.get("loops"),
+            "grader": about.get("grader", {}).get("name"),
+            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
+            "result": about.get("fingerprint"),
+            "date": about.get("date"),
+            "command": about.get("command"),
+        }

@@ -1,0 +1,196 @@
+"""Evaluation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.asking.usage import Usage
+from palign_hf.benchmarks import BENCHMARKS, VARIABLE, check_benchmarks, place_of
+from palign_hf.config import check_folder, setting
+from palign_hf.errors import UserError
+from palign_hf.evaluation.files import SAMPLES_FILE, writer
+from palign_hf.evaluation.problems import COLUMNS, TASKS, benchmark_of, open_task, problem_table, task_names
+from palign_hf.evaluation.report import EvaluationReport
+from palign_hf.evaluation.results import write_results
+from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
+from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.prompts import tag_style
+from palign_hf.runs.transform import TransformRun, costs
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Those of the paper.
+_TASKS = ("math_500", "aime24", "aime25", "amc12")
+_LIGHTEVAL = "lighteval"
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class EvaluateConfig(EvaluationSettings):
+    """Everything an evaluation recipe may say."""
+
+    tasks: tuple[str, ...] = setting(default=_TASKS, help="what is asked: " + ", ".join(TASKS) + ", or palign for all")
+    limit: int | None = setting(default=None, least=1, help="ask only so many problems of each task, the first ones")
+    benchmarks: str | dict[str, str] | None = setting(
+        default=None,
+        help=f"local copies: a folder with OWNER/NAME, or {{AIME25: folder}}; else {VARIABLE}, else the Hub",
+    )
+    zero_shot: bool = setting(
+        default=False, help="the student as it is, before training: no draft is looked for in what it writes"
+    )
+    output: str | None = setting(
+        default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
+    )
+    replace: bool = setting(default=False, help="write over the result of another run")
+    batch_size: int = setting(
+        default=1000, least=1, help="samples that are written together, as a part that outlives a crash"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tasks = task_names(self.tasks)
+        if not self.tasks:
+            raise UserError("`tasks=[]` asks nothing. Name at least one task.")
+        check_benchmarks((), self.benchmarks)
+        if self.zero_shot:
+            if self.max_draft_tokens is not None:
+                raise UserError(
+                    f"`max_draft_tokens={self.max_draft_tokens}` with `zero_shot=True`: a student that wasn't trained "
+                    f"writes no draft. Leave one of them out."
+                )
+            self.tags = tag_style("none")
+        check_folder("output", str(self.folder), written=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where samples and report go."""
+        kind = "zero-shot" if self.zero_shot else "evaluation"
+        return Path(self.output or f"runs/{Path(self.student).name.lower()}/{kind}").expanduser()
+
+
+class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
+    """One process's part: the problems, the student, and the files. Nothing is loaded that needs an engine."""
+
+    table = SAMPLES
+
+    def __init__(self, config: EvaluateConfig, shown: bool = True) -> None:
+        """`shown` is whether this process may say anything: of several, only the first."""
+        super().__init__(config)
+        self.config = config
+        given = {one.name: getattr(config, one.name) for one in fields(EvaluationSettings)}
+        given["progress"] = config.progress if shown else False
+        self.transform = StudentEvaluation(**given)
+        self.transform.check()
+        self.tasks = [open_task(name, config.benchmarks, config.limit) for name in config.tasks]
+        self.rows = problem_table(self.tasks)
+        self.opened(self.rows.column_names)
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """The columns of SAMPLES, and what is known of the problems."""
+        from datasets import Features, Value
+
+        about = {name: Value("string") for name in self.rows.column_names if name not in COLUMNS}
+        return Features(SAMPLES.features | about).arrow_schema
+
+    def again(self, row: Mapping[str, Any]) -> bool:
+        """Whether a sample that was written is asked for again by the next run."""
+        return row["text"] is None
+
+    def source(self) -> tuple[str, str | None]:
+        """What is asked."""
+        return ", ".join(self.config.tasks), None
+
+    def settings(self) -> dict[str, Any]:
+        """What made the result: for the report."""
+        return super().settings() | {
+            "tasks": {name: _where(name, self.config) for name in self.config.tasks},
+            "limit": self.config.limit,
+            "zero_shot": self.config.zero_shot,
+        }
+
+    def reported(self, files: list[Path], notes: list[dict[str, Any]], settings: dict[str, Any]) -> EvaluationReport:
+        """All samples in one file and in lighteval's; nothing is reported before all of them are counted."""
+        config, folder = self.config, self.output().folder
+        samples = _read(files)
+        check_complete(samples, len(self.rows), config.n)
+        writer(folder / SAMPLES_FILE, replace=True)(samples)
+        for file in files:
+            file.unlink()
+        # Whatever an interrupt has left there is cleared away at the end.
+        with contextlib.suppress(OSError):
+            files[0].parent.rmdir()
+        name = Path(config.student).name if Path(config.student).is_dir() else config.student
+        write_results(folder / _LIGHTEVAL, self.tasks, samples, self.transform, name, config.benchmarks)
+        self.timings.lap("counting")
+        usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
+        forced = config.max_draft_tokens is not None
+        return EvaluationReport(samples, usage, settings, forced=forced, looped=config.stop_loops)
+
+    def words(self) -> list[str]:
+        """Where the samples are."""
+        folder = self.files.folder
+        return [
+            f"samples:  {folder / SAMPLES_FILE}  (`palign compare` sets several students side by side)",
+            f"lighteval: {folder / _LIGHTEVAL}",
+        ]
+
+
+class EvaluateStage:
+    """`palign evaluate`, and `recipes/evaluate.py` under accelerate."""
+
+    name = "evaluate"
+    together = False
+    settings = EvaluateConfig
+
+    def open(self, settings: EvaluateConfig, shown: bool = True) -> EvaluateRun:
+        """Check everything, and read the problems."""
+        return EvaluateRun(settings, shown)
+
+    def forecast(self, settings: EvaluateConfig) -> str:
+        """What the run would do and cost; no engine is started and nothing is written."""
+        with EvaluateRun(settings) as run:
+            prompt = run.transform.prompt()
+            tokens = sum(len(prompt.ids(question)) for question in run.rows["question"])
+            samples = len(run.rows) * settings.n
+            most = f"{samples * settings.max_tokens:,} tokens" if settings.max_tokens else "what the context leaves"
+            lines = [
+                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.name, settings)}" for task in run.tasks
+            ]
+            return "\n".join(
+                [
+                    *lines,
+                    f"samples    {samples}, {settings.n} of each problem",
+                    f"prompts    {tokens:,} tokens, each read once where the engine caches",
+                    f"written    at most {most}",
+                    f"ledger     {run.transform.ledger_path}",
+                    f"output     {settings.folder}",
+                ]
+            )
+
+
+EVALUATE = EvaluateStage()
+
+
+def _where(task: str, config: EvaluateConfig) -> str:
+    """Where the problems of a task come from."""
+    benchmark = benchmark_of(task)
+    if benchmark is None:
+        return "this package"
+    known, place = BENCHMARKS[benchmark], place_of(benchmark, config.benchmarks)
+    return place or f"{known.hub_id}@{(known.revision or 'main')[:8]}"
+
+
+def _read(files: list[Path]) -> list[Sample]:
+    import pyarrow.parquet as pq
+
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    known = SAMPLES.columns
+    return [
+        Sample(**{name: row[name] for name in known}, about={name: row[name] for name in row if name not in known})
+        for row in rows
+    ]

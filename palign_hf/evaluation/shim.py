@@ -1,0 +1,73 @@
+"""What lighteval 0.13 needs to run beside today's libraries, in one place.
+
+It imports all of its own tasks before it looks at others, and three modules of them fail: two use an argument that
+huggingface_hub 2 no longer has, one downloads a file when it is imported. Empty modules stand in for those that would
+fail here; their tasks can't be run then, all others can.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from palign_hf.errors import UserError
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_TASKS = "lighteval.tasks.tasks"
+_READER = "download_dataset_worker"
+
+
+def install(downloads: bool = True) -> list[str]:
+    """Stand in for modules that would fail; the names of those. To be called before lighteval looks for tasks.
+
+    Without `downloads` for those, too, that fetch word lists when they are imported.
+    """
+    if find_spec("lighteval") is None:
+        raise UserError("Evaluation needs lighteval, which isn't installed. Run `pip install 'palign-hf[eval]'`.")
+    downloading = [] if downloads else [f"{_TASKS}.{name}.main" for name in ("ifeval", "ifbench")]
+    failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
+    for name in failing:
+        sys.modules[name] = ModuleType(name, "Can't be imported here: see palign_hf.evaluation.shim.")
+    return failing
+
+
+@contextmanager
+def reading(rows: Mapping[str, Mapping[str, "Dataset"]]) -> Iterator[None]:
+    """Give lighteval's tasks their data by the name of the task, instead of letting them load it once more."""
+    from lighteval.tasks.lighteval_task import LightevalTask
+
+    before = LightevalTask.download_dataset_worker
+    setattr(LightevalTask, _READER, staticmethod(lambda task: rows[task.name]))
+    try:
+        yield
+    finally:
+        setattr(LightevalTask, _READER, staticmethod(before))
+
+
+def main() -> None:
+    """lighteval's own command line."""
+    if left_out := install():
+        names = ", ".join(name.removeprefix(f"{_TASKS}.").removesuffix(".main") for name in left_out)
+        sys.stderr.write(f"palign: lighteval's own tasks of {names} can't be imported here, and are left out\n")
+    from lighteval.__main__ import app
+
+    app()
+
+
+def _failing() -> Iterator[str]:
+    from huggingface_hub import HfApi
+
+    if "model_name" not in inspect.signature(HfApi.list_models).parameters:
+        yield from (f"{_TASKS}.{name}.main" for name in ("mt_bench", "mix_eval"))
+    package = find_spec(_TASKS)
+    assert package is not None and package.submodule_search_locations
+    # Where the file lies beside it, nothing is downloaded.
+    if not (Path(package.submodule_search_locations[0]) / "tinyBenchmarks.pkl").is_file():
+        yield f"{_TASKS}.tiny_benchmarks"

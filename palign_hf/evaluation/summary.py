@@ -1,0 +1,173 @@
+"""What samples come to: a table for people, and one line of JSON with the same figures."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from palign_hf.evaluation.intervals import Interval, intervals
+from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.samples import Sample
+from palign_hf.runs.report import kind
+
+
+# How figures are called where people read them.
+WORDS = {
+    "draft": "begins a draft",
+    "closed": "no draft left open",
+    "boxed": "boxed",
+    "cut": "cut",
+    "loop": "in a loop",
+    "draft_share": "draft, of all characters",
+    "tokens": "tokens",
+    "draft_tokens": "tokens of the draft",
+}
+_WIDTH = 28
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of an evaluation, and what is to be said about them."""
+
+    samples: Sequence[Sample]
+    measures: Measures
+    unjudged: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    about: Mapping[str, str | None] = field(default_factory=dict)
+    seed: int = 0
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Of every measure."""
+        return intervals(self.measures, self.seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as plain data; None where something isn't known."""
+        found = self.measures
+        return {
+            "problems": len(found.problems),
+            "samples": found.samples,
+            "n": found.n,
+            **{verdict: self._verdict(verdict) for verdict in VERDICTS},
+            **{rate: found.value(rate) for rate in RATES},
+            "draft_share": found.value("draft_share"),
+            "tokens": spread(found.tokens),
+            "empty": sum(not (sample.text or "").strip() for sample in self.samples),
+            "unjudged": self.unjudged.total(),
+            "intervals": {
+                name: [self.intervals[name].low, self.intervals[name].high]
+                for name in [*named_passes(found), *WORDS]
+                if name in self.intervals
+            },
+        }
+
+    def _verdict(self, verdict: str) -> dict[str, Any]:
+        found = self.measures
+        passes = {f"pass@{k}": found.value(f"{verdict} pass@{k}") for k in shown_ks(found.n)}
+        several = {name: found.value(f"{verdict} {name}") for name in ("avg@n", "maj@n")}
+        return {
+            **passes,
+            **several,
+            "pass@n": found.value(f"{verdict} pass@{found.n}"),
+            "correct": found.correct[verdict],
+        }
+
+    def json(self) -> str:
+        """One line."""
+        return json.dumps(self.as_dict(), ensure_ascii=False)
+
+    def text(self) -> str:
+        """For a terminal."""
+        found = self.measures
+        each = f"{found.n}" if found.n == found.most else f"{found.n} to {found.most}"
+        about = {"problems": f"{len(found.problems)}, with {each} samples each", **self.about}
+        lines = [f"{name:<10} {value}" for name, value in about.items() if value]
+        lines += ["", f"{'':<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
+        for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
+            cells = "".join(f"{told(self.intervals[f'{verdict} {name}']):<26}" for verdict in VERDICTS)
+            lines.append(f"{name.replace('@n', f'@{found.n}'):<{_WIDTH}}{cells}".rstrip())
+        right = "".join(f"{f'{found.correct[verdict]} of {found.samples}':<26}" for verdict in VERDICTS)
+        lines += [f"{'right samples':<{_WIDTH}}{right}".rstrip(), ""]
+        for name, words in WORDS.items():
+            value = told(self.intervals[name], name) if name in self.intervals else "not known"
+            lines.append(f"{words:<{_WIDTH}}{value}{self._middle(name)}")
+        return "\n".join([*lines, *self._by_benchmark(), *self._told()])
+
+    def _middle(self, name: str) -> str:
+        found = spread(self.measures.tokens)
+        return f"  p50 {found['p50']:.0f}, p95 {found['p95']:.0f}" if name == "tokens" and found else ""
+
+    def _by_benchmark(self) -> list[str]:
+        groups = grouped(self.samples, lambda sample: sample.benchmark)
+        if len(groups) < 2:
+            return []
+        lines = ["", f"{'':<{_WIDTH}}{'problems':<10}{'pass@1, strict':<26}{'pass@1, lenient':<26}".rstrip()]
+        for name, samples in groups.items():
+            found = measure(samples)
+            ends = intervals(found, self.seed)
+            cells = "".join(f"{told(ends[f'{verdict} pass@1']):<26}" for verdict in VERDICTS)
+            lines.append(f"{name:<{_WIDTH}}{len(found.problems):<10}{cells}".rstrip())
+        return lines
+
+    def _told(self) -> list[str]:
+        remarks = self.remarks()
+        return ["", *(f"note: {line}" for line in remarks)] if remarks else []
+
+    def remarks(self) -> list[str]:
+        """What is to be said about the figures."""
+        found = self.measures
+        empty = Counter(kind(str(sample.error)) for sample in self.samples if not (sample.text or "").strip())
+        remarks = [f"{count} x {why}: counted as wrong" for why, count in empty.items()]
+        remarks += [
+            f"{count} x could not be judged, counted as wrong: {kind(why)}" for why, count in self.unjudged.items()
+        ]
+        remarks += [f"{count} x {note}" for note, count in self.notes.items()]
+        if found.n != found.most:
+            remarks.append(
+                f"problems have from {found.n} to {found.most} samples: n is {found.n}, pass@k takes all samples of a "
+                f"problem, maj@{found.n} its first {found.n}"
+            )
+        gap = found.correct["lenient"] - found.correct["strict"]
+        if gap:
+            remarks.append(f"{gap} right samples are right only for a lenient reader: their answer isn't in a box")
+        return remarks
+
+
+def named_passes(found: Measures) -> list[str]:
+    """The measures of rightness that are shown."""
+    names = [*(f"pass@{k}" for k in shown_ks(found.n)), "avg@n", "maj@n"]
+    return [f"{verdict} {name}" for verdict in VERDICTS for name in names]
+
+
+def grouped(samples: Iterable[Sample], key: Any) -> dict[str, list[Sample]]:
+    """Samples by what `key` says of them, numbers in their order and names in theirs."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(str(key(sample)), []).append(sample)
+    return {name: groups[name] for name in sorted(groups, key=_natural)}
+
+
+def spread(tokens: np.ndarray | None) -> dict[str, float] | None:
+    """Mean, median and the long end; None where tokens weren't counted."""
+    if tokens is None:
+        return None
+    middle, high = np.quantile(tokens, [0.5, 0.95])
+    return {"mean": float(tokens.mean()), "p50": float(middle), "p95": float(high)}
+
+
+def told(one: Interval, name: str = "") -> str:
+    """A figure with its interval: tokens as they are, anything else as a share."""
+    style = "{:.0f}" if name.endswith("tokens") else "{:.3f}"
+    value = style.format(one.value)
+    return value if one.low is None else f"{value} [{style.format(one.low)}, {style.format(one.high)}]"
+
+
+def _natural(name: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name

@@ -1,0 +1,179 @@
+"""`StudentEvaluation`: problems -> SAMPLES, each with its labels; durable, in order, and every sample counted.
+
+Each sample is in the ledger before it is graded, so an evaluation that was interrupted goes on where it stopped, and
+another grader, more samples or other tags draw nothing twice. A request that failed is an empty sample with its
+reason, and wrong; it is never missing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from palign_hf.asking.batches import broken
+from palign_hf.asking.drawing import DrawingTransform
+from palign_hf.asking.identity import changed_by
+from palign_hf.asking.jobs import ExpectedOutput, in_order
+from palign_hf.asking.rendering import ChatPrompt
+from palign_hf.asking.samples import Known, Remembered, seed_of
+from palign_hf.asking.store import content_key
+from palign_hf.engines.base import RequestFailed, side_by_side
+from palign_hf.evaluation.draft import WRITTEN, Writer, Written
+from palign_hf.evaluation.identity import Identity
+from palign_hf.evaluation.problems import COLUMNS
+from palign_hf.evaluation.samples import Output, Sample, sampled, ungraded
+from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.prompts import SOLVE
+
+
+@dataclass(frozen=True, slots=True)
+class _Exam:
+    """A problem on its way: a job, with its prompt; `refused` says why it can't be asked."""
+
+    source: Mapping[str, Any]
+    key: bytes
+    prompt: list[int]
+    weight: int
+    refused: str | None = None
+
+
+class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
+    """Let a student solve problems, n samples each, and label all of them.
+
+    The settings are those of `EvaluationSettings`; `engine` may be a `StudentRunner`, which several stages share.
+    """
+
+    declared, answers, verb = EvaluationSettings, WRITTEN, "evaluating"
+    advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
+
+    def samples(self, rows: Iterable[Mapping[str, Any]], count: int | None = None) -> Iterator[Sequence[Sample]]:
+        """The samples of each problem, in order; rows have `id`, `benchmark`, `question`, `gold`, and what else is
+        known of the problem."""
+        runner, chat = self._runner, self.prompt()
+        runner.check()
+        expected = ExpectedOutput(self.max_tokens or self._context)
+        with self._shown(count, self.verb) as bar:
+            write = Writer(self, self._asking(bar, expected), self._text, chat.reply_ids)
+
+            async def work(exam: _Exam) -> tuple[list[Sample], list[Known[Written]]]:
+                return await self._solve(exam, write, chat)
+
+            opened = (self._opened(chat, row, expected) for row in rows)
+            results = in_order(opened, work, lambda: runner.capacity(self.in_flight))
+            with closing(runner.iterate(results)) as done:
+                for samples, drawn in done:
+                    for one in drawn:
+                        self._usage.add(one)
+                    bar.advance(fresh=any(one.fresh for one in drawn))
+                    yield samples
+
+    def groups(
+        self, rows: Iterable[Mapping[str, Any]], count: int | None = None
+    ) -> Iterator[Sequence[dict[str, Any]]]:
+        """The rows of SAMPLES of each problem."""
+        for samples in self.samples(rows, count):
+            yield [sample.row() for sample in samples]
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that stand for everything that can change the result."""
+        return self._identity.fingerprint
+
+    def describe(self) -> dict[str, Any]:
+        """What the fingerprint is made of: goes into reports."""
+        return self._identity.describe() | {"student_name": self._identity.student.name}
+
+    def check(self) -> None:
+        """Refuse what can't work with this student before an engine is loaded."""
+        self._runner.check()
+        self.prompt()
+
+    def prompt(self) -> ChatPrompt:
+        """The prompt of training, rendered by this student's template with its thinking off."""
+        return ChatPrompt(self._runner.tokenizer, SOLVE, self._identity.student.name)
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return Identity(
+            student=self._runner.student,
+            settings=self,
+            context=self.context or self._runner.given_context,
+            altered=self._runner.altered,
+            changed_by=changed_by(type(self), StudentEvaluation, self._added),
+        )
+
+    def _ledger(self) -> tuple[str, dict[str, Any]]:
+        about = self._identity.describe_samples() | {"student_name": self._identity.student.name}
+        return self._identity.samples_fingerprint, about
+
+    def _plain(self, name: str, value: Any) -> Any:
+        return getattr(value, "name", value) if name in ("tags", "grader") else value
+
+    def _opened(self, chat: ChatPrompt, row: Mapping[str, Any], expected: ExpectedOutput) -> _Exam:
+        question = row["question"]
+        key = content_key(question)
+        if (why := broken(question)) is not None:
+            return _Exam(row, key, [], 0, f"the question is broken: {why}")
+        prompt = chat.ids(question)
+        if len(prompt) >= self._context:
+            why = f"the prompt has {len(prompt)} tokens, and the context holds {self._context}"
+            return _Exam(row, key, prompt, 0, why)
+        return _Exam(row, key, prompt, len(prompt) + self.n * expected.tokens)
+
+    async def _solve(self, exam: _Exam, write: Writer, chat: ChatPrompt) -> tuple[list[Sample], list[Known[Written]]]:
+        """All samples of a problem at once: they share the reading of its prompt."""
+        row = exam.source
+        about = {name: row[name] for name in row if name not in COLUMNS}
+        shared = {name: row[name] for name in COLUMNS} | {"about": about}
+        if exam.refused is not None:
+            nothing = [self._failed(shared, number, exam.refused) for number in range(self.n)]
+            return nothing, []
+        known = Remembered(self._open_store(), exam.key, self._runner.identity)
+        room = self._context - len(exam.prompt)
+        room = room if self.max_tokens is None else min(room, self.max_tokens)
+        judge = self._graders().grade_async
+
+        async def one(number: int) -> tuple[Sample, Known[Written] | None]:
+            seed = seed_of(exam.key, self.seed, number)
+            try:
+                drawn = await known.get(number, lambda: write(number, exam.prompt, room, seed, row["id"]))
+            except RequestFailed as error:
+                return self._failed(shared, number, f"no answer to sample {number}: {error}"), None
+            kept = drawn.sample
+            # The last token of a sample that ended by itself is the end of its turn.
+            text = self._text(list(kept.token_ids[:-1] if kept.finish_reason == "stop" else kept.token_ids))
+            output = Output(
+                **shared,
+                sample=number,
+                text=text,
+                finish_reason=kept.finish_reason,
+                tokens=len(kept.token_ids),
+                draft_tokens=self._draft_tokens(chat, text, len(kept.token_ids)),
+                forced_at=kept.forced_at,
+                seed=kept.seed,
+            )
+            grade = ungraded(output) if output.blank else await judge(text, row["gold"])
+            return sampled(output, grade, self.style), drawn
+
+        found = await side_by_side(map(one, range(self.n)))
+        return [sample for sample, _ in found], [drawn for _, drawn in found if drawn is not None]
+
+    def _failed(self, shared: Mapping[str, Any], number: int, why: str) -> Sample:
+        output = Output(**shared, sample=number, text=None, draft_tokens=0, error=why)
+        return sampled(output, ungraded(output), self.style)
+
+    def _text(self, ids: list[int]) -> str:
+        """Tokens as text; special ones are spelled, since tags may be such tokens."""
+        tokenizer = self._runner.tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _draft_tokens(self, chat: ChatPrompt, text: str, tokens: int) -> int:
+        """How many tokens the draft of a text has, its tags left out."""
+        said = text.lstrip()
+        draft, _, closed = self.style.split(said)
+        if not draft:
+            return 0
+        begin = len(text) - len(said) + len(self.style.open)
+        first, last = chat.texts.count_before(text, [begin, begin + len(draft)])
+        return min(last - first if closed else tokens - first, tokens)

@@ -1,0 +1,17 @@
+"""A student on benchmarks, on one machine's GPUs or on several machines: a shard and an engine for each process.
+
+    accelerate launch --num_processes 4 recipes/evaluate.py --config recipes/qwen2.5-7b-instruct/evaluate.yaml
+
+Without accelerate it is `palign evaluate`. The processes share the problems out, and the first one counts what all of
+them have drawn. The same command again goes on where an interrupted one stopped, also with another number of
+processes. On several machines `output` must be a folder that all share, and `ledger` a local disk of each.
+"""
+
+import sys
+
+from palign_hf.evaluation.run import EVALUATE
+from palign_hf.runs.launch import launch
+
+
+if __name__ == "__main__":
+    sys.exit(launch(EVALUATE, __doc__.split("\n\n")[0]))

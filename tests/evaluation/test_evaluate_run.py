@@ -1,0 +1,150 @@
+"""A recipe of evaluation: shards that are counted once, files, failures, and that nothing is drawn twice."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from palign_hf.engines.base import RequestFailed
+from palign_hf.errors import UserError
+from palign_hf.evaluation.files import read_samples
+from palign_hf.evaluation.problems import open_task
+from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.runs.launch import run_here
+from palign_hf.runs.shards import Shard
+
+
+@pytest.fixture
+def make(pupil, speaker, tmp_path):
+    """A recipe over the first toy problems; the student knows the answer where it lies below 20."""
+    golds = {one.question: one.gold for one in open_task("toy", limit=40).problems}
+
+    def say(prompt: str, seed: int) -> str:
+        gold = next(gold for question, gold in golds.items() if question in prompt)
+        return rf"\boxed{{{gold if int(gold) < 20 else -1}}}"
+
+    speaker.text = say
+
+    def make(**given) -> EvaluateConfig:
+        usual = {"student": str(pupil), "engine": "transformers", "output": str(tmp_path / "out"), "grader": "exact"}
+        usual |= {"ledger": str(tmp_path / "ledger"), "tasks": ["palign:toy"], "limit": 7, "progress": False}
+        return EvaluateConfig(**usual | given)
+
+    return make
+
+
+def run(config: EvaluateConfig, count: int = 1) -> dict:
+    for index in range(count):
+        with EVALUATE.open(config, shown=False) as one:
+            one.work(Shard(index, count), one.agree())
+    with EVALUATE.open(config, shown=False) as one:
+        one.agree()
+        ending = one.finish(count)
+    return json.loads((config.folder / "report.json").read_text()) | {"ending": ending}
+
+
+def test_shards_are_merged_once_and_give_the_samples_of_one_process(make, speaker, tmp_path):
+    one = run(make(output=str(tmp_path / "one")))
+    asked = len(speaker.asked)
+    assert asked == 21 == one["samples"] and one["problems"] == 7
+    three = run(make(output=str(tmp_path / "three")), count=3)
+    assert len(speaker.asked) == asked
+    files = [tmp_path / name / "samples.parquet" for name in ("one", "three")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert three["usage"]["asked"] == 0 and one["usage"]["asked"] == 21
+    assert three["strict"] == one["strict"] and three["ending"].failed == 0
+
+
+def test_figures_are_those_of_the_dataset_and_every_file_is_there(make):
+    config = make()
+    report = run(config)
+    golds = [one.gold for one in open_task("toy", limit=7).problems]
+    right = sum(int(gold) < 20 for gold in golds)
+    assert 0 < right < 7 and report["strict"]["correct"] == 3 * right
+    assert report["strict"]["pass@1"] == pytest.approx(right / 7) == report["benchmarks"]["toy"]["strict"]["pass@1"]
+    samples = read_samples(config.folder)
+    assert [(one.id, one.sample) for one in samples] == [
+        (one.id, number) for one in open_task("toy", limit=7).problems for number in range(3)
+    ]
+    assert {one.about["family"] for one in samples} > {"chain"}
+    names = {path.name for path in config.folder.iterdir()}
+    assert names == {"samples.parquet", "report.json", "report.md", "lighteval"}
+    (details,) = config.folder.rglob("details_palign:toy*.parquet")
+    assert len(pq.read_table(details)) == 7
+    page = (config.folder / "report.md").read_text()
+    assert (
+        f"| pass@1, strict | {right / 7:.3f} \\[" in page and "| family |" in page and "the first 7 problems" in page
+    )
+
+
+def test_the_same_command_again_asks_nothing_and_a_longer_one_only_what_is_new(make, speaker):
+    run(make())
+    before = len(speaker.asked)
+    run(make())
+    assert len(speaker.asked) == before
+    with pytest.raises(UserError, match="holds the result of another run"):
+        EVALUATE.open(make(limit=9), shown=False)
+    run(make(limit=9, replace=True))
+    assert len(speaker.asked) == before + 6
+
+
+def test_a_run_that_broke_off_goes_on_with_what_is_missing(make, speaker):
+    say, left = speaker.text, [10]
+
+    def few(prompt, seed):
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError("the machine is full")
+        return say(prompt, seed)
+
+    speaker.text = few
+    with pytest.raises(MemoryError), EVALUATE.open(make(in_flight=1), shown=False) as one:
+        one.work(Shard(), one.agree())
+    speaker.text = say
+    before = len(speaker.asked)
+    report = run(make())
+    assert report["samples"] == 21 and 0 < len(speaker.asked) - before <= 12
+
+
+def test_a_failed_request_ends_the_run_with_status_1_and_is_asked_again(make, speaker, capsys):
+    say = speaker.text
+    question = open_task("toy", limit=7).problems[3].question
+
+    def poisoned(prompt, seed):
+        if question in prompt:
+            raise RequestFailed("the server said no")
+        return say(prompt, seed)
+
+    speaker.text = poisoned
+    config = make()
+    assert run_here(EVALUATE, config) == 1
+    told = capsys.readouterr().out
+    assert "3 rows failed" in told and "3 x no answer to sample N the server said no: counted as wrong" in told
+    report = json.loads((config.folder / "report.json").read_text())
+    assert (report["samples"], report["failed"], report["empty"]) == (21, 3, 3)
+    speaker.text = say
+    before = len(speaker.asked)
+    assert run_here(EVALUATE, make()) == 0
+    assert len(speaker.asked) == before + 3
+
+
+def test_a_draft_budget_and_stopped_loops_are_reported_where_they_are_on(make, speaker):
+    report = run(make())
+    assert report["drafts_closed_by_force"] is None and report["stopped_in_a_loop"] is None
+    report = run(make(max_draft_tokens=30, stop_loops=True, replace=True))
+    assert report["drafts_closed_by_force"] == 0 == report["stopped_in_a_loop"]
+    page = (Path(make().folder) / "report.md").read_text()
+    assert "0 x drafts were closed after the budget" in page and "closed after 30 tokens" in page
+
+
+def test_zero_shot_has_a_folder_of_its_own_and_no_tags(make):
+    config = make(zero_shot=True, output=None)
+    assert config.folder.name == "zero-shot" and config.style.name == "none"
+    with pytest.raises(UserError, match="a student that wasn't trained writes no draft"):
+        make(zero_shot=True, max_draft_tokens=9)
+
+
+def test_a_dry_run_says_what_is_asked_and_asks_nothing(make, speaker):
+    told = EVALUATE.forecast(make())
+    assert "7 problems, from this package" in told and "21, 3 of each problem" in told and not speaker.asked

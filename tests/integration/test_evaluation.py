@@ -1,0 +1,150 @@
+"""Evaluation end to end with real engines: the toy student over transformers, SmolLM2 over vLLM, lighteval's own CLI.
+
+Slow for the processes that each test starts (lighteval alone imports for some seconds), and for one start of vLLM.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from launching import launch
+
+from palign_hf.asking.rendering import ChatPrompt
+from palign_hf.evaluation.files import read_samples
+from palign_hf.evaluation.problems import open_task
+from palign_hf.prompts import SOLVE
+from palign_hf.shipped import shipped
+from palign_hf.students import load_tokenizer, resolve_student
+from palign_hf.toy.world.truth import right_by_truth
+
+
+pytestmark = pytest.mark.integration
+
+ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
+PALIGN = [sys.executable, "-m", "palign_hf.cli", "evaluate"]
+TOY = {"student": "palign-toy", "tasks": ["palign:toy"], "limit": 6, "engine": "transformers", "max_tokens": 128}
+REAL = ("math_500", "aime24", "aime25", "amc12")
+
+
+def start(command: list[str], folder: Path, name: str, **settings) -> subprocess.CompletedProcess[str]:
+    """A recipe in a folder of its own, run to its end."""
+    home = folder / name
+    home.mkdir(exist_ok=True)
+    values = {"output": str(home / "out"), "ledger": str(home / "ledger")} | settings
+    (home / "evaluate.yaml").write_text(json.dumps(values))
+    command = [*command, "--config", str(home / "evaluate.yaml")]
+    return subprocess.run(command, capture_output=True, text=True, env=ALONE)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    """The toy student over six problems: once by the command, once under accelerate with two processes."""
+    folder = tmp_path_factory.mktemp("toy")
+    for name, command in (("command", PALIGN), ("two", launch(2, "evaluate.py"))):
+        done = start(command, folder, name, **TOY)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "nltk" not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    return folder
+
+
+def test_the_same_seed_gives_the_same_table_with_one_process_and_with_two(toy):
+    one, two = (toy / name / "out" / "samples.parquet" for name in ("command", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    samples = read_samples(one)
+    assert len(samples) == 18 and len({sample.seed for sample in samples}) == 18
+    assert len({sample.text for sample in samples if sample.sample < 3}) > 6  # they are really drawn
+
+
+def test_labels_are_those_of_the_truth(toy):
+    samples = read_samples(toy / "command" / "out")
+    assert any(sample.strict for sample in samples)
+    for sample in samples:
+        assert sample.strict == right_by_truth(sample.id, sample.text)
+
+
+def test_the_report_counts_every_sample_and_lightevals_files_say_the_same(toy):
+    out = toy / "command" / "out"
+    report = json.loads((out / "report.json").read_text())
+    assert (report["problems"], report["samples"], report["n"], report["failed"]) == (6, 18, 3, 0)
+    (results,) = out.rglob("results_*.json")
+    told = json.loads(results.read_text())["results"]["palign:toy|0"]
+    for verdict in ("strict", "lenient"):
+        assert told[f"{verdict}_pass@1"] == pytest.approx(report[verdict]["pass@1"])
+        assert told[f"{verdict}_pass@3"] == pytest.approx(report[verdict]["pass@3"])
+    (details,) = out.rglob("details_*.parquet")
+    assert sum(len(row["doc"]["specific"]["samples"]) for row in pq.read_table(details).to_pylist()) == 18
+
+
+def test_the_same_command_again_takes_everything_from_the_ledger(toy):
+    before = (toy / "command" / "out" / "samples.parquet").read_bytes()
+    done = start(PALIGN, toy, "command", **TOY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((toy / "command" / "out" / "report.json").read_text())
+    assert report["usage"]["asked"] == 0 and report["usage"]["samples"] == 18
+    assert (toy / "command" / "out" / "samples.parquet").read_bytes() == before
+    assert "loading" not in done.stderr  # no engine was started
+
+
+def test_a_draft_budget_closes_drafts_that_a_real_engine_writes(tmp_path):
+    """With tags that this student never writes nothing is closed; every sample is written in pieces all the same."""
+    settings = TOY | {"limit": 2, "max_draft_tokens": 4, "stop_loops": True}
+    done = start(PALIGN, tmp_path, "budget", **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "0 x drafts were closed after the budget" in done.stdout
+    samples = read_samples(tmp_path / "budget" / "out")
+    assert all(sample.boxed and sample.finish_reason == "stop" for sample in samples)
+
+
+def test_four_benchmarks_with_vllm_offline(smollm2, shared_data, tmp_path):
+    settings = {"student": smollm2, "tasks": list(REAL), "limit": 5, "max_tokens": 64, "context": 2048}
+    done = start(PALIGN, tmp_path, "real", engine="vllm", benchmarks=str(shared_data / "hub"), **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("loading") <= 1
+    samples = read_samples(tmp_path / "real" / "out")
+    expected = [
+        (name, problem.id, number)
+        for name in REAL
+        for problem in open_task(name, shared_data / "hub", 5).problems
+        for number in range(3)
+    ]
+    assert [(one.benchmark, one.id, one.sample) for one in samples] == expected and len(samples) == 60
+    assert {one.text is not None and 0 < one.tokens <= 64 for one in samples} == {True}
+    report = json.loads((tmp_path / "real" / "out" / "report.json").read_text())
+    assert set(report["benchmarks"]) == set(REAL) and report["settings"]["engines"][0].startswith("vllm")
+    # The prompt is the one that training has, token for token, and as long as the engine says.
+    chat = ChatPrompt(load_tokenizer(resolve_student(smollm2)), SOLVE, smollm2)
+    questions = [problem.question for name in REAL for problem in open_task(name, shared_data / "hub", 5).problems]
+    assert report["usage"]["prompt_tokens"] == 3 * sum(len(chat.ids(question)) for question in questions)
+    page = (tmp_path / "real" / "out" / "report.md").read_text()
+    assert all(f" {name.replace('_', chr(92) + '_')} |" in page for name in REAL) and "vLLM rounds" in page
+    details = {path.name.split("|")[0] for path in (tmp_path / "real" / "out").rglob("details_*.parquet")}
+    assert details == {f"details_palign:{name}" for name in REAL}
+
+
+@pytest.mark.parametrize("task", ["palign:toy", "palign:aime24"])
+def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path):
+    """Its transformers backend samples only where the student's files say so, so a copy of the student says it."""
+    home = shipped("palign-toy")
+    student = tmp_path / "student"
+    shutil.copytree(home.student_folder(), student)
+    config = json.loads((student / "generation_config.json").read_text())
+    (student / "generation_config.json").write_text(json.dumps(config | {"do_sample": True}))
+    command = [sys.executable, "-m", "palign_hf.lighteval", "accelerate"]
+    command += [f"model_name={student},generation_parameters={{temperature:0.6,top_p:0.9}},max_length=512", task]
+    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--save-details"]
+    command += ["--output-dir", str(tmp_path / "out")]
+    environment = ALONE | {"PALIGN_BENCHMARKS": str(shared_data / "hub"), "PALIGN_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "lighteval's own tasks of mt_bench, mix_eval" in done.stderr
+    (results,) = (tmp_path / "out").rglob("results_*.json")
+    told = json.loads(results.read_text())["results"][f"{task}|0"]
+    assert 0 <= told["strict_pass@1"] <= told["strict_pass@3"] <= 1
+    (details,) = (tmp_path / "out").rglob("details_*.parquet")
+    rows = pq.read_table(details).to_pylist()
+    assert len(rows) == 2 and all(len(row["doc"]["specific"]["samples"]) == 3 for row in rows)

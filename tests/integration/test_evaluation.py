@@ -16,8 +16,9 @@ from launching import launch
 
 from palign_hf.asking.rendering import ChatPrompt
 from palign_hf.evaluation.files import read_samples
-from palign_hf.evaluation.problems import open_task
-from palign_hf.prompts import SOLVE
+from palign_hf.evaluation.problems import open_task, problem_table
+from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.prompts import SOLVE, TagStyle
 from palign_hf.shipped import shipped
 from palign_hf.students import load_tokenizer, resolve_student
 from palign_hf.toy.world.truth import right_by_truth
@@ -90,21 +91,25 @@ def test_the_same_command_again_takes_everything_from_the_ledger(toy):
     assert "loading" not in done.stderr  # no engine was started
 
 
-def test_a_draft_budget_closes_drafts_that_a_real_engine_writes(tmp_path):
-    """With tags that this student never writes nothing is closed; every sample is written in pieces all the same."""
-    settings = TOY | {"limit": 2, "max_draft_tokens": 4, "stop_loops": True}
-    done = start(PALIGN, tmp_path, "budget", **settings)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "0 x drafts were closed after the budget" in done.stdout
-    samples = read_samples(tmp_path / "budget" / "out")
-    assert all(sample.boxed and sample.finish_reason == "stop" for sample in samples)
+def test_a_draft_is_closed_in_the_tokens_of_a_real_student_who_goes_on_from_there(tmp_path):
+    """This student writes no tags, so the words with which it begins its first solution stand for one."""
+    (row,) = problem_table([open_task("toy", limit=1)])
+    told = {"engine": "transformers", "max_tokens": 64, "ledger": str(tmp_path), "progress": False, "grader": "exact"}
+    with StudentEvaluation("palign-toy", **told) as free:
+        ((first, *_),) = free.samples([row])
+    style = TagStyle("words", first.text.split()[0], " The answer is")
+    with StudentEvaluation("palign-toy", **told, tags=style, max_draft_tokens=4) as bound:
+        ((one, *_),) = bound.samples([row])
+    assert one.draft and one.closed and one.forced_at == 4 and one.boxed and one.finish_reason == "stop"
+    draft, _, _ = style.split(one.text)
+    assert first.text.startswith(style.open + draft) and len(draft) < 20
 
 
 def test_four_benchmarks_with_vllm_offline(smollm2, shared_data, tmp_path):
     settings = {"student": smollm2, "tasks": list(REAL), "limit": 5, "max_tokens": 64, "context": 2048}
     done = start(PALIGN, tmp_path, "real", engine="vllm", benchmarks=str(shared_data / "hub"), **settings)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("loading") <= 1
+    assert done.stderr.count("into the vllm engine ...\n") == 1  # one start serves all tasks
     samples = read_samples(tmp_path / "real" / "out")
     expected = [
         (name, problem.id, number)

@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,17 @@ def install(downloads: bool = True) -> list[str]:
     failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
     for name in failing:
         sys.modules[name] = ModuleType(name, "Can't be imported here: see palign_hf.evaluation.shim.")
+    _keep_gradients()
     return failing
+
+
+def _keep_gradients() -> None:
+    """Import lighteval's model of transformers here: it turns gradients off, and nobody could train afterwards."""
+    import torch
+
+    before = torch.is_grad_enabled()
+    import_module("lighteval.models.transformers.transformers_model")
+    torch.set_grad_enabled(before)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ lighteval's own files are read back; nothing is taken from our counting code.
 """
 
 import json
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -196,3 +198,13 @@ def test_what_would_fail_at_import_is_stood_in_for_and_no_more():
     for name in ("mt_bench.main", "mix_eval.main", "tiny_benchmarks"):
         assert not hasattr(sys.modules[f"lighteval.tasks.tasks.{name}"], "TASKS_TABLE")
     assert shim.install() == []
+
+
+def test_whoever_evaluates_can_train_afterwards():
+    """lighteval turns gradients off for the whole process when it is imported."""
+    code = (
+        "import torch; from palign_hf.evaluation import backend, metric, shim, tasks; shim.install(downloads=False); "
+    )
+    code += "import lighteval.pipeline; print(torch.is_grad_enabled())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split()[-1] == "True"

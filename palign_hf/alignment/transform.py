@@ -146,10 +146,6 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
             changed_by=changed_by(type(self), PrefixAlignment, self._added),
         )
 
-    def _ledger(self) -> tuple[str, dict[str, Any]]:
-        about = self._identity.describe_samples() | {"student_name": self._identity.student.name}
-        return self._identity.samples_fingerprint, about
-
     def _plain(self, name: str, value: Any) -> Any:
         if name in ("align_template", "tags", "grader"):  # objects by now, whatever was said
             return getattr(value, "name", {"align_template": "align", "grader": value}.get(name))

@@ -1,7 +1,8 @@
 """What transforms have in common that draw samples and grade them: their graders, and what their bar tells."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any, TypeVar
 
 from palign_hf.asking.jobs import ExpectedOutput
@@ -36,6 +37,15 @@ class DrawingTransform(StudentTransform[S, Usage], SamplingSettings, ABC):
 
     _pool: GraderPool | None
     _live: tuple[int, int]
+
+    @cached_property
+    @abstractmethod
+    def _identity(self) -> Any:
+        """What decides a sample, with its fingerprint."""
+
+    def _ledger(self) -> tuple[str, dict[str, Any]]:
+        about = self._identity.describe_samples() | {"student_name": self._identity.student.name}
+        return self._identity.samples_fingerprint, about
 
     def _settle(self, runner: Any) -> None:
         super()._settle(runner)

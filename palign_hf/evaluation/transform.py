@@ -103,10 +103,6 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
             changed_by=changed_by(type(self), StudentEvaluation, self._added),
         )
 
-    def _ledger(self) -> tuple[str, dict[str, Any]]:
-        about = self._identity.describe_samples() | {"student_name": self._identity.student.name}
-        return self._identity.samples_fingerprint, about
-
     def _plain(self, name: str, value: Any) -> Any:
         return getattr(value, "name", value) if name in ("tags", "grader") else value
 

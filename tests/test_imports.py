@@ -39,7 +39,8 @@ PURE += [
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
-PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs")]
+PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
+PURE += ["toy.study.arms"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 

@@ -72,7 +72,10 @@ def updated(facts: DatasetFacts, existing: str | None) -> tuple[str, list[str]]:
         top.body, fresh = f"\n{title}\n", True
     new = set(made) if fresh else {own, _COLUMNS[facts.table]} if new_config else set()
     configs = [name for name in held if name.startswith(f"{_CONFIG}:")]
-    behind = {own: (configs or ["about"])[-1], _COLUMNS[facts.table]: own if own not in held else (configs or [""])[-1]}
+    behind = {
+        own: (configs or ["about"])[-1],
+        _COLUMNS[facts.table]: own if own not in held else (configs or [""])[-1],
+    }
     top.body, changed = with_parts(top.body, made, new, behind.get)
     return top.card(), notes + changed
 

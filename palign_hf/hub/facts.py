@@ -60,7 +60,9 @@ class Spread:
 
     def told(self, style: str) -> str:
         """As one reads it."""
-        return " · ".join([f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())])
+        return " · ".join(
+            [f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

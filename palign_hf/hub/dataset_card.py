@@ -5,8 +5,8 @@ The words are in one template, `dataset_card.md`. What a person has written surv
 
 - outside of marks, and keys of the YAML that aren't ours: byte for byte;
 - a part that was edited stays as it is, one that was deleted stays out (`palign_hf.hub.marks`);
-- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes the
-  files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
+- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes
+  the files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
 """
 
 import json
@@ -87,7 +87,7 @@ def template() -> str:
 
 
 def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -> list[str]:
-    """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration is there."""
+    """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration."""
     notes = []
     # An unknown licence is one of all configurations: that of one of them doesn't make it known.
     if alone and top.data.get("license") == _UNKNOWN:

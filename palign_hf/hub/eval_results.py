@@ -3,8 +3,8 @@
 Values are per cent. pass@1 is the share of right samples, averaged over problems, not the verdict on the first sample;
 pass@k is the chance that one of k samples is right. Both count an answer only if it is in the last complete box.
 
-Of `.eval_results/` leaderboards are made, so only whole benchmarks go there, each figure in a file of its own that says
-how it was measured. What was asked in part, or has no place on the Hub, is on the card alone.
+Of `.eval_results/` leaderboards are made, so only whole benchmarks go there, each figure in a file of its own that
+says how it was measured. What was asked in part, or has no place on the Hub, is on the card alone.
 """
 
 from collections.abc import Iterator, Mapping

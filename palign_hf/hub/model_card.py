@@ -1,9 +1,9 @@
 """The card of a published student: what training wrote beside it, and what was measured since.
 
-`palign train` writes the card of a student (`palign_hf.training.card`): what it is, how it was trained, its segments. It
-isn't told again here: its parts are brought to the card on the Hub, with the evaluation and the plot of a study as
-parts of their own. A person's edits survive as in `palign_hf.hub.dataset_card`; of the YAML, a licence, tags and the like
-stay as they are once there, and only what is a fact of the weights is set: their base, their data, and our own results.
+`palign train` writes the card of a student (`palign_hf.training.card`): what it is, how it was trained, its segments.
+It isn't told again here: its parts are brought to the card on the Hub, with the evaluation and the plot of a study as
+parts of their own. A person's edits survive as in `palign_hf.hub.dataset_card`; of the YAML, a licence, tags and the
+like stay once they are there. Only facts of the weights are set: their base, their data, and our own results.
 """
 
 import logging
@@ -19,7 +19,7 @@ from palign_hf.hub.facts import check_repo_id
 from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts, with_parts
 from palign_hf.hub.private import public
-from palign_hf.runs.report import escaped, table
+from palign_hf.runs.report import table
 
 
 logger = logging.getLogger("palign_hf")
@@ -43,7 +43,7 @@ _MEANING = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """A student to be published: its card as training wrote it, the report of its evaluation, and whether there's a plot."""
+    """A student: its card as training wrote it, the report of its evaluation, and whether a plot goes with it."""
 
     repo_id: str
     card: str

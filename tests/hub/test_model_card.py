@@ -112,6 +112,21 @@ def test_a_deleted_part_stays_out_and_an_evaluation_comes_later(student, evaluat
     assert notes == ["part `citation` of the card was deleted, and stays out"]
 
 
+def test_an_evaluation_that_was_deleted_stays_out(student, evaluation):
+    facts = model_facts(student(), repo_id=REPO, evaluation=evaluation)
+    card = render(facts, None)
+    end = "<!-- palign:end evaluation -->"
+    deleted = card[: card.index("<!-- palign:begin evaluation")] + card[card.index(end) + len(end) :]
+    assert updated(facts, deleted) == (deleted, ["part `evaluation` of the card was deleted, and stays out"])
+
+
+def test_figures_of_an_earlier_training_are_told(student, evaluation):
+    card = render(model_facts(student(), repo_id=REPO, evaluation=evaluation), None)
+    told, notes = updated(model_facts(student("again", loss=0.5), repo_id=REPO), card)
+    assert parts(told)["evaluation"] == parts(card)["evaluation"] and "of an earlier training" in notes[0]
+    assert updated(model_facts(student("same"), repo_id=REPO), card)[1] == []
+
+
 def test_results_of_others_stay_in_the_model_index(student, evaluation):
     facts = model_facts(student(), repo_id=REPO, evaluation=evaluation)
     card = render(facts, None)

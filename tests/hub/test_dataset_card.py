@@ -200,7 +200,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HOSTILE)
 def test_text_out_of_data_stays_text(tmp_path_factory, text):
     folder = prefixes_run(

@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 LAYERS = [
     {"errors"},
     {"schema", "shipped", "located"},
-    {"segmentation", "prompts", "progress", "grading", "config", "loops"},
+    {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
     {"students"},
     {"engines"},
     {"asking", "runs"},
     {"traces"},
     {"pairs", "benchmarks"},
+    {"hub"},
     {"truncation", "alignment", "training", "evaluation"},
     {"toy"},
     {"commands", "lighteval"},
@@ -31,7 +32,7 @@ LAYERS = [
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
 HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
-PURE = ["errors", "schema", "segmentation", "prompts", "config", "loops", "truncation.search"]
+PURE = ["errors", "schema", "segmentation", "prompts", "config", "loops", "canvas", "truncation.search"]
 PURE += ["truncation.schedule", "truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
 PURE += [
     f"alignment.{name}"
@@ -41,6 +42,8 @@ PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pa
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
 PURE += ["toy.study.arms"]
+PURE += [f"hub.{name}" for name in ("marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")]
+PURE += ["hub.model_card", "hub.eval_results"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
 

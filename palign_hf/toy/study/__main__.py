@@ -10,6 +10,7 @@ At the end it writes the page, its plot and its figures into `--docs`, of as man
 import argparse
 import sys
 from dataclasses import fields
+from typing import Any
 
 from palign_hf.runs.launch import ended
 from palign_hf.toy.study.arms import Plan
@@ -24,11 +25,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="students at a time, each on one core")
     parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="makes the tables")
     for one in fields(Plan):
+        kind = {"nargs": "+"} if one.name == "arms" else {"type": type(one.default)}
         option = "--" + one.name.replace("_", "-")
-        parser.add_argument(option, type=type(one.default), default=one.default, help="(default: %(default)s)")
+        parser.add_argument(option, default=one.default, help="(default: %(default)s)", **kind)
     options = parser.parse_args(argv)
-    plan = Plan(**{one.name: getattr(options, one.name) for one in fields(Plan)})
-    return ended("study", lambda: study(plan, options.output, options.docs, options.workers, options.engine), parser)
+
+    def body() -> int:
+        plan = Plan(**{one.name: _given(getattr(options, one.name)) for one in fields(Plan)})
+        return study(plan, options.output, options.docs, options.workers, options.engine)
+
+    return ended("study", body, parser)
+
+
+def _given(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ problems as the others.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.drawing import draw
 
 
@@ -46,14 +46,14 @@ FIRST = "p-align"
 
 @dataclass(frozen=True)
 class Plan:
-    """The budget, the same for every arm; `rows_a_step` is what the arm `p-align` has, and sets the tokens a step.
+    """Which arms, and the budget that is the same for all; `rows_a_step` is what the arm `p-align` has, and sets the tokens a step.
 
     `traces` are cut, `bare` problems are asked without a prefix; what is kept of them gives each arm its `rows`.
     """
 
-    rows: int = 256
-    traces: int = 640
-    bare: int = 2400
+    rows: int = 192
+    traces: int = 1200
+    bare: int = 1600
     steps: int = 50
     rows_a_step: int = 8
     learning_rate: float = 1e-3
@@ -61,17 +61,26 @@ class Plan:
     problems: int = 100
     samples: int = 3
     max_tokens: int = 512
+    arms: tuple[str, ...] = tuple(one.name for one in ARMS)
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value <= 0:
+            if name != "arms" and value <= 0:
                 raise UserError(f"`{name}={value}` must be above 0.")
+        known = [one.name for one in ARMS]
+        for arm in self.arms:
+            if arm not in known:
+                raise UserError(f"`{arm}` is no arm{nearest(arm, known)}. Choose from {listed(known)}.")
+        if FIRST not in self.arms:
+            raise UserError(f"`arms` lacks `{FIRST}`, with which the others are compared. Name it, too.")
+        if len(set(self.arms)) != len(self.arms):
+            raise UserError(f"`arms={listed(self.arms)}` names one twice. Name each once.")
         if self.seeds < 2:
             raise UserError(f"`seeds={self.seeds}`: how much seeds differ can't be seen from one. Give at least 2.")
 
     def runs(self) -> list[tuple[str, int]]:
         """Every student, as arm and seed; all arms of a seed before the next one, so that any beginning compares."""
-        return [(arm, seed) for seed in range(self.seeds) for arm in (UNTRAINED, *(one.name for one in ARMS))]
+        return [(arm, seed) for seed in range(self.seeds) for arm in (UNTRAINED, *self.arms)]
 
 
 def chosen(kept: Mapping[str, Sequence[str]], rows: int) -> dict[str, list[str]]:

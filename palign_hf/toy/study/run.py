@@ -63,8 +63,8 @@ def _facts(plan: Plan, folder: Path, engine: str) -> dict[str, Any]:
 
 
 def _lasting(plan: Plan) -> dict[str, Any]:
-    """All of a plan but how many seeds: more of them change no student that is there."""
-    return {name: value for name, value in asdict(plan).items() if name != "seeds"}
+    """All of a plan but which students: more arms or seeds change none that is there."""
+    return {name: value for name, value in asdict(plan).items() if name not in ("arms", "seeds")}
 
 
 def _teach(plan: Plan, folder: Path, left: list[tuple[str, int]], rows: dict[str, int], workers: int) -> None:

@@ -46,7 +46,7 @@ FIRST = "p-align"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which arms, and the budget that is the same for all; `rows_a_step` is what the arm `p-align` has, and sets the tokens a step.
+    """Which arms, and the budget that is the same for all; `rows_a_step` of the arm `p-align` set the tokens a step.
 
     `traces` are cut, `bare` problems are asked without a prefix; what is kept of them gives each arm its `rows`.
     """

@@ -57,8 +57,8 @@ def page(
         "Written by `make study`; every figure here comes from that command.",
         "",
         f"The student of the toy world (2.9 million parameters, which ships with the package) is taught in "
-        f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} problems that nobody was "
-        f"taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides the "
+        f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} problems that nobody "
+        f"was taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides the "
         f"order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a prefix, "
         f"{plan.steps} steps, the learning rate {plan.learning_rate:g}, and as many tokens in a step, prompts "
         f"included, as `{FIRST}` has in {plan.rows_a_step} rows. In brackets stand 95 % intervals over problems and "
@@ -109,8 +109,8 @@ def concluded(every: Figures) -> list[str]:
         f"Drafts are left open most often by `{opened}`, in {1 - every.of(opened, 'closed').value:.0%} of its outputs."
     )
     said.append(
-        f"- These are {2 * len(every.measures) - 3} comparisons: about one in twenty that show nothing would look like a "
-        f"difference by chance."
+        f"- These are {2 * len(every.measures) - 3} comparisons: about one in twenty that show nothing would look "
+        f"like a difference by chance."
     )
     return said
 

@@ -1,6 +1,7 @@
 """Evaluation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -166,7 +167,16 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         self.timings.lap("counting")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
         forced = config.max_draft_tokens is not None
-        return EvaluationReport(samples, usage, settings, forced=forced, looped=config.stop_loops)
+        drawn_by: Counter[str] = Counter()
+        for note in notes:
+            drawn_by.update(note.get("drawn_by", {}))
+        return EvaluationReport(
+            samples, usage, settings, dict(sorted(drawn_by.items())), forced=forced, looped=config.stop_loops
+        )
+
+    def _note(self) -> dict[str, Any]:
+        """Who drew the samples, too: those of the ledger may be another engine's."""
+        return super()._note() | {"drawn_by": self.transform.take_drawn_by()}
 
     def words(self) -> list[str]:
         """Where the samples are."""

@@ -136,8 +136,8 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         return Features(SAMPLES.features | about).arrow_schema
 
     def again(self, row: Mapping[str, Any]) -> bool:
-        """Whether a sample that was written is asked for again by the next run."""
-        return row["text"] is None
+        """Whether a sample that was written is done again: one without text is asked for, an unjudged one graded."""
+        return row["text"] is None or (row["error"] is not None and bool(row["text"].strip()))
 
     def source(self) -> tuple[str, str | None]:
         """What is asked."""

@@ -6,6 +6,7 @@ Slow for the processes that each test starts (lighteval alone imports for some s
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -196,3 +197,20 @@ def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path)
     (details,) = (tmp_path / "out").rglob("details_*.parquet")
     rows = pq.read_table(details).to_pylist()
     assert len(rows) == 2 and all(len(row["doc"]["specific"]["samples"]) == 3 for row in rows)
+
+
+def test_lightevals_own_command_line_takes_our_backend_from_a_file(tmp_path):
+    """The file of the README, on an engine that starts sooner."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n([^`]*StudentModel[^`]*)^```$", readme, re.MULTILINE)
+    code = code.replace("(config.model_name)", '(config.model_name, engine="transformers", max_tokens=64)')
+    (tmp_path / "student.py").write_text(code)
+    command = [sys.executable, "-m", "palign_hf.lighteval", "custom", "palign-toy", "student.py", "palign:toy"]
+    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir", "out"]
+    environment = ALONE | {"PALIGN_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (results,) = (tmp_path / "out").rglob("results_*.json")
+    told = json.loads(results.read_text())["results"]["palign:toy|0"]
+    assert told["boxed"] == 1 and told["cut"] == 0 and 0 < told["tokens"] <= 64
+    assert len(drawn(tmp_path / "home" / "ledgers")) == 6

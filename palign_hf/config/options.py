@@ -76,7 +76,7 @@ def read_options(options: argparse.Namespace, kind: type[T]) -> T:
             else:
                 words = [words] if isinstance(words, str) else words
                 said = f"`{option(one.key)} {shown(' '.join(words))}`"
-                given[one.key] = (said, _parse(one, words[0], said) if len(words) == 1 else _many(one, words, said))
+                given[one.key] = (said, _single(one, words[0], said) if len(words) == 1 else _many(one, words, said))
     return read_layers(kind, options.config, options.set, given)
 
 
@@ -117,6 +117,12 @@ def _parse(one: Setting, text: str, said: str) -> Any:
             return text
         raise ConfigError(f"{said} can't be read: {error}.") from error
     return text if textual and (isinstance(value, str) or not fits(one.hint, value)) else value
+
+
+def _single(one: Setting, word: str, said: str) -> Any:
+    """One word: a value, or the only one of a list."""
+    value = _parse(one, word, said)
+    return [value] if not fits(one.hint, value) and fits(one.hint, [value]) else value
 
 
 def _many(one: Setting, words: Sequence[str], said: str) -> Any:

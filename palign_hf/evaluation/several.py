@@ -25,14 +25,14 @@ def named(students: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     given = list(students.items()) if isinstance(students, Mapping) else [(_called(one), one) for one in students]
     if len(given) < 2:
         alone = [one for _, one in given]
-        raise UserError(f"`students={alone}` is one alone. Give two or more, or `student`.")
+        raise UserError(f"`students={alone}` is one alone. Give two or more, or `student` instead.")
     homes: dict[str, str] = {}
     places: dict[str, str] = {}
     for name, student in given:
         if name != Path(name).name or name in ("", ".", "..") or "\0" in name:
             raise UserError(
                 f"`{shown(name)}` can't be the folder of `{shown(student)}`. Name the students, each by a plain word: "
-                f"`students={{before: ..., after: ...}}`."
+                f"`students={{'before': ..., 'after': ...}}`."
             )
         if (place := _place(student)) in places:
             raise UserError(f"`{shown(student)}` is there twice among the students. Leave one of them out.")
@@ -40,7 +40,7 @@ def named(students: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
         if (other := homes.get(name.casefold())) is not None:
             raise UserError(
                 f"`{shown(other)}` and `{shown(student)}` would both be written to the folder `{shown(name)}`. Name "
-                f"them: `students={{before: ..., after: ...}}`."
+                f"them: `students={{'before': ..., 'after': ...}}`."
             )
         homes[name.casefold()] = places[place] = student
     return dict(given)

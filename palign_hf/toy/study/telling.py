@@ -58,8 +58,8 @@ def page(
         "",
         f"The student of the toy world (2.9 million parameters, which ships with the package) is taught in "
         f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} problems that nobody "
-        f"was taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides the "
-        f"order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a prefix, "
+        f"was taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides "
+        f"the order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a prefix, "
         f"{plan.steps} steps, the learning rate {plan.learning_rate:g}, and as many tokens in a step, prompts "
         f"included, as `{FIRST}` has in {plan.rows_a_step} rows. In brackets stand 95 % intervals over problems and "
         f"seeds, both taken as drawn at random; differences are paired, problem by problem and seed by seed.",

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from palign_hf.canvas import needs_pillow
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.evaluation.compare import compare_files
-from palign_hf.evaluation.plot import needs_pillow
 from palign_hf.runs.launch import Ending, print_out
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.transform import TransformRun
@@ -60,7 +60,7 @@ class SeveralRun:
     """One process's part of the evaluations of several students, by name; they end in `folder`."""
 
     def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]]) -> None:
-        needs_pillow()
+        needs_pillow("students")
         self._folder, self._runs = folder, runs
         self._endings: dict[str, Ending] = {}
         self._failed: list[str] = []

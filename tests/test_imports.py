@@ -22,6 +22,7 @@ LAYERS = [
     {"asking", "runs"},
     {"traces"},
     {"pairs", "benchmarks"},
+    {"hub"},
     {"truncation", "alignment", "training", "evaluation"},
     {"toy"},
     {"commands", "lighteval"},

@@ -43,7 +43,12 @@ def versions() -> dict[str, str]:
 def command() -> str:
     """How this process was called, as one could type it: a program by its name, wherever it lies, and no keys."""
     program, *arguments = sys.argv or [""]
-    return _SECRET.sub(r"\1[key]", shlex.join([Path(program).name, *arguments]))
+    return without_keys(shlex.join([Path(program).name, *arguments]))
+
+
+def without_keys(text: str) -> str:
+    """A text with `[key]` in place of tokens and of what is called a key."""
+    return _SECRET.sub(r"\1[key]", text)
 
 
 def now() -> str:

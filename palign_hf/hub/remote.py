@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.hub.plan import Held, Item
-from palign_hf.hub.retries import Patience, patiently
+from palign_hf.hub.retries import Patience, fault_of, patiently
 
 
 if TYPE_CHECKING:
@@ -81,17 +81,11 @@ class Repository:
 
     def create(self, private: bool | None) -> None:
         """Make it; that it is there by now is fine."""
-
-        from huggingface_hub.errors import HfHubHTTPError
-
-        def make() -> None:
-            try:
-                self.api.create_repo(self.repo_id, private=private, repo_type=self.repo_type)
-            except HfHubHTTPError as error:
-                if error.response.status_code != 409 or self._info(None) is None:
-                    raise
-
-        self._ask("making", make)
+        self._make(
+            "making",
+            lambda: self.api.create_repo(self.repo_id, private=private, repo_type=self.repo_type),
+            lambda: self._info(None) is not None,
+        )
 
     def branches(self) -> dict[str, str]:
         """Branches, by name, with their commits."""
@@ -103,19 +97,19 @@ class Repository:
 
     def create_branch(self, name: str, at: str) -> None:
         """Make a branch; that it is there by now is fine."""
-
-        def make() -> None:
-            self.api.create_branch(self.repo_id, branch=name, revision=at, repo_type=self.repo_type, exist_ok=True)
-
-        self._ask(f"making the branch `{name}` of", make)
+        self._make(
+            f"making the branch `{name}` of",
+            lambda: self.api.create_branch(self.repo_id, branch=name, revision=at, repo_type=self.repo_type),
+            lambda: name in self.branches(),
+        )
 
     def create_tag(self, name: str, at: str) -> None:
         """Make a tag; that there is one of this name by now is for the caller to judge."""
-
-        def make() -> None:
-            self.api.create_tag(self.repo_id, tag=name, revision=at, repo_type=self.repo_type, exist_ok=True)
-
-        self._ask(f"making the tag `{name}` of", make)
+        self._make(
+            f"making the tag `{name}` of",
+            lambda: self.api.create_tag(self.repo_id, tag=name, revision=at, repo_type=self.repo_type),
+            lambda: name in self.tags(),
+        )
 
     def pull_request(self, title: str, author: str) -> int | None:
         """The number of an open pull request with this title by this author."""
@@ -165,6 +159,19 @@ class Repository:
             parent_commit=parent,
             create_pr=create_pr,
         )
+
+    def _make(self, doing: str, make: Callable[[], Any], there: Callable[[], bool]) -> None:
+        """Make something of which there can be one: if it is there after a failure, its answer was lost, no more."""
+
+        def attempt() -> None:
+            try:
+                make()
+            except Exception as error:
+                fault = fault_of(error)
+                if fault is None or not fault.again or not there():
+                    raise
+
+        self._ask(doing, attempt)
 
     def _info(self, revision: str | None) -> Any:
         from huggingface_hub.errors import RepositoryNotFoundError

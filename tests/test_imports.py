@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 LAYERS = [
     {"errors"},
     {"schema", "shipped", "located"},
-    {"segmentation", "prompts", "progress", "grading", "config", "loops"},
+    {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
     {"students"},
     {"engines"},
     {"asking", "runs"},
@@ -32,7 +32,7 @@ LAYERS = [
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
 HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
-PURE = ["errors", "schema", "segmentation", "prompts", "config", "loops", "truncation.search"]
+PURE = ["errors", "schema", "segmentation", "prompts", "config", "loops", "canvas", "truncation.search"]
 PURE += ["truncation.schedule", "truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
 PURE += [
     f"alignment.{name}"

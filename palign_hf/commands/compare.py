@@ -2,9 +2,9 @@
 
 import argparse
 
+from palign_hf.canvas import needs_pillow
 from palign_hf.config import check_folder
 from palign_hf.evaluation.compare import compare_files
-from palign_hf.evaluation.plot import needs_pillow
 from palign_hf.runs.launch import print_out
 
 
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table, the last line as JSON."""
     if options.out:
-        needs_pillow()
+        needs_pillow("out")
         check_folder("out", options.out, written=True)
     found = compare_files(options.files, options.names, options.by, options.seed)
     wrote = [f"wrote {path}" for path in found.write(options.out)] if options.out else []

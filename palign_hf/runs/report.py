@@ -16,6 +16,7 @@ import numpy as np
 # A share of fewer says nothing.
 _FEW = 10
 _LONGEST_KIND = 160
+_MARKUP = frozenset("\\`*_{}[]<>|#&~$")
 
 
 @dataclass
@@ -68,8 +69,8 @@ class StageReport(ABC):
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data with the warnings, for JSON."""
-        return asdict(self) | {"warnings": self.warnings()}
+        """Plain data for JSON, with the lines as people read them, and the warnings."""
+        return asdict(self) | {"lines": [list(line) for line in self.lines()], "warnings": self.warnings()}
 
     def json(self) -> str:
         """One line."""
@@ -109,9 +110,9 @@ def kind(reason: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Data is data: nothing in it may end a table cell, a line or start markup."""
-    flat = " ".join(text.split())
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>|#" else char for char in flat)
+    """Data is data: nothing in it may end a table cell, a line or start markup, and nothing in it is invisible."""
+    flat = "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in " ".join(text.split()))
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in flat)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,6 +1,7 @@
 """The model card of a trained student: what it is, how to ask it, how it was trained, what was measured.
 
-Only facts stand in it. What isn't known is left out: a licence that nobody stated, a base model that was a folder.
+Only facts stand in it. What isn't known is left out: a licence that nobody stated, a base model that was a folder. Its
+parts are marked (`palign_hf.hub.marks`), so that `palign_hf.hub.model_card` can bring them to a card on the Hub.
 """
 
 import os
@@ -14,6 +15,8 @@ from huggingface_hub import ModelCard, ModelCardData, constants, hf_hub_download
 from huggingface_hub.repocard import metadata_load
 
 from palign_hf import __version__
+from palign_hf.hub.marks import stamped
+from palign_hf.hub.paper import PAPER
 from palign_hf.prompts import SOLVE, tag_style
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.segments import LEARNED
@@ -21,22 +24,6 @@ from palign_hf.training.segments import LEARNED
 
 _TEMPLATE = Path(__file__).with_name("model_card.md")
 _MADE_WITH = ("trl", "transformers", "torch", "datasets")
-
-PAPER = {
-    "title": "Long-Chain Reasoning Distillation via Adaptive Prefix Alignment",
-    "id": "2601.10064",
-    "citation": (
-        "@inproceedings{palign2026,\n"
-        "  title     = {Long-Chain Reasoning Distillation via Adaptive Prefix Alignment},\n"
-        "  author    = {Liu and Wu and Li and Yan and Wang and Chen and Gu and Yu and Sun},\n"
-        "  booktitle = {Proceedings of the 64th Annual Meeting of the Association for Computational Linguistics\n"
-        "               (Volume 1: Long Papers)},\n"
-        "  pages     = {18041--18059},\n"
-        "  year      = {2026},\n"
-        "  note      = {arXiv:2601.10064}\n"
-        "}"
-    ),
-}
 
 
 def model_card(
@@ -84,7 +71,7 @@ def model_card(
         versions=", ".join([f"palign-hf {__version__}", *(f"{name} {version(name)}" for name in _MADE_WITH)]),
         citation=PAPER["citation"],
     )
-    return card
+    return ModelCard(stamped(str(card)), ignore_metadata_errors=False)
 
 
 @lru_cache(maxsize=4)

@@ -250,6 +250,7 @@ def test_counts_add_up_and_shares_are_shares(rows):
     shares += [one[name] for one in every for name in ("problem_share", "kept_rate", "pair_share")]
     assert all(share is None or 0 <= share <= 1 for share in shares)
     read = json.loads(found.json())
+    assert read.pop("lines") == [list(line) for line in found.lines()]
     assert read.pop("warnings") == found.warnings() and AlignmentReport(**read) == found
 
 

@@ -77,6 +77,7 @@ def test_a_page_says_what_was_run_and_what_words_mean():
 def test_json_comes_back_whole_and_holds_the_warnings():
     read = json.loads(sums(settings={"input": "é"}).json())
     assert read.pop("warnings") == ["The sum is negative. Add more."]
+    assert read.pop("lines") == [list(line) for line in sums().lines()]
     assert Sums(**read) == sums(settings={"input": "é"})
 
 
@@ -88,8 +89,10 @@ def test_what_was_not_measured_has_no_line():
 @given(st.text())
 def test_escaped_text_is_one_line_without_markup_and_can_be_read_back(text):
     shown = escaped(text)
-    assert not set(re.sub(r"\\.", "", shown)) & set("|<>`[]*_{}#\\") and len(shown.splitlines()) <= 1
-    assert re.sub(r"\\(.)", r"\1", shown) == " ".join(text.split())
+    assert not set(re.sub(r"\\.", "", shown)) & set("|<>`[]*_{}#\\&~$") and len(shown.splitlines()) <= 1
+    assert shown.isprintable()
+    seen = "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in " ".join(text.split()))
+    assert re.sub(r"\\(.)", r"\1", shown) == seen
 
 
 @given(st.text(max_size=400))

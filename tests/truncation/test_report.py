@@ -229,6 +229,7 @@ def test_json_is_one_line_that_comes_back_whole():
     assert "\n" not in line
     read = json.loads(line)
     assert read == found.as_dict()
+    assert read.pop("lines") == [list(line) for line in found.lines()]
     assert read.pop("warnings") == found.warnings()
     assert Report(**read) == found
 

@@ -1,0 +1,225 @@
+"""The card of a dataset repository: one part for each configuration, from the facts of its run.
+
+`render` takes the card that is on the Hub and changes what is of this configuration; parts of others stay as they are.
+The words are in one template, `dataset_card.md`. What a person has written survives:
+
+- outside of marks, and keys of the YAML that aren't ours: byte for byte;
+- a part that was edited stays as it is, one that was deleted stays out (`palign_hf.hub.marks`);
+- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes the
+  files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from palign_hf.hub.facts import DatasetFacts
+from palign_hf.hub.frontmatter import FrontMatter, named
+from palign_hf.hub.marks import parts, stamped, with_parts
+from palign_hf.hub.paper import PAPER
+from palign_hf.hub.pictures import picture_of
+from palign_hf.runs.report import escaped, table
+
+
+logger = logging.getLogger("palign_hf")
+
+_PACKAGE = Path(__file__).parents[1]
+_NAME = "dataset_card.md"
+_TAGS = ("palign-hf", "prefix-alignment", "reasoning", "distillation")
+_UNKNOWN = "unknown"
+# A card's part of a configuration is called so, and what the template calls it.
+_CONFIG = "config"
+_COLUMNS = {"PREFIXES": "columns-prefixes", "PAIRS": "columns-pairs"}
+_SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
+# Settings that are told elsewhere on the card, or say nothing about the rows.
+_TOLD = ("versions", "seconds", "schema")
+_FIRST = ("student_name", "student", "input", "search", "criterion", "mode", "sampling")
+_RATIO = {"PREFIXES": "prefix over trace", "PAIRS": "prefix over target"}
+
+
+class _Markdown(str):
+    """Text that is Markdown already; anything else is escaped."""
+
+
+def render(facts: DatasetFacts, existing: str | None) -> str:
+    """The card with this configuration, from the one that is there; what was left as it is, is logged."""
+    card, notes = updated(facts, existing)
+    for note in notes:
+        logger.warning("%s: %s.", facts.repo_id, note)
+    return card
+
+
+def updated(facts: DatasetFacts, existing: str | None) -> tuple[str, list[str]]:
+    """The same, with notes of what a person has changed and is left as it is."""
+    top = FrontMatter(existing or "")
+    held = parts(top.body)
+    listed = top.data.get("configs")
+    published = [named(one) for one in listed] if isinstance(listed, list) else []
+    own = f"{_CONFIG}:{facts.config}"
+    fresh, new_config = not held, not held or facts.config not in published
+    notes = _describe(facts, top, fresh, alone=set(published) <= {facts.config})
+
+    text = _filled(facts)
+    made = {own if name == _CONFIG else name: part.text for name, part in parts(text).items()}
+    for name in set(_COLUMNS.values()) - {_COLUMNS[facts.table]}:
+        if name not in held:
+            del made[name]
+    if existing is None or not top.body.strip():
+        title = text[: text.index("<!--")].strip()
+        top.body, fresh = f"\n{title}\n", True
+    new = set(made) if fresh else {own, _COLUMNS[facts.table]} if new_config else set()
+    configs = [name for name in held if name.startswith(f"{_CONFIG}:")]
+    behind = {own: (configs or ["about"])[-1], _COLUMNS[facts.table]: own if own not in held else (configs or [""])[-1]}
+    top.body, changed = with_parts(top.body, made, new, behind.get)
+    return top.card(), notes + changed
+
+
+def template() -> str:
+    """The text that all cards are made of; in a wheel it lies in the package, else at the top of the repository."""
+    inside = _PACKAGE / "templates" / _NAME
+    return (inside if inside.is_file() else _PACKAGE.parent / _NAME).read_text(encoding="utf-8")
+
+
+def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -> list[str]:
+    """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration is there."""
+    notes = []
+    # An unknown licence is one of all configurations: that of one of them doesn't make it known.
+    if alone and top.data.get("license") == _UNKNOWN:
+        top.set("license", facts.licence or _UNKNOWN)
+    held = top.setdefault("license", facts.licence or _UNKNOWN)
+    if held != (facts.licence or _UNKNOWN):
+        given = f"`{facts.licence}`" if facts.licence else "not known"
+        notes.append(f"that of `{facts.config}` is {given}, but the card's licence is `{held}`, and stays so")
+    if facts.language:
+        top.setdefault("language", list(facts.language))
+    top.setdefault("pretty_name", facts.repo_id.partition("/")[2])
+    if fresh:
+        top.add("task_categories", ["text-generation"])
+        top.add("tags", _TAGS)
+    if facts.source_datasets:
+        top.add("source_datasets", facts.source_datasets)
+    files = [{"split": split, "path": facts.file_of(split)} for split in facts.splits]
+    top.put("configs", facts.config, {"config_name": facts.config, "data_files": files})
+    splits = [{"name": split, "num_examples": rows} for split, rows in facts.splits.items()]
+    about = {"config_name": facts.config, "features": list(facts.features), "splits": splits}
+    top.put("dataset_info", facts.config, about)
+    top.set("size_categories", [_size(_rows(top.data["dataset_info"]))])
+    return notes
+
+
+def _rows(infos: list[Any]) -> int:
+    """Those of all configurations."""
+    found = (split.get("num_examples") for info in infos for split in info.get("splits") or ())
+    return sum(rows for rows in found if isinstance(rows, int))
+
+
+def _size(rows: int) -> str:
+    return next((name for most, name in _SIZES if rows < most), "n>10M")
+
+
+def _filled(facts: DatasetFacts) -> str:
+    """The template with the facts; every value is escaped unless it is Markdown of ours."""
+    report = facts.report
+    versions = facts.settings.get("versions", {})
+    reasons = [f"- {count} rows: {escaped(reason)}" for reason, count in report.get("reasons", {}).items()]
+    told: str = _compiled().render(
+        pretty_name=_Markdown(facts.repo_id.partition("/")[2]),
+        # Both are checked names: they may stand in code, where nothing can be escaped.
+        repo_id=_Markdown(facts.repo_id),
+        config=_Markdown(facts.config),
+        table=facts.table,
+        splits=_table(("split", "rows"), [(split, f"{rows:,}") for split, rows in facts.splits.items()]),
+        licence=facts.licence or "unknown; nobody has stated it. Ask whoever made the traces before you use them.",
+        measured=_table(("measured", "value"), _measured(facts)),
+        pictures=_pictures(facts),
+        reasons=_Markdown("\n".join(reasons)),
+        warnings=report.get("warnings", []),
+        verified=_verified(facts),
+        decontaminated=_decontaminated(facts),
+        made=_table(("setting", "value"), _made(facts)),
+        versions=", ".join(f"{name} {number}" for name, number in versions.items()) or "releases that aren't known",
+        citation=_Markdown(PAPER["citation"]),
+    )
+    return stamped(told)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    def shown(value: Any) -> str:
+        return value if isinstance(value, _Markdown) else escaped(str(value))
+
+    environment = Environment(
+        finalize=shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(template())
+
+
+def _measured(facts: DatasetFacts) -> list[tuple[str, str]]:
+    report = facts.report
+    rows_in = (report.get("run") or {}).get("rows")
+    told = [("rows in", f"{rows_in:,}")] if isinstance(rows_in, int) else []
+    # Reports of the first release have no lines.
+    lines = report.get("lines") or [["rows", str(report.get("rows"))], *_statuses(report.get("statuses", {}))]
+    told += [(str(name), str(value)) for name, value in lines]
+    after = {"PREFIXES": "prefix", "PAIRS": "target (prefix and continuation)"}[facts.table]
+    spreads = [(_RATIO[facts.table], facts.ratio, ".3f")]
+    spreads += [("tokens of the trace", facts.before, ",.0f"), (f"tokens of the {after}", facts.after, ",.0f")]
+    return told + [(name, spread.told(style)) for name, spread, style in spreads if spread is not None]
+
+
+def _statuses(statuses: Mapping[str, int]) -> list[list[str]]:
+    return [[f"rows {status}", str(count)] for status, count in statuses.items() if count]
+
+
+def _pictures(facts: DatasetFacts) -> list[tuple[_Markdown, str]]:
+    found = []
+    if facts.ratio is not None:
+        found.append((_Markdown(picture_of(facts.config, "prefix_ratio")), f"Rows by {_RATIO[facts.table]}"))
+    if facts.before is not None and facts.after is not None:
+        found.append((_Markdown(picture_of(facts.config, "lengths")), "Rows by their tokens, before and after"))
+    return found
+
+
+def _verified(facts: DatasetFacts) -> str:
+    if facts.table == "PREFIXES":
+        return "Verified: nothing. Whether the student reaches the right answer from a prefix is asked by alignment."
+    strict, graded = facts.report.get("strict"), facts.report.get("graded")
+    if strict is None or not graded:
+        return "Verified: nothing, since no sample was graded."
+    kept = facts.splits.get("train", 0)
+    rule = (facts.settings.get("rules") or {}).get("right")
+    return (
+        f"Verified: {strict:.1%} of {graded:,} graded samples are right in their last box. {kept:,} pairs are kept"
+        + (f", by the rule {rule}." if rule else ".")
+    )
+
+
+def _decontaminated(facts: DatasetFacts) -> str:
+    names = facts.settings.get("decontaminate")
+    if not names:
+        return "Decontamination: the questions were compared with no benchmark."
+    reasons = facts.report.get("reasons", {})
+    found = sum(count for reason, count in reasons.items() if reason.startswith("contaminated"))
+    return f"Decontamination: {found:,} problems were left out as copies of questions of {', '.join(map(str, names))}."
+
+
+def _made(facts: DatasetFacts) -> list[tuple[str, str]]:
+    settings = {name: value for name, value in facts.settings.items() if name not in _TOLD}
+    order = [*(name for name in _FIRST if name in settings), *sorted(set(settings) - set(_FIRST))]
+    told = [(name.replace("_", " "), _value(settings[name])) for name in order if settings[name] not in (None, [], {})]
+    return [*told, ("rows from", ", ".join(f"{name} ({count:,})" for name, count in facts.sources.items()))]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(one)}" for name, one in value.items() if one is not None)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, str]]) -> _Markdown:
+    return _Markdown("\n".join(table(head, rows)))

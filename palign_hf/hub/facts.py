@@ -1,0 +1,271 @@
+"""What a finished run of truncation or alignment says of itself, read from its folder: its report and its table.
+
+Facts are plain data without paths of the machine and without keys, so they can be shown to anyone and stored as JSON.
+What neither the report nor the table knows, such as the licence of the traces, is what the caller says, or unknown.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+from palign_hf.errors import UserError, listed, shown
+from palign_hf.hub.private import name_of, public, public_command
+from palign_hf.runs.parts import read_mapping
+from palign_hf.runs.report import quantiles
+from palign_hf.runs.shards import REPORT
+from palign_hf.schema import PAIRS, PREFIXES, Table
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A name of a configuration is a folder, a key of YAML, and stands in comments of the card.
+_CONFIG = re.compile(r"[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
+_FILE = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-\d{5}\.parquet")
+_AT = (0.1, 0.25, 0.5, 0.75, 0.9)
+_BINS = 20
+_MOST_SOURCES = 20
+# Statuses of the rows that are measured: of PREFIXES, of PAIRS.
+_FOUND = (("sufficient", "fixed", "published"), ("kept",))
+_READ = {
+    "PREFIXES": ("status", "source", "prefix_ratio", "prefix_tokens", "trace_tokens"),
+    "PAIRS": ("status", "source", "tokens", "prefix_tokens", "trace_tokens"),
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How values lie: `counts[i]` of them from `edges[i]` to `edges[i + 1]`."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    mean: float
+    quantiles: Mapping[str, float]
+
+    @classmethod
+    def of(cls, values: np.ndarray, most: float) -> "Spread | None":
+        """Of values from 0 to `most`; None of nothing."""
+        if not len(values):
+            return None
+        counts, edges = np.histogram(np.clip(values, 0, most), _BINS, (0.0, most))
+        at = quantiles(values, _AT) or {}
+        return cls(tuple(map(float, edges)), tuple(map(int, counts)), float(values.mean()), at)
+
+    def told(self, style: str) -> str:
+        """As one reads it."""
+        return " · ".join([f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """One configuration of a dataset repository.
+
+    `splits` are the rows of each, `features` those of the table as cards have them; `ratio` is the prefix over its
+    trace (PREFIXES) or over its target (PAIRS), `before` and `after` are the tokens of a trace and of what is left.
+    """
+
+    repo_id: str
+    config: str
+    table: str
+    splits: Mapping[str, int]
+    features: Sequence[Any]
+    sources: Mapping[str, int]
+    report: Mapping[str, Any]
+    licence: str | None
+    language: tuple[str, ...]
+    source_datasets: tuple[str, ...]
+    ratio: Spread | None
+    before: Spread | None
+    after: Spread | None
+
+    @property
+    def rows(self) -> int:
+        """Of all splits."""
+        return sum(self.splits.values())
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What made it."""
+        found: Mapping[str, Any] = self.report.get("settings", {})
+        return found
+
+    def file_of(self, split: str) -> str:
+        """Where the files of a split are in the repository, as `datasets` lays them out."""
+        return f"{self.config}/{split}-*"
+
+
+def dataset_facts(
+    folder: str | Path,
+    *,
+    repo_id: str,
+    config: str,
+    licence: str | None = None,
+    language: Sequence[str] = (),
+    source_datasets: Sequence[str] = (),
+) -> DatasetFacts:
+    """The facts of the run in `folder`, to be published as `config` of `repo_id`.
+
+    `licence`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
+    its commit is named anyway.
+    """
+    check_repo_id(repo_id)
+    check_config(config)
+    path = Path(folder).expanduser()
+    report = read_mapping(path / REPORT)
+    if report is None or not isinstance(report.get("settings"), dict):
+        raise UserError(
+            f"`{folder}` has no `{REPORT}` that can be read, so it is no folder of a finished run. Give the `output` "
+            f"of `palign truncate` or `palign align`, or run the same command again until it ends."
+        )
+    files = _files(path)
+    table, features = _table_of([file for of in files.values() for file in of], path)
+    numbers = _Numbers(table)
+    splits = {split: sum(map(numbers.add, of)) for split, of in files.items()}
+    if splits and sum(splits.values()) != report.get("rows"):
+        raise UserError(
+            f"`{folder}` holds {sum(splits.values())} rows, and its report speaks of {report.get('rows')}: they are of "
+            f"different runs. Run the same command again."
+        )
+    read = report["settings"].get("input", {})
+    known = [read["source"]] if read.get("revision") and _is_repo_id(read.get("source")) else []
+    return DatasetFacts(
+        repo_id=repo_id,
+        config=config,
+        table=table.name,
+        splits=splits,
+        features=features,
+        sources=numbers.named(),
+        report=_public_report(report),
+        licence=licence,
+        language=tuple(language),
+        source_datasets=tuple(dict.fromkeys([*source_datasets, *known])),
+        **numbers.spreads(),
+    )
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what can't be a repository's name with its owner."""
+    if not _is_repo_id(repo_id):
+        raise UserError(f"`{shown(repo_id)}` is no name on the Hub. Give it with its owner: `owner/name`.")
+
+
+def check_config(config: str) -> None:
+    """Refuse a name that couldn't be a folder everywhere."""
+    if not _CONFIG.fullmatch(config):
+        raise UserError(
+            f"`{shown(config)}` can't name a configuration: it takes letters, digits and single dots, dashes and "
+            f"underscores between them. Give another, as `qwen3-8b.ascend`."
+        )
+
+
+def _is_repo_id(name: Any) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return str(name).count("/") == 1
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """The parquet files of each split, `train` first."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted((folder / "data").glob("*.parquet")):
+        if match := _FILE.fullmatch(file.name):
+            found.setdefault(match["split"], []).append(file)
+    if not found:
+        raise UserError(f"`{folder}` has no rows: there is no `data/SPLIT-*.parquet`. Run the same command again.")
+    return {split: found[split] for split in sorted(found, key=lambda split: (split != "train", split))}
+
+
+def _table_of(files: Sequence[Path], folder: Path) -> tuple[Table, list[Any]]:
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    schemas = {file: pq.read_schema(file) for file in files}
+    names = set(schemas[files[0]].names)
+    table = next((one for one in (PAIRS, PREFIXES) if set(one.columns) <= names), None)
+    if table is None or any(set(schema.names) != names for schema in schemas.values()):
+        raise UserError(
+            f"`{folder}` holds neither PREFIXES nor PAIRS: its columns are {listed(sorted(names))}. Give the folder of "
+            f"a run of `palign truncate` or `palign align`."
+        )
+    return table, Features.from_arrow_schema(schemas[files[0]])._to_yaml_list()
+
+
+class _Numbers:
+    """What the table's rows come to, file by file."""
+
+    def __init__(self, table: Table) -> None:
+        self._pairs = table is PAIRS
+        self._columns = _READ[table.name]
+        self._sources: Counter[str] = Counter()
+        self._parts: list[dict[str, np.ndarray]] = []
+
+    def add(self, file: Path) -> int:
+        """Count a file's rows."""
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(file, columns=list(self._columns))
+        self._sources.update("not known" if name is None else name for name in rows["source"].to_pylist())
+        part = {name: _floats(rows[name]) for name in self._columns if name not in ("status", "source")}
+        status = np.array(rows["status"].to_pylist(), dtype=str)
+        part["found"] = np.isin(status, _FOUND[self._pairs])
+        self._parts.append(part)
+        return int(rows.num_rows)
+
+    def named(self) -> dict[str, int]:
+        """Where the rows come from, the most frequent first."""
+        told = sorted(self._sources.items(), key=lambda item: (-item[1], item[0]))
+        rest = sum(count for _, count in told[_MOST_SOURCES:])
+        found: dict[str, int] = public(dict(told[:_MOST_SOURCES]))
+        return found | ({f"{len(told) - _MOST_SOURCES} others": rest} if rest else {})
+
+    def spreads(self) -> dict[str, Spread | None]:
+        """Of what was found or cut by a rule, or kept: a fallback to the whole trace is no finding."""
+        of = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        found = of["found"].astype(bool)
+        before, prefix = of["trace_tokens"], of["prefix_tokens"]
+        after = prefix + of["tokens"] if self._pairs else prefix
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = prefix / after if self._pairs else of["prefix_ratio"]
+        known = found & np.isfinite(before) & np.isfinite(after)
+        both = np.concatenate([before[known], after[known]])
+        most = _round(float(both.max())) if len(both) else 1.0
+        return {
+            "ratio": Spread.of(ratio[found & np.isfinite(ratio)], 1.0),
+            "before": Spread.of(before[known], most),
+            "after": Spread.of(after[known], most),
+        }
+
+
+def _floats(column: "pa.ChunkedArray") -> np.ndarray:
+    """Numbers, with nan where there is none."""
+    import pyarrow as pa
+
+    found: np.ndarray = column.cast(pa.float64()).to_numpy()
+    return found
+
+
+def _round(most: float) -> float:
+    """The next number whose quarters are whole and short: where an axis ends well."""
+    step = 4 * 10 ** max(0.0, np.floor(np.log10(max(most, 1.0))) - 1)
+    return float(max(_BINS, np.ceil(most / step) * step))
+
+
+def _public_report(report: Mapping[str, Any]) -> dict[str, Any]:
+    settings = dict(report["settings"])
+    if isinstance(settings.get("command"), str):
+        settings["command"] = public_command(settings["command"])
+    if isinstance(settings.get("student_name"), str):
+        settings["student_name"] = name_of(settings["student_name"])
+    if isinstance(settings.get("input"), dict) and isinstance(settings["input"].get("source"), str):
+        settings["input"] = settings["input"] | {"source": name_of(settings["input"]["source"])}
+    told: dict[str, Any] = public({**report, "settings": settings})
+    return json.loads(json.dumps(told))  # type: ignore[no-any-return]  # as it is read back: plain data

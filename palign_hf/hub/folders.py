@@ -1,7 +1,7 @@
 """What the folder of a finished run is, and which of its files go where in a repository.
 
-    PREFIXES, PAIRS    data/CONFIG/SPLIT-0000I-of-0000N.parquet, reports/CONFIG/report.json and report.md
-    an evaluation      data/CONFIG/samples-00000-of-00001.parquet, lighteval/CONFIG/..., reports/CONFIG/...
+    PREFIXES, PAIRS    CONFIG/SPLIT-0000I-of-0000N.parquet, reports/CONFIG/report.json and report.md
+    an evaluation      CONFIG/samples-00000-of-00001.parquet, lighteval/CONFIG/..., reports/CONFIG/...
     a student          its own files at the top, as `from_pretrained` reads them, and reports/CONFIG/...
 
 A run is known by its report, what it has made by its files. No ledger, checkpoint or state of an optimizer goes up, no
@@ -19,7 +19,7 @@ from typing import Any
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.hub.plan import Item
 from palign_hf.hub.private import name_of, public
-from palign_hf.hub.target import config_name
+from palign_hf.hub.target import RESERVED, config_name
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PAIRS, PREFIXES
@@ -92,9 +92,7 @@ class RunFolder:
 
     def files(self, config: str) -> tuple[Item, ...]:
         """All that goes up, but for the card."""
-        items = [
-            Item(f"data/{config}/{name}", file) for files in self._tables.values() for name, file in files.items()
-        ]
+        items = [Item(f"{config}/{name}", file) for files in self._tables.values() for name, file in files.items()]
         if self.kind == "student":
             items += [self._of_student(file) for file in self._sorted(self.folder) if _goes_up(file)]
         if self.kind == "evaluation":
@@ -105,7 +103,7 @@ class RunFolder:
         """Where an earlier push of the same configuration has put its files."""
         if self.kind == "student":
             return (*_STUDENTS_OWN, f"reports/{config}/")
-        return (f"data/{config}/", f"reports/{config}/", f"{_LIGHTEVAL}/{config}/")
+        return tuple(f"{place}{config}/" for place in ("", *(f"{name}/" for name in RESERVED)))
 
     def guard(self, config: str) -> tuple[str, Callable[[bytes], None]]:
         """The report in the repository, and a check that it is of the same kind of run."""

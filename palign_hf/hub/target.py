@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 _PART = r"(?!.*(?:\.\.|--))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
 _REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
-_CONFIG = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+_CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
+# Folders of a repository that aren't a configuration's.
+RESERVED = ("reports", "pictures", "lighteval")
 # As git has it, roughly: what it refuses beyond this the Hub refuses in its own words.
 _REVISION = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,17 +25,18 @@ def check_repo(name: str, said: str) -> None:
     """Refuse what can't name a repository; `said` is the setting as it was given."""
     if not _REPO.fullmatch(name):
         raise UserError(
-            f"`{said}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, each at "
-            f"most 96 of them."
+            f"`{shown(said)}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, "
+            f"each at most 96 of them."
         )
 
 
 def check_config_name(name: str, said: str) -> None:
     """Refuse what can't name a configuration, which is a folder of the repository, too."""
-    if not _CONFIG.fullmatch(name):
+    if not _CONFIG.fullmatch(name) or name.lower() in RESERVED:
         raise UserError(
-            f"`{said}` can't name a configuration: it becomes the name of a folder. Take letters, digits, `-`, `_` "
-            f"and `.`, at most 96 of them, as `qwen2.5-7b-instruct-ascend`."
+            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: it takes letters, "
+            f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
+            f"another, as `qwen2.5-7b-instruct-ascend`."
         )
 
 
@@ -43,15 +46,15 @@ def check_revision(name: str, said: str, tag: bool = False) -> None:
     if name.startswith("refs/") and not tag:
         return
     if _COMMIT.fullmatch(name):
-        raise UserError(f"`{said}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
+        raise UserError(f"`{shown(said)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
     if not _REVISION.fullmatch(name):
-        raise UserError(f"`{said}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
+        raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
 
 
 def config_name(*parts: str) -> str:
     """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
-    words = (re.sub(r"[^a-z0-9._]+", "-", part.lower()).strip("-._") for part in parts)
-    return "-".join(word for word in words if word)[:96].strip("-._") or "default"
+    words = "-".join(part.lower() for part in parts if part)
+    return re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
 
 
 def check_target(

@@ -6,9 +6,9 @@ the push has succeeded; if somebody else has written, the card is made anew from
 The head that a commit names makes a second one of the same impossible, however late the first arrives.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.errors import UserError, shown
 from palign_hf.hub.plan import Changes, Item, changes, check_items
@@ -19,6 +19,8 @@ from palign_hf.hub.target import check_repo, check_revision, check_target, denia
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
+
+T = TypeVar("T")
 
 _GO_ON = "The same command goes on from there."
 
@@ -81,16 +83,32 @@ def push(
     wanted: Push, *, api: "HfApi | None" = None, patience: Patience | None = None, dry_run: bool = False
 ) -> Pushed:
     """Push it, or only say what would be done; a `UserError` says what was reached, and never holds a key."""
+    return _begin(wanted, api, patience, dry_run, run=lambda pushing: pushing.run())
+
+
+def check(wanted: Push, *, api: "HfApi | None" = None, patience: Patience | None = None) -> None:
+    """Refuse what couldn't be pushed: by who asks, and by what is there. Nothing is changed."""
+    _begin(wanted, api, patience, dry_run=True, run=lambda pushing: pushing.check())
+
+
+def _begin(
+    wanted: Push,
+    api: "HfApi | None",
+    patience: Patience | None,
+    dry_run: bool,
+    run: "Callable[[_Pushing], T]",
+) -> T:
     from huggingface_hub import HfApi
 
     api, patience = api or HfApi(), patience or Patience()
     me = check_target(wanted.repo_id, pull_request=wanted.create_pr, api=api, patience=patience)
     pushing = _Pushing(wanted, Repository(api, wanted.repo_id, wanted.repo_type, patience), me, dry_run)
     try:
-        return pushing.run()
+        return run(pushing)
     except GaveUp as gave_up:
         failed = gave_up
-    raise UserError(f"{_begun(denial(failed))} {pushing.reached} {_GO_ON}")
+    # Outside of the handler, so that the error keeps nothing of what has failed.
+    raise UserError(f"{_capital(denial(failed))} {pushing.reached} {_GO_ON}")
 
 
 @dataclass
@@ -126,6 +144,10 @@ class _Pushing:
             pull_request=request,
             tag=wanted.tag,
         )
+
+    def check(self) -> None:
+        """Look at what is there, as a push does first."""
+        self._tagged(self._opened())
 
     def _opened(self) -> Seen | None:
         """The repository and the branch, made where they are missing; None only if nothing is to be made."""
@@ -279,11 +301,5 @@ def _other_tag(tag: str, repo_id: str, at: str | None) -> UserError:
     )
 
 
-def _begun(text: str) -> str:
+def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def told(pushed: Pushed) -> Mapping[str, Any]:
-    """A push as JSON has it."""
-    names = ("url", "commit", "sent", "deleted", "sent_bytes", "created", "pull_request", "tag", "unchanged")
-    return {name: getattr(pushed, name) for name in names}

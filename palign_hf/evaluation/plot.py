@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palign_hf.canvas import BAR, DOT, GAP, LINE, TEXT, Canvas, colour
+from palign_hf.canvas import DOT, GAP, LINE, TEXT, Canvas, colour
 from palign_hf.errors import shown
 from palign_hf.evaluation.intervals import Interval
 from palign_hf.runs.parts import whole

@@ -5,8 +5,8 @@ The words are in one template, `dataset_card.md`. What a person has written surv
 
 - outside of marks, and keys of the YAML that aren't ours: byte for byte;
 - a part that was edited stays as it is, one that was deleted stays out (`palign_hf.hub.marks`);
-- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes the
-  files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
+- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes
+  the files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
 """
 
 import json
@@ -72,7 +72,10 @@ def updated(facts: DatasetFacts, existing: str | None) -> tuple[str, list[str]]:
         top.body, fresh = f"\n{title}\n", True
     new = set(made) if fresh else {own, _COLUMNS[facts.table]} if new_config else set()
     configs = [name for name in held if name.startswith(f"{_CONFIG}:")]
-    behind = {own: (configs or ["about"])[-1], _COLUMNS[facts.table]: own if own not in held else (configs or [""])[-1]}
+    behind = {
+        own: (configs or ["about"])[-1],
+        _COLUMNS[facts.table]: own if own not in held else (configs or [""])[-1],
+    }
     top.body, changed = with_parts(top.body, made, new, behind.get)
     return top.card(), notes + changed
 
@@ -84,7 +87,7 @@ def template() -> str:
 
 
 def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -> list[str]:
-    """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration is there."""
+    """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration."""
     notes = []
     # An unknown licence is one of all configurations: that of one of them doesn't make it known.
     if alone and top.data.get("license") == _UNKNOWN:

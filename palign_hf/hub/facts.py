@@ -4,7 +4,6 @@ Facts are plain data without paths of the machine and without keys, so they can 
 What neither the report nor the table knows, such as the licence of the traces, is what the caller says, or unknown.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,7 +59,9 @@ class Spread:
 
     def told(self, style: str) -> str:
         """As one reads it."""
-        return " · ".join([f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())])
+        return " · ".join(
+            [f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +131,8 @@ def dataset_facts(
     splits = {split: sum(map(numbers.add, of)) for split, of in files.items()}
     if splits and sum(splits.values()) != report.get("rows"):
         raise UserError(
-            f"`{folder}` holds {sum(splits.values())} rows, and its report speaks of {report.get('rows')}: they are of "
-            f"different runs. Run the same command again."
+            f"`{folder}` holds {sum(splits.values())} rows, and its report speaks of {report.get('rows')}: they are "
+            f"of different runs. Run the same command again."
         )
     read = report["settings"].get("input", {})
     known = [read["source"]] if read.get("revision") and _is_repo_id(read.get("source")) else []
@@ -193,8 +194,8 @@ def _table_of(files: Sequence[Path], folder: Path) -> tuple[Table, list[Any]]:
     table = next((one for one in (PAIRS, PREFIXES) if set(one.columns) <= names), None)
     if table is None or any(set(schema.names) != names for schema in schemas.values()):
         raise UserError(
-            f"`{folder}` holds neither PREFIXES nor PAIRS: its columns are {listed(sorted(names))}. Give the folder of "
-            f"a run of `palign truncate` or `palign align`."
+            f"`{folder}` holds neither PREFIXES nor PAIRS: its columns are {listed(sorted(names))}. Give the folder "
+            f"of a run of `palign truncate` or `palign align`."
         )
     return table, Features.from_arrow_schema(schemas[files[0]])._to_yaml_list()
 
@@ -268,4 +269,4 @@ def _public_report(report: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(settings.get("input"), dict) and isinstance(settings["input"].get("source"), str):
         settings["input"] = settings["input"] | {"source": name_of(settings["input"]["source"])}
     told: dict[str, Any] = public({**report, "settings": settings})
-    return json.loads(json.dumps(told))  # type: ignore[no-any-return]  # as it is read back: plain data
+    return told

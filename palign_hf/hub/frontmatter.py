@@ -77,8 +77,8 @@ class FrontMatter:
             data = yaml.safe_load(self._text)
         except (yaml.YAMLError, ValueError) as error:
             raise UserError(
-                f"The YAML at the top of the card can't be read: {shown(str(error), most=200)}. Mend it on the Hub, or "
-                f"in the card's file, and publish again."
+                f"The YAML at the top of the card can't be read: {shown(str(error), most=200)}. Mend it on the Hub, "
+                f"or in the card's file, and publish again."
             ) from error
         root = yaml.compose(self._text, Loader=yaml.SafeLoader)
         if root is None:

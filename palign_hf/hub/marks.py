@@ -6,9 +6,9 @@ A part lies between two comments, and the first of them has a digest of what was
     ...
     <!-- palign:end columns -->
 
-Everything outside is a person's, and stays byte for byte. A part whose text still has its digest is generated anew; one
-that somebody has edited is theirs from then on, until they delete it or its marks. What was deleted stays deleted: only a
-part that belongs to something new is added. Line ends don't count, since editors in browsers change them.
+Everything outside is a person's, and stays byte for byte. A part whose text still has its digest is generated anew;
+one that somebody has edited is theirs from then on. What was deleted stays deleted: only a part that belongs to
+something new is added. Line ends don't count, since editors in browsers change them.
 """
 
 import re
@@ -26,7 +26,7 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Part:
-    """A part as it stands in a text; without a digest it was never generated, as in a template."""
+    """A part as it stands in a text; without a digest it is as it was generated, as in a template."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class Part:
     @property
     def edited(self) -> bool:
         """Whether it isn't what was generated."""
-        return self.digest != _digest(self.text)
+        return self.digest is not None and self.digest != _digest(self.text)
 
     def marked(self) -> str:
         """As it is written, with its digest."""

@@ -24,7 +24,8 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
-from palign_hf.training.card import PAPER, model_card
+from palign_hf.hub.paper import PAPER
+from palign_hf.training.card import model_card
 from palign_hf.training.collator import SegmentCollator
 from palign_hf.training.config import as_config, refuse_sharded_sequences
 from palign_hf.training.first_rows import check_conversations, check_rows

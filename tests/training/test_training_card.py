@@ -6,9 +6,10 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+from palign_hf.hub.paper import PAPER
 from palign_hf.prompts import SOLVE
 from palign_hf.toy import student_folder
-from palign_hf.training.card import PAPER, licence, model_card
+from palign_hf.training.card import licence, model_card
 from palign_hf.training.config import PAlignConfig
 
 

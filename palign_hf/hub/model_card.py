@@ -1,0 +1,187 @@
+"""The card of a published student: what training wrote beside it, and what was measured since.
+
+`palign train` writes the card of a student (`palign_hf.training.card`): what it is, how it was trained, its segments.
+It isn't told again here: its parts are brought to the card on the Hub, with the evaluation and the plot of a study as
+parts of their own. A person's edits survive as in `palign_hf.hub.dataset_card`; of the YAML, a licence, tags and the
+like stay once they are there. Only facts of the weights are set: their base, their data, and our own results.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palign_hf.errors import UserError
+from palign_hf.hub.eval_results import SOURCE, model_index, read_evaluation
+from palign_hf.hub.facts import check_repo_id
+from palign_hf.hub.frontmatter import FrontMatter
+from palign_hf.hub.marks import parts, with_parts
+from palign_hf.hub.private import public
+from palign_hf.runs.report import table
+
+
+logger = logging.getLogger("palign_hf")
+
+CARD = "README.md"
+# Where the plot of a study is in the repository.
+PLOT = "pictures/study.png"
+# Keys that describe the weights.
+_FACTS = ("base_model", "base_model_relation", "datasets", "library_name", "model_name")
+_MERGED = "merged"
+_NAME = re.compile(r'^name = ".*"$', re.MULTILINE)
+_VERDICTS = ("strict", "lenient")
+# In tokens, not shares.
+_COUNTS = ("tokens", "draft_tokens")
+_MEANING = (
+    "pass@1 is the share of right samples, averaged over problems; pass@k the chance that one of k samples is right; "
+    "maj@n whether the most frequent answer is. Strict counts what the last complete box holds, lenient any reader's "
+    "find. In brackets: 95 % intervals by resampling problems."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """A student: its card as training wrote it, the report of its evaluation, and whether a plot goes with it."""
+
+    repo_id: str
+    card: str
+    evaluation: Mapping[str, Any] | None = None
+    plot: bool = False
+
+
+def model_facts(
+    folder: str | Path, *, repo_id: str, evaluation: str | Path | None = None, plot: bool = False
+) -> ModelFacts:
+    """The facts of a student in the folder of `palign train`, or in its `merged`; `evaluation` is a folder, too."""
+    check_repo_id(repo_id)
+    path = Path(folder).expanduser()
+    merged = path.resolve().name == _MERGED and not (path / CARD).is_file()
+    card = (path.resolve().parent if merged else path) / CARD
+    if not card.is_file():
+        raise UserError(
+            f"`{folder}` has no `{CARD}`, which `palign train` writes at its end. Give the folder of a training that "
+            f"has ended, or put a card there."
+        )
+    with card.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    if merged:
+        top = FrontMatter(text)
+        top.set("library_name", "transformers")
+        if "base_model_relation" in top.data:
+            top.set("base_model_relation", "finetune")
+        text = top.card()
+    told = None if evaluation is None else read_evaluation(evaluation)
+    return ModelFacts(repo_id=repo_id, card=text, evaluation=told, plot=plot)
+
+
+def render(facts: ModelFacts, existing: str | None) -> str:
+    """The card of the student, from the one that is there; what was left as it is, is logged."""
+    card, notes = updated(facts, existing)
+    for note in notes:
+        logger.warning("%s: %s.", facts.repo_id, note)
+    return card
+
+
+def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
+    """The same, with notes of what a person has changed and is left as it is."""
+    ours = FrontMatter(facts.card)
+    fresh = not parts(existing or "")
+    written = existing is not None and bool(FrontMatter(existing).body.strip())
+    top = FrontMatter(existing if existing is not None and written else facts.card)
+    made = {name: _named(part.text, facts.repo_id) for name, part in parts(ours.body).items()}
+    held = set(parts(top.body))
+    if facts.evaluation is not None:
+        made["evaluation"] = _evaluation(facts.evaluation)
+        _index(top, facts.evaluation, str(ours.data.get("model_name") or facts.repo_id.partition("/")[2]))
+    if facts.plot:
+        made["study"] = f"## The study\n\n![The student beside others, with 95 % intervals]({PLOT})\n"
+    if written:
+        for key, value in ours.data.items():
+            if key in _FACTS:
+                top.set(key, value)
+            else:
+                top.setdefault(key, value)
+    # Of the student's own parts, one that isn't there was deleted; the others come as they are measured.
+    new = {name for name in ("evaluation", "study") if name not in held} | (set(made) if fresh else set())
+    behind = {"evaluation": "training", "study": "evaluation" if "evaluation" in {*made, *held} else "training"}
+    top.body, notes = with_parts(top.body, made, new, behind.get)
+    return top.card(), notes
+
+
+def _named(text: str, repo_id: str) -> str:
+    """A part whose program asks for the student by the name it has on the Hub."""
+    return _NAME.sub(f'name = "{repo_id}"', text)
+
+
+def _index(top: FrontMatter, evaluation: Mapping[str, Any], name: str) -> None:
+    """Our own results, in place of those that were there before; what others have measured stays."""
+    held = top.data.get("model-index")
+    entries = [dict(one) for one in held] if isinstance(held, list) else []
+    for entry in entries:
+        entry["results"] = [one for one in entry.get("results") or () if not _is_ours(one)]
+    others = [entry for entry in entries if entry["results"]]
+    for entry in model_index(evaluation, name):
+        same = next((one for one in others if one.get("name") == entry["name"]), None)
+        if same is None:
+            others.append(entry)
+        else:
+            same["results"] += entry["results"]
+    if others or held:
+        top.set("model-index", others)
+
+
+def _is_ours(result: Any) -> bool:
+    source = result.get("source") if isinstance(result, dict) else None
+    return isinstance(source, dict) and source.get("name") == SOURCE
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> str:
+    """A column a benchmark, a row a measure."""
+    of = dict(evaluation["benchmarks"])
+    rows = {"problems": {task: f"{one['problems']:,}" for task, one in of.items()}}
+    for task, one in of.items():
+        for name, cell in _cells(one):
+            rows.setdefault(name, {})[task] = cell
+    lines = table(
+        ("measure", *of), [(name, *(found.get(task, "not known") for task in of)) for name, found in rows.items()]
+    )
+    run = [(name, str(value)) for name, value in _run(public(evaluation.get("settings", {}))) if value]
+    blocks = ["## Evaluation", "", *lines, "", _MEANING, "", *table(("run", ""), run), ""]
+    return "\n".join(blocks)
+
+
+def _cells(one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    ends = one.get("intervals", {})
+    for verdict in _VERDICTS:
+        for name, value in one[verdict].items():
+            if value is not None and f"{verdict} {name}" in ends:
+                called = name.replace("@n", f"@{one['n']}")
+                yield f"{called}, {verdict}", _told(value, ends[f"{verdict} {name}"], "{:.3f}")
+    for name, interval in ends.items():
+        value = one.get(name)
+        if isinstance(value, Mapping):
+            value = value.get("mean")
+        if isinstance(value, (int, float)):
+            yield name.replace("_", " "), _told(value, interval, "{:.0f}" if name in _COUNTS else "{:.3f}")
+
+
+def _told(value: float, interval: list[float | None], style: str) -> str:
+    low, high = interval
+    ends = "" if low is None or high is None else f" [{style.format(low)}, {style.format(high)}]"
+    return style.format(value) + ends
+
+
+def _run(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "evaluated as", settings.get("student_name")
+    yield "tasks", ", ".join(f"{name} ({where})" for name, where in settings.get("tasks", {}).items())
+    yield "limit", settings.get("limit") and f"the first {settings['limit']} problems of each task"
+    drawn = settings.get("sampling", {})
+    yield "sampling", ", ".join(f"{name} {value}" for name, value in drawn.items() if value is not None)
+    yield "grader", (settings.get("grader") or {}).get("name")
+    yield "engine", ", ".join(settings.get("engines") or []) or settings.get("engine")
+    yield "versions", ", ".join(f"{name} {number}" for name, number in settings.get("versions", {}).items())
+    yield "result", settings.get("fingerprint")
+    yield "date", settings.get("date")
+    yield "command", settings.get("command")

@@ -1,0 +1,53 @@
+"""What is of this machine, or secret, is on no card."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palign_hf.hub.private import name_of, public, public_command
+
+
+NAMES = st.text("abcdefgh0123_-.", min_size=1, max_size=12).filter(lambda name: name.strip("."))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("no such file: '/home/someone/data/x.jsonl'.", "no such file: 'x.jsonl'."),
+        ("read /a/b and ~/c/d, not e/f or 1/2", "read b and d, not e/f or 1/2"),
+        ("at C:\\Users\\someone\\x.txt", "at x.txt"),
+        ("file:///srv/x", "x"),
+        ("https://huggingface.co/me/data", "https://huggingface.co/me/data"),
+        ("owner/name, a / b, and/or", "owner/name, a / b, and/or"),
+        ("with hf_abcdefghijklmnop", "with [key]"),
+    ],
+)
+def test_paths_lose_their_folders_and_keys_their_letters(given, told):
+    assert public(given) == told
+    assert public({"a": [given, 1, None, 0.5]}) == {"a": [told, 1, None, 0.5]}
+
+
+@given(st.lists(NAMES, min_size=2, max_size=5), st.sampled_from(["", " ", "'", '"', "=", "(", ": "]))
+def test_folders_of_absolute_paths_are_never_told(parts, before):
+    path = "/" + "/".join(f"folder{part}" for part in parts)
+    told = public(f"read{before if before else ' '}{path}")
+    assert f"folder{parts[0]}/" not in told and told.endswith(f"folder{parts[-1]}")
+
+
+@given(st.text("ABCdef0189", min_size=8, max_size=40))
+def test_tokens_are_never_told(letters):
+    token = f"hf_{letters}"
+    assert token not in public(f"a {token} b") and token not in public_command(f"palign x --student {token}")
+    assert token not in str(public({token: [token]}))
+
+
+def test_a_command_may_have_paths_with_spaces():
+    command = shlex.join(["palign", "truncate", "--student", "/my data/students/x", "--output=/my data/y", "runs/z"])
+    assert public_command(command) == "palign truncate --student x --output=y runs/z"
+    assert public_command("it's /a/b") == "it's b"
+
+
+def test_names_are_the_last_of_paths():
+    assert [name_of(path) for path in ("/a/b", "~/c", "me/name", "/", "D:\\e\\f")] == ["b", "c", "me/name", "[path]", "f"]

@@ -18,6 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="OWNER/NAME", help="of an evaluation: put its results into this model's repository, too"
     )
+    parser.add_argument(
+        "--evaluation", metavar="FOLDER", help="of a student: show the results of this evaluation on its card"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="of a student: show this PNG on its card")
     parser.add_argument("--dry-run", action="store_true", help="say what would be pushed, and stop")
     parser.set_defaults(run=run)
 
@@ -35,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
         create_pr=hub.create_pr,
         licence=hub.licence,
         language=hub.language,
+        evaluation=options.evaluation,
+        plot=options.plot,
         dry_run=options.dry_run,
     )
     if done.left_out:

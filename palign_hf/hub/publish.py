@@ -8,6 +8,7 @@ All of it is one commit, or none where nothing is new; the same call goes on whe
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from palign_hf.hub.retries import Patience
 
-# Results as model repositories have them: an evaluation's folder holds them, the model's repository shows them.
-RESULTS = ".eval_results"
+Card = Callable[[str | None], str]
+
 _TITLES = {"prefixes": "Prefixes", "pairs": "Pairs", "student": "Student", "evaluation": "Evaluation"}
 
 
@@ -70,6 +71,8 @@ def publish(
     create_pr: bool = False,
     licence: str | None = None,
     language: Sequence[str] = (),
+    evaluation: str | Path | None = None,
+    plot: str | Path | None = None,
     dry_run: bool = False,
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
@@ -85,15 +88,27 @@ def publish(
         tag: a tag for the commit; one that is there at another commit is refused.
         create_pr: open a pull request instead; the same call goes on with the one that is open.
         licence, language: those of the traces, for a card that doesn't state them.
+        evaluation: of a student, the folder of its evaluation: a table on the card, and files of results.
+        plot: of a student, a PNG for its card, as `palign compare` draws it.
         dry_run: only say what would be done.
     """
     found = read_folder(folder)
+    if found.kind != "student" and (evaluation is not None or plot is not None):
+        raise UserError(
+            f"`{folder}` is no student but {found.kind}: `evaluation` and `plot` are for the card of one. Leave them "
+            f"out."
+        )
     name = config if config is not None else found.config
     check_config_name(name, f"config={name}")
-    card, pictures = _card(found, repo_id, name, licence, language)
+    if found.kind == "student":
+        card, more = _of_student(found, repo_id, evaluation, plot)
+    elif found.kind == "evaluation":
+        card, more = partial(_with_samples, name, found.splits), []
+    else:
+        card, more = _of_dataset(found, repo_id, name, licence, language)
     wanted = Push(
         repo_id,
-        (*found.files(name), *pictures),
+        (*found.files(name), *more),
         f"{_TITLES[found.kind]}: {name}",
         repo_type=found.repo_type,
         owned=found.owned(name),
@@ -117,17 +132,24 @@ def publish_results(
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
 ) -> Published:
-    """Push the results of an evaluation into the repository of the model that was evaluated, and nothing else."""
+    """Push the results of an evaluation into the repository of the model that was evaluated, and onto its card."""
+    from palign_hf.hub.eval_results import eval_result_files, read_evaluation
+    from palign_hf.hub.frontmatter import FrontMatter
+    from palign_hf.hub.model_card import ModelFacts, render
+
     found = read_folder(folder)
-    files = sorted((found.folder / RESULTS).glob("*.yaml"))
-    if found.kind != "evaluation" or not files:
-        raise UserError(
-            f"`{folder}` has no results for the repository of a model: there is no `{RESULTS}/*.yaml` in it. Give the "
-            f"folder of an evaluation that has written them."
-        )
-    items = tuple(Item(f"{RESULTS}/{file.name}", file) for file in files)
-    title = f"Results: {found.config}"
-    wanted = Push(model, items, title, repo_type="model", create_pr=create_pr)
+    if found.kind != "evaluation":
+        raise UserError(f"`{folder}` is no evaluation but {found.kind}. Give the folder of `palign evaluate`.")
+    told = read_evaluation(found.folder)
+    items = tuple(Item(path, text.encode()) for path, text in eval_result_files(told).items())
+
+    def card(existing: str | None) -> str:
+        # The card of the student says its name; nothing else of it is known here.
+        named = FrontMatter("")
+        named.set("model_name", FrontMatter(existing or "").data.get("model_name") or model.partition("/")[2])
+        return render(ModelFacts(repo_id=model, card=named.card(), evaluation=told), existing)
+
+    wanted = Push(model, items, f"Results: {found.config}", repo_type="model", card=card, create_pr=create_pr)
     done = push(wanted, api=api, patience=patience, dry_run=dry_run)
     return _published(done, wanted, found.config, (), dry_run)
 
@@ -151,19 +173,45 @@ def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...
     )
 
 
-def _card(
+def _of_dataset(
     found: RunFolder, repo_id: str, config: str, licence: str | None, language: Sequence[str]
-) -> tuple[Callable[[str | None], str] | None, list[Item]]:
-    """The card as a function of the one that is there, and its pictures."""
-    if found.repo_type == "model" or found.kind == "evaluation":
-        return None, []
+) -> tuple[Card, list[Item]]:
+    """The card of PREFIXES or PAIRS, and its pictures."""
     from palign_hf.hub.dataset_card import render
     from palign_hf.hub.facts import dataset_facts
     from palign_hf.hub.pictures import dataset_pictures
 
     facts = dataset_facts(found.folder, repo_id=repo_id, config=config, licence=licence, language=tuple(language))
     pictures = [Item(path, content) for path, content in dataset_pictures(facts).items()]
-    return lambda existing: render(facts, existing), pictures
+    return partial(render, facts), pictures
+
+
+def _of_student(
+    found: RunFolder, repo_id: str, evaluation: str | Path | None, plot: str | Path | None
+) -> tuple[Card, list[Item]]:
+    """The card of a student, and what it shows of an evaluation."""
+    from palign_hf.hub.eval_results import eval_result_files
+    from palign_hf.hub.model_card import PLOT, model_facts, render
+
+    facts = model_facts(found.folder, repo_id=repo_id, evaluation=evaluation, plot=plot is not None)
+    files = {} if facts.evaluation is None else eval_result_files(facts.evaluation)
+    items = [Item(path, text.encode()) for path, text in files.items()]
+    if plot is not None:
+        picture = Path(plot).expanduser()
+        if not picture.is_file() or picture.suffix != ".png":
+            raise UserError(f"`plot={plot}` is no PNG file. Give the one that `palign compare --out` has drawn.")
+        items.append(Item(PLOT, picture))
+    return partial(render, facts), items
+
+
+def _with_samples(config: str, splits: Sequence[str], existing: str | None) -> str:
+    """A card by which `load_dataset` finds the samples of an evaluation; its words are a person's."""
+    from palign_hf.hub.frontmatter import FrontMatter
+
+    top = FrontMatter(existing or "")
+    files = [{"split": split, "path": f"{config}/{split}-*"} for split in splits]
+    top.put("configs", config, {"config_name": config, "data_files": files})
+    return top.card()
 
 
 def as_dict(published: Published) -> dict[str, Any]:

@@ -47,14 +47,15 @@ def check_revision(name: str, said: str, tag: bool = False) -> None:
         return
     if _COMMIT.fullmatch(name):
         raise UserError(f"`{shown(said)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
-    if not _REVISION.fullmatch(name):
+    if not _REVISION.fullmatch(name) or name.startswith("refs/"):
         raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
 
 
 def config_name(*parts: str) -> str:
     """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
     words = "-".join(part.lower() for part in parts if part)
-    return re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
+    name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
+    return f"{name}-run" if name in RESERVED else name
 
 
 def check_target(

@@ -38,7 +38,7 @@ class Patience:
     conflicts: int = 30
     first_s: float = 1.0
     longest_s: float = 60.0
-    total_s: float = 900.0
+    total_s: float = 300.0
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 

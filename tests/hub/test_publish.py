@@ -22,6 +22,8 @@ NAME = "tester/rows"
 def at_hub(hub, online, monkeypatch):
     """The double is this process's Hub, and its user is logged in."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    address = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
     monkeypatch.setenv("HF_TOKEN", hub.token)
     return hub
 

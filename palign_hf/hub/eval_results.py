@@ -73,7 +73,7 @@ def read_evaluation(folder: str | Path) -> dict[str, Any]:
 
 
 def results(evaluation: Mapping[str, Any]) -> list[Result]:
-    """The strict pass@k of every benchmark that has a place on the Hub."""
+    """The strict pass@1 and pass@n of every benchmark that has a place on the Hub."""
     return list(_results(evaluation))
 
 
@@ -127,18 +127,18 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
         if place is None:
             continue
         benchmark, revision = place
-        for name, value in figures["strict"].items():
-            number = name.removeprefix("pass@")
-            if value is None or not number.isdecimal():
-                continue
-            low, high = figures["intervals"].get(f"strict {name}") or (None, None)
+        values = {name.removeprefix("pass@"): value for name, value in figures["strict"].items()}
+        ks = sorted(int(k) for k, value in values.items() if k.isdecimal() and value is not None)
+        # Between one sample and all of them nobody compares.
+        for k in dict.fromkeys([*ks[:1], *ks[-1:]]):
+            low, high = figures["intervals"].get(f"strict pass@{k}") or (None, None)
             yield Result(
                 task=task,
                 benchmark=benchmark,
                 known=BENCHMARKS[benchmark],
                 revision=revision,
-                k=int(number),
-                value=value,
+                k=k,
+                value=values[str(k)],
                 low=low,
                 high=high,
                 problems=figures["problems"],

@@ -1,7 +1,7 @@
 """What a finished run of truncation or alignment says of itself, read from its folder: its report and its table.
 
-Facts are plain data without paths of the machine and without keys, so they can be shown to anyone and stored as JSON.
-What neither the report nor the table knows, such as the licence of the traces, is what the caller says, or unknown.
+Facts hold no paths of the machine and no keys, so they can be shown to anyone. What neither the report nor the table
+knows, such as the licence of the traces, is what the caller says, or unknown.
 """
 
 import re

@@ -91,7 +91,8 @@ def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
     written = existing is not None and bool(FrontMatter(existing).body.strip())
     top = FrontMatter(existing if existing is not None and written else facts.card)
     made = {name: _named(part.text, facts.repo_id) for name, part in parts(ours.body).items()}
-    held = set(parts(top.body))
+    held = parts(top.body)
+    measured = written and _has_ours(top.data.get("model-index"))
     if facts.evaluation is not None:
         made["evaluation"] = _evaluation(facts.evaluation)
         _index(top, facts.evaluation, str(ours.data.get("model_name") or facts.repo_id.partition("/")[2]))
@@ -104,9 +105,12 @@ def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
             else:
                 top.setdefault(key, value)
     # Of the student's own parts, one that isn't there was deleted; the others come as they are measured.
-    new = {name for name in ("evaluation", "study") if name not in held} | (set(made) if fresh else set())
+    new = set(made) if fresh else {"study"} if measured else {"evaluation", "study"}
     behind = {"evaluation": "training", "study": "evaluation" if "evaluation" in {*made, *held} else "training"}
     top.body, notes = with_parts(top.body, made, new, behind.get)
+    trained = parts(top.body).get("training")
+    if "evaluation" in held and "evaluation" not in made and trained != held.get("training"):
+        notes.append("the evaluation on the card is of an earlier training; publish one of this student")
     return top.card(), notes
 
 
@@ -130,6 +134,12 @@ def _index(top: FrontMatter, evaluation: Mapping[str, Any], name: str) -> None:
             same["results"] += entry["results"]
     if others or held:
         top.set("model-index", others)
+
+
+def _has_ours(index: Any) -> bool:
+    """Whether results of ours were published before."""
+    entries = index if isinstance(index, list) else []
+    return any(_is_ours(one) for entry in entries if isinstance(entry, dict) for one in entry.get("results") or ())
 
 
 def _is_ours(result: Any) -> bool:

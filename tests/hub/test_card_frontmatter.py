@@ -2,9 +2,9 @@
 
 import pytest
 import yaml
+from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
-from huggingface_hub import DatasetCard
 
 from palign_hf.errors import UserError
 from palign_hf.hub.frontmatter import FrontMatter, dumped

@@ -110,7 +110,10 @@ def test_another_configuration_stays_as_it_is(prefixes, pairs):
     both = render(pairs, first)
     assert section(both, "small.prefixes") == section(first, "small.prefixes")
     assert {"columns-prefixes", "columns-pairs"} < set(parts(both)) and "columns-pairs" not in parts(first)
-    assert [name for name in parts(both) if name.startswith("config:")] == ["config:small.prefixes", "config:small.pairs"]
+    assert [name for name in parts(both) if name.startswith("config:")] == [
+        "config:small.prefixes",
+        "config:small.pairs",
+    ]
     assert updated(prefixes, both)[0] == both
 
 
@@ -167,15 +170,37 @@ def test_the_licence_is_stated_once_it_is_known_of_all(prefixes, pairs):
 # What tries to be more than text, with something to recognise it by.
 HOSTILE = st.lists(
     st.sampled_from(
-        ["<script>", "-->", "<!-- palign:end config:c -->", "|", "`", "```\n", "\n# ", "](http://x)", "![", "**", "\\",
-         "{{ 7 * 7 }}", "{% raw %}", "\u202e", "\u200b", "\x1b[2J", "\r\n---\r\n", "&lt;", "$$", "~~", "é", "a"]  # fmt: skip
+        [
+            "<script>",
+            "-->",
+            "<!-- palign:end config:c -->",
+            "|",
+            "`",
+            "```\n",
+            "\n# ",
+            "](http://x)",
+            "![",
+            "**",
+            "\\",
+            "{{ 7 * 7 }}",
+            "{% raw %}",
+            "\u202e",
+            "\u200b",
+            "\x1b[2J",
+            "\r\n---\r\n",
+            "&lt;",
+            "$$",
+            "~~",
+            "é",
+            "a",
+        ]  # fmt: skip
     ),
     min_size=1,
     max_size=8,
 ).map("".join)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HOSTILE)
 def test_text_out_of_data_stays_text(tmp_path_factory, text):
     folder = prefixes_run(

@@ -50,4 +50,10 @@ def test_a_command_may_have_paths_with_spaces():
 
 
 def test_names_are_the_last_of_paths():
-    assert [name_of(path) for path in ("/a/b", "~/c", "me/name", "/", "D:\\e\\f")] == ["b", "c", "me/name", "[path]", "f"]
+    assert [name_of(path) for path in ("/a/b", "~/c", "me/name", "/", "D:\\e\\f")] == [
+        "b",
+        "c",
+        "me/name",
+        "[path]",
+        "f",
+    ]

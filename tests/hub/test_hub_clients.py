@@ -85,7 +85,7 @@ def test_large_files_go_and_come_by_xet(tmp_path, student):
     with Double(tmp_path / "hub", xet=True) as hub:
         run_python(hub, tmp_path / "home", XET, str(student))
         assert not hub.unknown() and not hub.requests("PUT")
-        assert hub.requests("GET", "/xet-write-token/None") and hub.requests("GET", "/xet-read-token/")
+        assert hub.requests("GET", r"/xet-write-token/main\?create_pr=1") and hub.requests("GET", "/xet-read-token/")
         weights = (student / "model.safetensors").read_bytes()
         assert hub.files("model", "tester/student")["model.safetensors"] == weights
         assert hub.files("model", "tester/student", "refs/pr/1")["model.safetensors"] == weights

@@ -64,11 +64,12 @@ def listed(hub: Hub, call: Call, kind: str) -> Answer:
     return Answer.of([described(hub, one) for one in found if not one.private or hub.owns(account, one.owner)])
 
 
-@ROUTES.on("GET", "/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+)")
-def nameless(hub: Hub, call: Call, kind: str, name: str) -> Answer:
-    """Repositories without an owner, which the double hasn't."""
-    hub.readable(call, kind, name)
-    raise AssertionError
+@ROUTES.on("GET", "/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+)(/(revision|tree)/.+)?")
+@ROUTES.on("HEAD", "/(?P<kind>datasets/|spaces/)?(?P<name>[^/]+)/resolve/.+")
+@ROUTES.on("GET", "/(?P<kind>datasets/|spaces/)?(?P<name>[^/]+)/resolve/.+")
+def without_owner(hub: Hub, call: Call, kind: str, name: str) -> Answer:
+    """An id without an owner; the double has no such repositories, so that it isn't found."""
+    return Answer.of(described(hub, hub.readable(call, kind, name)))
 
 
 @ROUTES.repository("GET", "(/revision/(?P<revision>[^/]+))?")

@@ -10,6 +10,7 @@
 endpoints. It knows what the clients are known to call; anything else gets 404 and stands in the log as unknown.
 """
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -26,6 +27,20 @@ from hub_wire import Answer, Call, Entry, Server
 from hub_xet import LocalStore
 
 
+ROOT = Path(__file__).parents[2]
+# What the clients read is the double's to say, not the caller's.
+CLIENTS = ("HF_", "HUGGING", "TRANSFORMERS_", "PALIGN_")
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_ETAG_TIMEOUT": "10",
+    "HF_HUB_DOWNLOAD_TIMEOUT": "10",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
+    "NO_PROXY": "127.0.0.1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 API = (hub_api.ROUTES, hub_commits.ROUTES, hub_pulls.ROUTES, hub_trees.ROUTES)
 STORE = (hub_trees.STORE, hub_commits.STORE)
 
@@ -93,6 +108,23 @@ class Double:
     def unknown(self) -> list[str]:
         """What was called that the double doesn't have."""
         return [f"{entry.method} {entry.path}" for entry in [*self.log] if not entry.known]
+
+    def environment(self, home: Path, *, token: str | None = None, xet: bool | None = None) -> dict[str, str]:
+        """The variables of a process that talks to the double, with a cache of its own in `home`.
+
+        The token is the one that writes, unless one is given; "" is none. Xet is on if the double has it, unless said.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(CLIENTS)}
+        given = self.token if token is None else token
+        return {
+            **kept,
+            **QUIET,
+            **({"HF_TOKEN": given} if given else {}),
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "0" if (self.state.xet is not None if xet is None else xet) else "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tests"), kept.get("PYTHONPATH")))),
+        }
 
     def api(self, token: str | None = None) -> Any:
         """An `HfApi` of this process that talks to the double, where the process isn't offline (fixture `online`)."""

@@ -91,7 +91,6 @@ class Entry:
 
 # How much of a request comes before its connection is reset.
 EARLY_BYTES = 1 << 16
-
 Endpoints = Callable[[Call], Answer | None]
 
 
@@ -176,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
             return self._exactly(int(self.headers.get("Content-Length", 0)))
         parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
+        while size := int(self.rfile.readline().split(b";")[0] or b"-1", 16):
             parts.append(self._exactly(size))
             self.rfile.readline()
         self.rfile.readline()
@@ -184,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _exactly(self, size: int) -> bytes:
         """A body that ends before its end was promised is never acted upon."""
-        data = self.rfile.read(size)
+        data = self.rfile.read(max(size, 0))
         if len(data) != size:
             raise ConnectionError("the client went away in the middle of its request")
         return data

@@ -188,6 +188,20 @@ def test_what_the_double_does_not_have_is_told_and_logged(tmp_path):
         assert double.unknown() == ["GET /api/papers/search?q=prefix"]
 
 
+def test_an_id_without_an_owner_is_not_found(hub, api):
+    for call in (api.model_info, lambda name: api.hf_hub_download(name, "config.json")):
+        with pytest.raises(RepositoryNotFoundError):
+            call("rows")
+
+
+def test_the_environment_of_a_process_has_nothing_of_ours(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_whoever_runs_the_tests")
+    named = hub.environment(tmp_path)
+    assert (named["HF_ENDPOINT"], named["HF_TOKEN"]) == (hub.endpoint, hub.token)
+    assert "HF_HUB_OFFLINE" not in named and "HF_TOKEN" not in hub.environment(tmp_path, token="")
+
+
 def test_a_fault_that_is_none_is_refused(hub):
     with pytest.raises(ValueError, match="`explode` is no kind of fault"):
         hub.fault("POST", "/commit/", "explode")

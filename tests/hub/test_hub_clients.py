@@ -55,13 +55,44 @@ AutoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("tester/student")
 back = AutoModelForCausalLM.from_pretrained("tester/student")
 assert all(torch.equal(one, other) for one, other in zip(model.state_dict().values(), back.state_dict().values()))
 assert AutoTokenizer.from_pretrained("tester/student")("Wait, 12")["input_ids"]
+from transformers import Trainer, TrainingArguments
+settings = {"max_steps": 1, "report_to": [], "use_cpu": True, "disable_tqdm": True, "save_strategy": "no"}
+hub = {"push_to_hub": True, "hub_model_id": "tester/trained", "hub_private_repo": True}
+rows = [{"input_ids": [1, 2, 3], "labels": [1, 2, 3]}] * 8
+trainer = Trainer(model, TrainingArguments(sys.argv[2], **settings, **hub), train_dataset=rows)
+trainer.train()
+trainer.push_to_hub(tags=["prefixes"])
 """
 
 
-def test_a_student_is_pushed_and_loaded(hub, tmp_path, student):
-    run_python(hub, tmp_path / "home", STUDENT, str(student))
+def test_a_student_is_pushed_loaded_and_pushed_by_the_trainer(hub, tmp_path, student):
+    run_python(hub, tmp_path / "home", STUDENT, str(student), str(tmp_path / "trained"))
     assert hub.files("model", "tester/student")["model.safetensors"] == (student / "model.safetensors").read_bytes()
     assert hub.requests("PUT", "/upload/tester/student/")
+    assert hub.repository("model", "tester/trained").private
+    assert b"- prefixes" in hub.files("model", "tester/trained")["README.md"]
+    assert "model.safetensors" in hub.files("model", "tester/trained")
+
+
+TRACKER = """
+import json, sys
+from datasets import Dataset, load_dataset
+from lighteval.logging.evaluation_tracker import EvaluationTracker
+tracker = EvaluationTracker(sys.argv[1], push_to_hub=True, hub_results_org="tester")
+tracker.general_config_logger.model_name = "tester/student"
+results = {"results": {"aime|0": {"pass@1": 0.5}}, "versions": {}, "config_general": {}}
+details = {"aime|0": Dataset.from_dict({"n": [1, 2]})}
+tracker.push_to_hub("2026-01-01T10-57-04.203304", details, results)
+rows = load_dataset("tester/details_tester__student_private", "aime_0", split="latest")
+assert rows["n"][:] == [1, 2]
+"""
+
+
+def test_the_tracker_of_lighteval_pushes_results_and_details(hub, tmp_path):
+    run_python(hub, tmp_path / "home", TRACKER, str(tmp_path / "output"))
+    held = hub.files("dataset", "tester/details_tester__student_private")
+    assert {"README.md", "results_2026-01-01T10-57-04.203304.json"} < set(held)
+    assert hub.repository("dataset", "tester/details_tester__student_private").private
 
 
 XET = """
@@ -85,7 +116,7 @@ def test_large_files_go_and_come_by_xet(tmp_path, student):
     with Double(tmp_path / "hub", xet=True) as hub:
         run_python(hub, tmp_path / "home", XET, str(student))
         assert not hub.unknown() and not hub.requests("PUT")
-        assert hub.requests("GET", "/xet-write-token/None") and hub.requests("GET", "/xet-read-token/")
+        assert hub.requests("GET", r"/xet-write-token/main\?create_pr=1") and hub.requests("GET", "/xet-read-token/")
         weights = (student / "model.safetensors").read_bytes()
         assert hub.files("model", "tester/student")["model.safetensors"] == weights
         assert hub.files("model", "tester/student", "refs/pr/1")["model.safetensors"] == weights

@@ -20,7 +20,7 @@ from palign_hf.asking.batches import plain_rows
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.load import load_pairs
 from palign_hf.prompts import tag_style
-from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check
+from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.convert import with_unique_ids
 from palign_hf.traces.layouts import IDS, LAYOUTS, choose_layout
 from palign_hf.traces.report import TraceReport
@@ -145,6 +145,7 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
     from datasets import Features
 
     report = TraceReport(name, "prefixes")
+    check_version(dataset, PREFIXES)
     if "probes" not in dataset.column_names:
         dataset = dataset.add_column("probes", [None] * len(dataset))
     check(dataset, PREFIXES, filled=["id"])

@@ -19,6 +19,8 @@ from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.several import SeveralRun, named
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
+from palign_hf.hub.stage import PushedStage
 from palign_hf.prompts import tag_style
 from palign_hf.runs.transform import TransformRun, costs
 
@@ -56,6 +58,8 @@ class EvaluateConfig(EvaluationSettings):
         default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
     )
     replace: bool = setting(default=False, help="write over the result of another run")
+    push_to_hub: str | None = push_setting()
+    hub: HubSettings = hub_setting()
     batch_size: int = setting(
         default=1000, least=1, help="samples that are written together, as a part that outlives a crash"
     )
@@ -75,6 +79,7 @@ class EvaluateConfig(EvaluationSettings):
                 )
             self.tags = tag_style("none")
         check_folder("output", str(self.folder), written=True)
+        check_push_setting(self.push_to_hub)
 
     @property
     def folder(self) -> Path:
@@ -187,7 +192,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         ]
 
 
-class EvaluateStage:
+class EvaluateStage(PushedStage):
     """`palign evaluate`, and `recipes/evaluate.py` under accelerate."""
 
     name = "evaluate"

@@ -40,9 +40,9 @@ _OTHER_SAMPLE = "another sample of its problem"
 
 def load_prefixes(
     source: "str | Path | Dataset | DatasetDict",
+    config: str | None = None,
     *,
     split: str | None = None,
-    config: str | None = None,
     revision: str | None = None,
     limit: int | None = None,
     tags: str | None = None,
@@ -53,7 +53,7 @@ def load_prefixes(
 
     Args:
         source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
-        split, config, revision: as in `datasets.load_dataset`.
+        config, split, revision: as in `datasets.load_dataset`.
         limit: read only the first so many rows.
         tags: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
     """

@@ -110,7 +110,10 @@ def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -
     # By it `load_dataset` tells the version of the table, wherever the rows are read.
     version = f"{_TABLES[facts.table].version}.0.0"
     top.put("configs", facts.config, {"config_name": facts.config, "version": version, "data_files": files})
-    splits = [{"name": split, "num_examples": rows} for split, rows in facts.splits.items()]
+    # All three, or `datasets` says at every loading that it can't read them.
+    splits = [
+        {"name": split, "num_bytes": facts.sizes[split], "num_examples": rows} for split, rows in facts.splits.items()
+    ]
     about = {"config_name": facts.config, "features": list(facts.features), "splits": splits}
     top.put("dataset_info", facts.config, about)
     top.set("size_categories", [_size(_rows(top.data["dataset_info"]))])

@@ -29,9 +29,9 @@ _UNASKED = ("skipped", "error")
 
 def load_pairs(
     source: "str | Path | Dataset | DatasetDict | IterableDataset | IterableDatasetDict",
+    config: str | None = None,
     *,
     split: str = "train",
-    config: str | None = None,
     revision: str | None = None,
 ) -> "Dataset":
     """A checked table of PAIRS; further columns are kept.

@@ -36,7 +36,7 @@ def test_two_runs_are_two_configurations_of_one_repository(at_hub, tmp_path):
     prefixes, pairs = prefixes_run(tmp_path / "a"), pairs_run(tmp_path / "b")
     first, second = put(at_hub, prefixes, licence="cc-by-4.0"), put(at_hub, pairs)
     assert (first.config, second.config) == ("small-student-ascend", "small-student-pairs-prompt")
-    assert put(at_hub, prefixes).unchanged and put(at_hub, pairs).unchanged
+    assert put(at_hub, prefixes, licence="cc-by-4.0").unchanged and put(at_hub, pairs).unchanged
     files = at_hub.files("dataset", NAME)
     assert at_hub.titles("dataset", NAME) == ["Prefixes: small-student-ascend", "Pairs: small-student-pairs-prompt"]
     assert {f"{first.config}/train-00000-of-00001.parquet", f"pictures/{first.config}/lengths.png"} <= {*files}
@@ -149,9 +149,9 @@ def test_the_command_says_what_it_did_and_ends_with_json(at_hub, tmp_path, capsy
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["rows"], "`rows` names no repository of the Hub"),
+        (["rows"], "`rows` is no name on the Hub"),
         (["other/rows"], "you are `tester`, and may write for `tester`"),
-        ([NAME, "--config-name", "a b"], "`--config-name a b` can't name a configuration"),
+        ([NAME, "--config-name", "a b"], "`--config-name 'a b'` can't name a configuration"),
         ([NAME, "--tag", "v1", "--create-pr"], "a pull request is no release yet"),
         ([NAME, "--evaluation", "x"], "is no student but prefixes"),
     ],

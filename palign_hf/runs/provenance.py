@@ -24,7 +24,8 @@ _NULL = b"\xff" * 8
 _SECRET = re.compile(
     r"()\b(?:hf_|sk-)\w{8,}|((?i:bearer|authorization|api[-_]?key|token)\W{1,3}(?i:bearer )?)[\w.~+/=-]{8,}"
 )
-_COMMIT = re.compile(r"@([0-9a-f]{40})\b")
+# In the addresses of files on the Hub, and in the folder of the cache where `datasets` has put their rows.
+_COMMIT = re.compile(r"@([0-9a-f]{40})\b|/([0-9a-f]{40})/[^/]*$")
 
 
 def versions() -> dict[str, str]:
@@ -70,8 +71,8 @@ def content_of(rows: "Dataset", columns: Iterable[str]) -> str:
 
 def commit_of(rows: "Dataset") -> str | None:
     """The commit of a dataset of the Hub, where its rows say so."""
-    checksums = rows.info.download_checksums or {}
-    found = {match[1] for url in checksums if (match := _COMMIT.search(str(url)))}
+    places = [*(rows.info.download_checksums or {}), *(file["filename"] for file in rows.cache_files)]
+    found = {match[1] or match[2] for place in places if (match := _COMMIT.search(str(place)))}
     return found.pop() if len(found) == 1 else None
 
 

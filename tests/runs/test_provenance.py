@@ -64,17 +64,21 @@ def test_where_a_value_stands_belongs_to_it(one, other):
 
 
 @pytest.mark.parametrize(
-    ("urls", "commit"),
+    ("urls", "files", "commit"),
     [
-        ([f"hf://datasets/me/traces@{SHA}/a.parquet", f"hf://datasets/me/traces@{SHA}/b.parquet"], SHA),
-        ([f"hf://datasets/me/traces@{SHA}/a", f"hf://datasets/me/more@{SHA[::-1]}/b"], None),
-        (["/home/me/a.parquet"], None),
-        (None, None),
+        ([f"hf://datasets/me/traces@{SHA}/a.parquet", f"hf://datasets/me/traces@{SHA}/b.parquet"], [], SHA),
+        ([f"hf://datasets/me/traces@{SHA}/a", f"hf://datasets/me/more@{SHA[::-1]}/b"], [], None),
+        (["/home/me/a.parquet"], [], None),
+        (None, [f"/c/me___traces/default/0.0.0/{SHA}/traces-train.arrow", f"/c/me/0.0.0/{SHA}/cache-1.arrow"], SHA),
+        (None, [f"/c/me___traces/default/0.0.0/{SHA}/a.arrow", f"/c/me___more/0.0.0/{SHA[::-1]}/b.arrow"], None),
+        (None, [f"/c/parquet/default-1/0.0.0/{SHA}{SHA[:24]}/a.arrow", f"/c/{SHA}/runs/a.arrow"], None),
+        (None, [], None),
     ],
 )
-def test_the_commit_of_a_hub_dataset(urls, commit):
+def test_the_commit_of_a_hub_dataset(urls, files, commit, monkeypatch):
     rows = table([{"id": "a", "answer": "b"}])
     rows.info.download_checksums = None if urls is None else {url: {} for url in urls}
+    monkeypatch.setattr(type(rows), "cache_files", [{"filename": file} for file in files])
     assert commit_of(rows) == commit
 
 

@@ -112,16 +112,17 @@ def dataset_facts(
     licence: str | None = None,
     language: Sequence[str] = (),
     source_datasets: Sequence[str] = (),
+    report: Mapping[str, Any] | None = None,
 ) -> DatasetFacts:
     """The facts of the run in `folder`, to be published as `config` of `repo_id`.
 
     `licence`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
-    its commit is named anyway.
+    its commit is named anyway. `report` is told of instead of the folder's own.
     """
     check_repo_id(repo_id)
     check_config(config)
     path = Path(folder).expanduser()
-    report = read_mapping(path / REPORT)
+    report = read_mapping(path / REPORT) if report is None else report
     if report is None or not isinstance(report.get("settings"), dict):
         raise UserError(
             f"`{folder}` has no `{REPORT}` that can be read, so it is no folder of a finished run. Give the `output` "

@@ -11,7 +11,7 @@ pickle, and of places on this machine in reports only the last name.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class RunFolder:
     report: Mapping[str, Any]
     # Where the report lies: of a merged student, one above.
     home: Path
+    # Whether the report is the one that a repository holds of the same result.
+    held: bool = False
 
     @property
     def repo_type(self) -> str:
@@ -95,6 +97,8 @@ class RunFolder:
         items = [Item(f"{config}/{name}", file) for files in self._tables.values() for name, file in files.items()]
         if self.kind == "student":
             items += [self._of_student(file) for file in self._sorted(self.folder) if _goes_up(file)]
+        if self.held:
+            return tuple(items)
         if self.kind == "evaluation":
             items += self._lighteval(config)
         return (*items, *self._reports(config))
@@ -103,6 +107,8 @@ class RunFolder:
         """Where an earlier push of the same configuration has put its files."""
         if self.kind == "student":
             return (*_STUDENTS_OWN, f"reports/{config}/")
+        if self.held:
+            return (f"{config}/",)
         return tuple(f"{place}{config}/" for place in ("", *(f"{name}/" for name in RESERVED)))
 
     def guard(self, config: str) -> tuple[str, Callable[[bytes], None]]:
@@ -120,6 +126,21 @@ class RunFolder:
                 )
 
         return f"reports/{config}/{REPORT}", check
+
+    def as_held(self, there: bytes) -> "RunFolder | None":
+        """This run with the report that a repository has of it, if that is of the same input, settings and releases.
+
+        When a command was given again, and what it then found in its ledger, is no news. Whether the rows are the same
+        is for the push to see. A student's report changes only with the student.
+        """
+        told = json.loads(there)
+        settings = told.get("settings")
+        if self.kind == "student" or not isinstance(settings, dict):
+            return None
+        ours = public({"run": self.report["run"], "versions": self.settings.get("versions")})
+        if {"run": told.get("run"), "versions": settings.get("versions")} != ours:
+            return None
+        return replace(self, report=told, held=True)
 
     def left_out(self) -> tuple[str, ...]:
         """Files of the folder that don't go up, as a person may wonder where they are."""

@@ -100,25 +100,34 @@ def publish(
         )
     name = config if config is not None else found.config
     check_config_name(name, f"config={name}")
-    if found.kind == "student":
-        card, more = _of_student(found, repo_id, evaluation, plot)
-    elif found.kind == "evaluation":
-        card, more = partial(_with_samples, name, found.splits), []
-    else:
-        card, more = _of_dataset(found, repo_id, name, licence, language)
-    wanted = Push(
-        repo_id,
-        (*found.files(name), *more),
-        f"{_TITLES[found.kind]}: {name}",
-        repo_type=found.repo_type,
-        owned=found.owned(name),
-        card=card,
-        guard=found.guard(name),
-        private=private,
-        revision=revision,
-        tag=tag,
-        create_pr=create_pr,
-    )
+
+    def wanted_of(run: RunFolder) -> Push:
+        if run.kind == "student":
+            card, more = _of_student(run, repo_id, evaluation, plot)
+        elif run.kind == "evaluation":
+            card, more = partial(_with_samples, name, run.splits), []
+        else:
+            card, more = _of_dataset(run, repo_id, name, licence, language)
+        return Push(
+            repo_id,
+            (*run.files(name), *more),
+            f"{_TITLES[run.kind]}: {name}",
+            repo_type=run.repo_type,
+            owned=run.owned(name),
+            card=card,
+            guard=run.guard(name),
+            again=again,
+            private=private,
+            revision=revision,
+            tag=tag,
+            create_pr=create_pr,
+        )
+
+    def again(there: bytes) -> Push | None:
+        held = found.as_held(there)
+        return None if held is None else wanted_of(held)
+
+    wanted = wanted_of(found)
     done = push(wanted, api=api, patience=patience, dry_run=dry_run)
     return _published(done, wanted, name, found.left_out(), dry_run)
 
@@ -181,7 +190,14 @@ def _of_dataset(
     from palign_hf.hub.facts import dataset_facts
     from palign_hf.hub.pictures import dataset_pictures
 
-    facts = dataset_facts(found.folder, repo_id=repo_id, config=config, licence=licence, language=tuple(language))
+    facts = dataset_facts(
+        found.folder,
+        repo_id=repo_id,
+        config=config,
+        licence=licence,
+        language=tuple(language),
+        report=found.report,
+    )
     pictures = [Item(path, content) for path, content in dataset_pictures(facts).items()]
     return partial(render, facts), pictures
 

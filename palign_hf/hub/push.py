@@ -31,7 +31,8 @@ class Push:
 
     `owned` are the places of this configuration (`hub/plan.py`): what else lies there is what an earlier push of it
     has left, and goes in the same commit. `card` makes the card from the text of the one that is there. `guard` is a
-    file of ours that tells what a configuration holds, with a check that is given the one that is there.
+    file of ours that tells what a configuration holds, with a check that is given the one that is there. `again` is
+    given it, too: what is pushed instead if all of that but the card is there already.
     """
 
     repo_id: str
@@ -41,6 +42,7 @@ class Push:
     owned: tuple[str, ...] = ()
     card: Callable[[str | None], str] | None = None
     guard: tuple[str, Callable[[bytes], None]] | None = None
+    again: "Callable[[bytes], Push | None] | None" = None
     private: bool | None = None
     revision: str | None = None
     tag: str | None = None
@@ -264,24 +266,34 @@ class _Pushing:
         return None, fault
 
     def _changes(self, seen: Seen | None) -> Changes:
-        items = [*self.wanted.items]
-        if seen is not None:
-            self._check_guard(seen)
-        if self.wanted.card is not None:
+        instead = None if seen is None else self._guarded(seen)
+        if instead is not None:
+            changed = self._changes_for(instead, seen)
+            if not changed.delete and all(item.path == CARD for item in changed.send):
+                return changed
+        return self._changes_for(self.wanted, seen)
+
+    def _changes_for(self, wanted: Push, seen: Seen | None) -> Changes:
+        items = [*wanted.items]
+        if wanted.card is not None:
             there = None if seen is None else self.repository.read(CARD, seen)
-            text = self.wanted.card(None if there is None else there.decode("utf-8", "replace"))
+            text = wanted.card(None if there is None else there.decode("utf-8", "replace"))
             items.append(Item(CARD, text.encode()))
         if seen is None:
             return changes(items, {}, ())
         held = self.repository.held([item.path for item in items], seen)
-        return changes(items, held, seen.names, self.wanted.owned)
+        return changes(items, held, seen.names, wanted.owned)
 
-    def _check_guard(self, seen: Seen) -> None:
-        if self.wanted.guard is not None:
-            path, check = self.wanted.guard
-            there = self.repository.read(path, seen)
-            if there is not None:
-                check(there)
+    def _guarded(self, seen: Seen) -> Push | None:
+        """Look at the file that tells what is there; what is pushed instead, if that is of the same result."""
+        if self.wanted.guard is None:
+            return None
+        path, check = self.wanted.guard
+        there = self.repository.read(path, seen)
+        if there is None:
+            return None
+        check(there)
+        return None if self.wanted.again is None else self.wanted.again(there)
 
     def _request(self) -> int | None:
         return self.repository.pull_request(self.wanted.title, self.me)

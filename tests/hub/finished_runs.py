@@ -119,7 +119,7 @@ def evaluation_run(folder: Path, settings: dict[str, Any] | None = None) -> Path
     }
     told = {"benchmarks": dict.fromkeys(about["tasks"], figures), "settings": about | (settings or {})}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(told))
+    (folder / "report.json").write_text(json.dumps(told, sort_keys=True))
     return folder
 
 
@@ -127,5 +127,5 @@ def _written(folder: Path, splits: dict[str, Dataset], report: dict[str, Any], r
     (folder / "data").mkdir(parents=True)
     for split, rows_of in splits.items():
         rows_of.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-    (folder / "report.json").write_text(json.dumps(report | {"run": {"rows": rows}}))
+    (folder / "report.json").write_text(json.dumps(report | {"run": {"rows": rows}}, sort_keys=True))
     return folder

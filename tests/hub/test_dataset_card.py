@@ -51,10 +51,10 @@ def test_it_tells_what_was_run_and_measured(prefixes):
         "- 1 rows: the trace is empty",
         "Verified: nothing.",
         "compared with no benchmark",
-        f"| student | name me/small-student, commit {'a' * 40} |",
-        f"source them/traces, revision {'b' * 40}",
+        f"| student | commit {'a' * 40}, name me/small-student |",
+        f"| input | revision {'b' * 40}, rows 4, source them/traces |",
         "| command | palign truncate --config mine.yaml |",
-        "Made with palign-hf 0.1.0, datasets 5.2.0.",
+        "Made with datasets 5.2.0, palign-hf 0.1.0.",
         "unknown; nobody has stated it",
         f'load_dataset("{REPO}", "small.prefixes", split="train")',
     ):

@@ -46,6 +46,36 @@ def test_two_runs_are_two_configurations_of_one_repository(at_hub, tmp_path):
     assert files[f"{first.config}/train-00000-of-00001.parquet"] == open(written, "rb").read()
 
 
+@pytest.mark.parametrize("made", [prefixes_run, pairs_run, whole_evaluation])
+def test_a_run_that_was_looked_at_again_is_no_news_but_another_result_is(made, at_hub, tmp_path):
+    def report(**changed):
+        file = tmp_path / "run" / "report.json"
+        told = json.loads(file.read_text()) | changed | {"settings": changed.get("settings", {})}
+        told["settings"] = json.loads(file.read_text())["settings"] | told["settings"]
+        file.write_text(json.dumps(told, sort_keys=True))
+        (tmp_path / "run" / "report.md").write_text(f"# {changed}")
+
+    run = made(tmp_path / "run")
+    report(settings={"versions": {"palign-hf": "1"}, "date": "yesterday"})
+    first = put(at_hub, run)
+    before = at_hub.files("dataset", NAME)
+    for results in run.glob("lighteval/results/small/results_2026.json"):
+        results.rename(results.with_name("results_2027.json"))
+    report(settings={"date": "today", "command": "palign again"}, asked=0)
+    again = put(at_hub, run)
+    assert again.unchanged and again.commit == first.commit and at_hub.files("dataset", NAME) == before
+    report(settings={"versions": {"palign-hf": "2"}})
+    assert f"reports/{first.config}/report.json" in put(at_hub, run).files_sent
+    report(settings={"date": "tomorrow"})
+    table = next(run.rglob("*.parquet"))
+    rows = Dataset.from_parquet(str(table))
+    rows.select(range(len(rows))[::-1]).to_parquet(str(table))
+    put(at_hub, run)
+    files = at_hub.files("dataset", NAME)
+    assert b"tomorrow" in files[f"reports/{first.config}/report.json"] and len(at_hub.titles("dataset", NAME)) == 3
+    assert not any("results_2026" in path for path in files)
+
+
 def test_a_configuration_of_another_kind_is_not_written_over(at_hub, tmp_path):
     put(at_hub, prefixes_run(tmp_path / "a"), config="mine")
     with pytest.raises(UserError, match="`mine` of that repository holds prefixes, and this is pairs"):

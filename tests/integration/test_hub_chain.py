@@ -96,6 +96,6 @@ def test_all_went_well(chain):
         print("-----")
         print(again)
     print("\n".join(chain.errors)[-6000:])
-    for (kind, name) in chain.double.state.repositories:
+    for kind, name in chain.double.state.repositories:
         print(kind, name, chain.double.titles(kind, name), list(chain.double.files(kind, name)))
     assert 0

@@ -38,7 +38,7 @@ PURE += [
     f"alignment.{name}"
     for name in ("rules", "fallbacks", "decontamination", "matching", "quality", "restarts", "wording")
 ]
-PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets"]
+PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
 PURE += ["toy.study.arms"]

@@ -4,8 +4,7 @@
     to_alpaca(pairs).to_json("pairs.jsonl")      # for LLaMA-Factory, with `to_sharegpt` as the other way
 
 Any table with `question`, `prefix` and `continuation` has these views. The question stands in the solve prompt, the
-same bytes in each of them; the target is the tagged prefix, then the continuation. A null prefix, as baselines have,
-is no prefix and gets no tags; an empty one is a prefix that was found to need nothing, and gets them.
+same bytes in each of them; the target is the tagged prefix, then the continuation (`palign_hf.pairs.conversation`).
 """
 
 import logging
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.matching import matches
 from palign_hf.errors import UserError, listed, nearest
+from palign_hf.pairs.conversation import assistant_turn, prompt_and_completion, target_text, user_turn
 from palign_hf.prompts import SOLVE, Template, tag_style
 from palign_hf.schema import TRAINED, SchemaError
 
@@ -83,14 +83,12 @@ def to_dpo(
 
 def target(row: Mapping[str, Any], tags: str) -> str:
     """What the student learns to write: the tagged prefix and the continuation, or the latter alone."""
-    if row["prefix"] is None:
-        return str(row["continuation"])
-    return tag_style(tags).wrap(row["prefix"], row["continuation"])
+    return target_text(row, tag_style(tags))
 
 
 def sft_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
     """Two conversations of one message each."""
-    return {"prompt": _user(row, template), "completion": _assistant(target(row, tags))}
+    return dict(prompt_and_completion(row, tag_style(tags), template))
 
 
 def alpaca_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
@@ -108,18 +106,10 @@ def dpo_row(row: Mapping[str, Any], tags: str, template: Template, version: int)
     """A prompt and two answers to it; `other` is the continuation of the rejected one."""
     worse = target({"prefix": row["prefix"], "continuation": row["other"]}, tags)
     return {
-        "prompt": _user(row, template),
-        "chosen": _assistant(target(row, tags)),
-        "rejected": _assistant(worse),
+        "prompt": user_turn(row["question"], template),
+        "chosen": assistant_turn(target(row, tags)),
+        "rejected": assistant_turn(worse),
     }
-
-
-def _user(row: Mapping[str, Any], template: Template) -> list[dict[str, str]]:
-    return [{"role": "user", "content": template.message(row["question"])}]
-
-
-def _assistant(text: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": text}]
 
 
 def _texts(*names: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from palign_hf.hub.frontmatter import FrontMatter, named
 from palign_hf.hub.marks import parts, stamped, with_parts
 from palign_hf.hub.paper import PAPER
 from palign_hf.hub.pictures import picture_of
+from palign_hf.hub.target import is_view, view_name
+from palign_hf.hub.view import SPLIT, view_entry
 from palign_hf.runs.report import escaped, table
 from palign_hf.schema import PAIRS, PREFIXES
 
@@ -62,7 +64,7 @@ def updated(facts: DatasetFacts, existing: str | None) -> tuple[str, list[str]]:
     published = [named(one) for one in listed] if isinstance(listed, list) else []
     own = f"{_CONFIG}:{facts.config}"
     fresh, new_config = not held, not held or facts.config not in published
-    notes = _describe(facts, top, fresh, alone=set(published) <= {facts.config})
+    notes = _describe(facts, top, fresh, alone=set(published) <= {facts.config, view_name(facts.config)})
 
     text = _filled(facts)
     made = {own if name == _CONFIG else name: part.text for name, part in parts(text).items()}
@@ -106,10 +108,7 @@ def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -
         top.add("tags", _TAGS)
     if facts.source_datasets:
         top.add("source_datasets", facts.source_datasets)
-    files = [{"split": split, "path": facts.file_of(split)} for split in facts.splits]
-    # By it `load_dataset` tells the version of the table, wherever the rows are read.
-    version = f"{_TABLES[facts.table].version}.0.0"
-    top.put("configs", facts.config, {"config_name": facts.config, "version": version, "data_files": files})
+    _configs(facts, top)
     # All three, or `datasets` says at every loading that it can't read them.
     splits = [
         {"name": split, "num_bytes": facts.sizes[split], "num_examples": rows} for split, rows in facts.splits.items()
@@ -118,6 +117,31 @@ def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -
     top.put("dataset_info", facts.config, about)
     top.set("size_categories", [_size(_rows(top.data["dataset_info"]))])
     return notes
+
+
+def _configs(facts: DatasetFacts, top: FrontMatter) -> None:
+    """Say where the rows are: of this configuration, and of its view if it has one.
+
+    Pairs that are alone but for their view are what one gets without naming any; of several one has to be named.
+    """
+    held = top.data.get("configs")
+    listed = [dict(one) for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    names, view = [named(one) for one in listed], view_name(facts.config)
+    others = [one for one in listed if named(one) not in (facts.config, view)]
+    before = next((one for one in listed if named(one) == facts.config), {})
+    # By it `load_dataset` tells the version of the table, wherever the rows are read.
+    entry: dict[str, Any] = {"config_name": facts.config, "version": f"{_TABLES[facts.table].version}.0.0"}
+    if before.get("default") or (facts.table == PAIRS.name and not others and not before):
+        entry["default"] = True
+    files = [{"split": split, "path": facts.file_of(split)} for split in facts.splits]
+    top.put("configs", facts.config, entry | {"data_files": files})
+    if facts.table == PAIRS.name and SPLIT in facts.splits:
+        top.put("configs", view, view_entry(facts.config))
+    else:
+        top.take("configs", view)
+    alone = [one for one in others if not is_view(named(one))]
+    if not before and len(alone) == 1 and alone[0].get("default") and view_name(named(alone[0])) in names:
+        top.put("configs", named(alone[0]), {key: value for key, value in alone[0].items() if key != "default"})
 
 
 def _rows(infos: list[Any]) -> int:
@@ -141,6 +165,7 @@ def _filled(facts: DatasetFacts) -> str:
         repo_id=_Markdown(facts.repo_id),
         config=_Markdown(facts.config),
         table=facts.table,
+        view=_Markdown(view_name(facts.config) if SPLIT in facts.splits else ""),
         splits=_table(("split", "rows"), [(split, f"{rows:,}") for split, rows in facts.splits.items()]),
         licence=facts.licence or "unknown; nobody has stated it. Ask whoever made the traces before you use them.",
         measured=_table(("measured", "value"), _measured(facts)),

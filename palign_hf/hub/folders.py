@@ -1,6 +1,7 @@
 """What the folder of a finished run is, and which of its files go where in a repository.
 
     PREFIXES, PAIRS    CONFIG/SPLIT-0000I-of-0000N.parquet, reports/CONFIG/report.json and report.md
+    kept PAIRS, too    sft/CONFIG/train-0000I-of-0000N.parquet, as any trainer reads them
     an evaluation      CONFIG/samples-00000-of-00001.parquet, lighteval/CONFIG/..., reports/CONFIG/...
     a student          its own files at the top, as `from_pretrained` reads them, and reports/CONFIG/...
 
@@ -19,7 +20,8 @@ from typing import Any
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.hub.plan import Item
 from palign_hf.hub.private import name_of, public
-from palign_hf.hub.target import RESERVED, config_name
+from palign_hf.hub.target import RESERVED, VIEW, config_name
+from palign_hf.hub.view import SPLIT, view_items
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PAIRS, PREFIXES
@@ -97,6 +99,8 @@ class RunFolder:
         items = [Item(f"{config}/{name}", file) for files in self._tables.values() for name, file in files.items()]
         if self.kind == "student":
             items += [self._of_student(file) for file in self._sorted(self.folder) if _goes_up(file)]
+        if self.kind == "pairs":
+            items += view_items(config, self._tables.get(SPLIT, {}), self.settings)
         if self.held:
             return tuple(items)
         if self.kind == "evaluation":
@@ -108,7 +112,7 @@ class RunFolder:
         if self.kind == "student":
             return (*_STUDENTS_OWN, f"reports/{config}/")
         if self.held:
-            return (f"{config}/",)
+            return (f"{config}/", f"{VIEW}/{config}/")
         return tuple(f"{place}{config}/" for place in ("", *(f"{name}/" for name in RESERVED)))
 
     def guard(self, config: str) -> tuple[str, Callable[[bytes], None]]:

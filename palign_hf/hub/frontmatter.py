@@ -68,6 +68,12 @@ class FrontMatter:
             entries.append(entry)
         self.set(key, entries)
 
+    def take(self, key: str, name: str) -> None:
+        """Take the entry of a configuration out of such a list."""
+        held = self.data.get(key)
+        if isinstance(held, list) and any(named(one) == name for one in held):
+            self.set(key, [one for one in held if named(one) != name])
+
     def card(self) -> str:
         """The card with these keys."""
         return self._open + self._text + self._close + self.body

@@ -15,7 +15,9 @@ _PART = r"(?!.*(?:\.\.|--))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
 _REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
 _CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
 # Folders of a repository that aren't a configuration's.
-RESERVED = ("reports", "pictures", "lighteval")
+VIEW = "sft"
+RESERVED = ("reports", "pictures", "lighteval", VIEW)
+_VIEWED = f"-{VIEW}"
 # As git has it, roughly: what it refuses beyond this the Hub refuses in its own words.
 _REVISION = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -38,6 +40,21 @@ def check_config_name(name: str, said: str) -> None:
             f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
             f"another, as `qwen2.5-7b-instruct-ascend`."
         )
+    if is_view(name):
+        raise UserError(
+            f"`{shown(said)}` can't name a configuration: it ends in `{_VIEWED}`, as do the views that lie beside "
+            f"pairs for any trainer. Give another name."
+        )
+
+
+def view_name(config: str) -> str:
+    """What the view of a configuration of pairs is called."""
+    return f"{config}{_VIEWED}"
+
+
+def is_view(name: str) -> bool:
+    """Whether a configuration is such a view."""
+    return name.lower().endswith(_VIEWED)
 
 
 def check_revision(name: str, said: str, tag: bool = False) -> None:
@@ -55,7 +72,7 @@ def config_name(*parts: str) -> str:
     """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
     words = "-".join(part.lower() for part in parts if part)
     name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
-    return f"{name}-run" if name in RESERVED else name
+    return f"{name[:92]}-run" if name in RESERVED or is_view(name) else name
 
 
 def check_target(

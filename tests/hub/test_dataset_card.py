@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from palign_hf.errors import UserError
 from palign_hf.hub.dataset_card import render, template, updated
 from palign_hf.hub.facts import dataset_facts
+from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts
 from palign_hf.hub.pictures import dataset_pictures
 from palign_hf.schema import PAIRS, PREFIXES
@@ -89,9 +91,33 @@ def test_its_yaml_is_read_by_the_hub_and_by_datasets(prefixes, pairs, tmp_path):
     assert data["source_datasets"] == ["them/traces"] and "palign-hf" in data["tags"]
     read = DatasetCard(card)
     configs = MetadataConfigs.from_dataset_card_data(read.data)
-    assert list(configs) == ["small.prefixes", "small.pairs"]
+    assert list(configs) == ["small.prefixes", "small.pairs", "small.pairs-sft"]
+    assert configs["small.pairs-sft"]["data_files"] == [{"split": "train", "path": "sft/small.pairs/train-*"}]
     splits = [{"split": name, "path": f"small.pairs/{name}-*"} for name in ("train", "rejected")]
     assert configs["small.pairs"]["data_files"] == splits
+
+
+def test_pairs_alone_are_loaded_without_a_name_and_of_several_one_is_named(prefixes, pairs):
+    def chosen(card):
+        return [one["config_name"] for one in FrontMatter(card).data["configs"] if one.get("default")]
+
+    alone = render(pairs, None)
+    assert chosen(alone) == chosen(render(pairs, alone)) == ["small.pairs"]
+    both = render(prefixes, alone)
+    assert chosen(both) == chosen(render(pairs, both)) == chosen(render(pairs, render(prefixes, None))) == []
+    # What a person has chosen stays.
+    marked = both.replace(
+        "- config_name: small.prefixes\n  version", "- config_name: small.prefixes\n  default: true\n  version"
+    )
+    assert chosen(render(pairs, marked)) == chosen(render(prefixes, marked)) == ["small.prefixes"]
+    assert chosen(render(replace(pairs, config="other"), marked)) == ["small.prefixes"]
+
+
+def test_pairs_of_which_none_is_kept_have_no_view(pairs):
+    none = replace(pairs, splits={"rejected": 4})
+    card = render(none, render(pairs, None))
+    assert [one["config_name"] for one in FrontMatter(card).data["configs"]] == ["small.pairs"]
+    assert "small.pairs-sft" not in card
 
 
 def test_datasets_loads_a_repository_laid_out_as_the_card_says(tmp_path):

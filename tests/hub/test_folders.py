@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from datasets import Dataset
 from finished_runs import pairs_run, prefixes_run
 from pushing import student_run, whole_evaluation
 
+from palign_hf.alignment.views import to_sft
 from palign_hf.errors import UserError
 from palign_hf.hub.folders import read_folder
+from palign_hf.prompts import tag_style
 
 
 def paths(found, config="c"):
@@ -30,13 +33,24 @@ def test_prefixes(tmp_path):
         ("train",),
     )
     assert paths(found) == ["c/train-00000-of-00001.parquet", "reports/c/report.json"]
-    assert set(found.owned("c")) == {"c/", "reports/c/", "pictures/c/", "lighteval/c/"}
+    assert set(found.owned("c")) == {"c/", "reports/c/", "pictures/c/", "lighteval/c/", "sft/c/"}
 
 
 def test_pairs_with_both_splits(tmp_path):
     found = read_folder(pairs_run(tmp_path / "run"))
     assert (found.kind, found.config, found.splits) == ("pairs", "small-student-pairs-prompt", ("train", "rejected"))
     assert paths(found)[:2] == ["c/train-00000-of-00001.parquet", "c/rejected-00000-of-00001.parquet"]
+    assert paths(found)[2] == "sft/c/train-00000-of-00001.parquet"
+
+
+@pytest.mark.parametrize("tags", [None, "prefix", "draft", "none"])
+def test_kept_pairs_as_any_trainer_reads_them(tags, tmp_path):
+    style = tag_style(tags or "prefix")
+    folder = pairs_run(tmp_path / "run", settings={"tags": [style.open, style.close]} if tags else None)
+    (view,) = (item for item in read_folder(folder).files("c") if item.path.startswith("sft/"))
+    (tmp_path / "view.parquet").write_bytes(view.source)
+    train = Dataset.from_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
+    assert Dataset.from_parquet(str(tmp_path / "view.parquet")).to_list() == to_sft(train, tags or "prefix").to_list()
 
 
 def test_a_student_goes_up_as_it_is_loaded_and_nothing_else_of_its_training(tmp_path):

@@ -41,7 +41,7 @@ def test_two_runs_are_two_configurations_of_one_repository(at_hub, tmp_path):
     assert at_hub.titles("dataset", NAME) == ["Prefixes: small-student-ascend", "Pairs: small-student-pairs-prompt"]
     assert {f"{first.config}/train-00000-of-00001.parquet", f"pictures/{first.config}/lengths.png"} <= {*files}
     card = files["README.md"].decode()
-    assert "license: cc-by-4.0" in card and card.count("config_name: small-student") == 4
+    assert "license: cc-by-4.0" in card and card.count("config_name: small-student") == 5
     written = f"{prefixes / 'data' / 'train-00000-of-00001.parquet'}"
     assert files[f"{first.config}/train-00000-of-00001.parquet"] == open(written, "rb").read()
 

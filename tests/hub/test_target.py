@@ -21,7 +21,9 @@ def test_what_names_no_repository(name):
         check_repo(name, f"push_to_hub={name}")
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "..", "-a", "a--b", "reports", "Pictures", "x" * 97, "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a/b", "..", "-a", "a--b", "reports", "Pictures", "x" * 97, "a\n", "pairs-sft"]
+)
 def test_what_names_no_configuration(name):
     with pytest.raises(UserError, match="can't name a configuration"):
         check_config_name(name, f"config_name={name}")
@@ -48,6 +50,7 @@ def test_a_name_made_of_anything_names_a_configuration(parts):
 def test_a_name_is_made_of_what_distinguishes_a_run():
     assert config_name("Qwen2.5-7B-Instruct", "ascend") == "qwen2.5-7b-instruct-ascend"
     assert config_name("Reports") == "reports-run"
+    assert config_name("a" * 92 + "-SFT", "more") == "a" * 92 + "-run"
 
 
 def test_offline_is_refused_without_asking(hub):

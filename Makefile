@@ -6,7 +6,7 @@ LOCK   := requirements/cpu.lock
 STAMP  := $(VENV)/.stamp
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo test unit lint format docs bench lock clean
+.PHONY: help demo study test unit lint format docs bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ $(STAMP): $(LOCK) pyproject.toml
 
 demo: $(STAMP)  ## see it work on this machine, in some minutes
 	@$(OFFLINE) $(BIN)/palign demo
+
+study: $(STAMP)  ## what teaches a small student: every method, five seeds each (under three hours; goes on where it stopped)
+	@$(OFFLINE) $(BIN)/python -m palign_hf.toy.study --docs docs
 
 test: $(STAMP)  ## every test, the slow ones with real engines included
 	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile

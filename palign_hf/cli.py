@@ -10,7 +10,7 @@ from importlib import import_module
 
 import palign_hf
 from palign_hf.config import Parser
-from palign_hf.runs.launch import ended
+from palign_hf.runs.launch import GO_ON, ended
 
 
 # Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == asked:
             import_module(f"palign_hf.commands.{module}").configure(sub)
     options = parser.parse_args(arguments)
-    return ended("palign", lambda: options.run(options), parser)
+    return ended("palign", lambda: options.run(options), parser, getattr(options, "going_on", GO_ON))
 
 
 if __name__ == "__main__":

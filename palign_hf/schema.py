@@ -117,7 +117,8 @@ PAIRS = Table(
 _READERS = {
     "TRACES": "`palign_hf.load_traces(..., columns={...})`",
     "PREFIXES": "`palign_hf.load_prefixes`",
-    "PAIRS": "`palign_hf.alignment.pairs.load_pairs`",
+    "PAIRS": "`palign_hf.pairs.load.load_pairs`",
+    "SAMPLES": "`palign grade --out`, which labels outputs of any layout",
 }
 
 

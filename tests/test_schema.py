@@ -3,6 +3,7 @@
 import pytest
 from datasets import Dataset, Features, IterableDataset, List, Value
 
+from palign_hf.evaluation.samples import SAMPLES
 from palign_hf.schema import PAIRS, PREFIXES, STATUSES, TRACES, SchemaError, check, check_columns
 
 
@@ -112,7 +113,13 @@ def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
 
 
 @pytest.mark.parametrize(
-    ("table", "reader"), [(TRACES, "load_traces"), (PREFIXES, "load_prefixes"), (PAIRS, "load_pairs")]
+    ("table", "reader"),
+    [
+        (TRACES, "load_traces"),
+        (PREFIXES, "load_prefixes"),
+        (PAIRS, "palign_hf.pairs.load.load_pairs"),
+        (SAMPLES, "palign grade --out"),
+    ],
 )
 def test_a_missing_column_names_the_reader_of_its_table(table, reader):
     with pytest.raises(SchemaError, match=reader):

@@ -4,17 +4,14 @@ Samples have a fingerprint of their own, so that other rules, another grader, mo
 twice.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from palign_hf.alignment import quality
 from palign_hf.alignment.rules import Rules
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.asking.identity import fingerprint
+from palign_hf.asking.identity import SamplesIdentity
 from palign_hf.prompts import SOLVE, TagStyle, Template
 from palign_hf.schema import PAIRS
-from palign_hf.students import Student
 
 
 # Raised when the same settings may give other samples, or other rows of the same samples, than before.
@@ -22,15 +19,8 @@ SAMPLER_VERSION = 1
 TRANSFORM_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(SamplesIdentity[AlignmentSettings]):
     """Everything that can change a row of the result, and nothing else."""
-
-    student: Student
-    settings: AlignmentSettings
-    context: int | None
-    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
-    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
 
     @property
     def rules(self) -> Rules:
@@ -42,16 +32,11 @@ class Identity:
         told = self.settings
         template = SOLVE if told.mode == "prefill" else told.align_template
         assert isinstance(template, Template)
-        return {
-            "student": self.student.identity,
+        return self._describe_drawing() | {
             "mode": told.mode,
             "prompt": template.hash,
             **({"tags": [told.tags.open, told.tags.close]} if isinstance(told.tags, TagStyle) else {}),
-            "sampling": told.describe_drawing(),
-            "context": self.context,
             "sampler": SAMPLER_VERSION,
-            **({"altered": dict(self.altered)} if self.altered else {}),
-            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -67,13 +52,3 @@ class Identity:
             "schema": PAIRS.version,
             "transform": TRANSFORM_VERSION,
         }
-
-    @property
-    def samples_fingerprint(self) -> str:
-        """Names the ledger."""
-        return fingerprint(self.describe_samples())
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the result."""
-        return fingerprint(self.describe())

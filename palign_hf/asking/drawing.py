@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import Any, TypeVar
 
+from palign_hf.asking.identity import SamplesIdentity
 from palign_hf.asking.jobs import ExpectedOutput
 from palign_hf.asking.samples import Sample
 from palign_hf.asking.settings import SamplingSettings
@@ -40,7 +41,7 @@ class DrawingTransform(StudentTransform[S, Usage], SamplingSettings, ABC):
 
     @cached_property
     @abstractmethod
-    def _identity(self) -> Any:
+    def _identity(self) -> SamplesIdentity[Any]:
         """What decides a sample, with its fingerprint."""
 
     def _ledger(self) -> tuple[str, dict[str, Any]]:

@@ -3,8 +3,18 @@
 import hashlib
 import inspect
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from palign_hf.students import Student
+
+
+if TYPE_CHECKING:
+    from palign_hf.asking.settings import SamplingSettings
+
+S = TypeVar("S", bound="SamplingSettings")
 
 
 def fingerprint(description: Mapping[str, Any]) -> str:
@@ -22,6 +32,48 @@ def changed_by(kind: type, base: type, added: Mapping[str, Any]) -> dict[str, An
 
     code = hashlib.sha256("".join(map(_code_of, classes)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return {"class": kind.__qualname__, "code": code, **({"added": Hasher.hash(dict(added))} if added else {})}
+
+
+@dataclass(frozen=True)
+class SamplesIdentity(ABC, Generic[S]):
+    """Everything that can change a row of a stage that draws samples, and nothing else.
+
+    Samples have a fingerprint of their own, so that another grader, more of them or other rules draw nothing twice.
+    """
+
+    student: Student
+    settings: S
+    context: int | None
+    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
+    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
+
+    @abstractmethod
+    def describe_samples(self) -> dict[str, Any]:
+        """What decides a sample."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What decides a row."""
+
+    @property
+    def samples_fingerprint(self) -> str:
+        """Names the ledger."""
+        return fingerprint(self.describe_samples())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the result."""
+        return fingerprint(self.describe())
+
+    def _describe_drawing(self) -> dict[str, Any]:
+        """What decides a sample in any stage, given its prompt."""
+        return {
+            "student": self.student.identity,
+            "sampling": self.settings.describe_drawing(),
+            "context": self.context,
+            **({"altered": dict(self.altered)} if self.altered else {}),
+            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
+        }
 
 
 def _code_of(kind: type) -> str:

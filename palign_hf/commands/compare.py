@@ -5,7 +5,7 @@ import argparse
 from palign_hf.canvas import needs_pillow
 from palign_hf.config import check_folder
 from palign_hf.evaluation.compare import compare_files
-from palign_hf.runs.launch import print_out
+from palign_hf.runs.launch import ANEW, print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="compare by the values of columns, too")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: %(default)s)")
     parser.add_argument("--out", metavar="FOLDER", help="write table, figures and a plot there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, going_on=ANEW)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from palign_hf.commands.traces import column_map
 from palign_hf.evaluation.grade import GradeConfig, grade_file
 from palign_hf.evaluation.outputs import KNOWN
 from palign_hf.prompts import TAG_STYLES
-from palign_hf.runs.launch import print_out
+from palign_hf.runs.launch import ANEW, print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, help="refuse the file unless every problem has so many")
     parser.add_argument("--out", metavar="FILE", help="write the labels of every sample (.jsonl or .parquet)")
     parser.add_argument("--replace", action="store_true", help="write over --out if it is there")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, going_on=ANEW)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_origin
@@ -18,7 +19,8 @@ T = TypeVar("T")
 # Before the key of a setting in the namespace, so that none can meet a name of the command's own.
 _DEST = "setting "
 _METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false", NoneType: ""}
-_METAVARS |= {dict: "MAPPING", Mapping: "MAPPING", list: "LIST", tuple: "LIST", Sequence: "LIST"}
+_MAPPINGS, _LISTS = (dict, Mapping), (list, tuple, Sequence)
+_METAVARS |= dict.fromkeys(_MAPPINGS, "MAPPING") | dict.fromkeys(_LISTS, "LIST")
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,12 +78,13 @@ def read_options(options: argparse.Namespace, kind: type[T]) -> T:
     given: dict[str, tuple[str, Any]] = {}
     for one in walk(kind):
         if hasattr(options, _DEST + one.key):
-            text = getattr(options, _DEST + one.key)
-            if isinstance(text, bool):
-                given[one.key] = (f"`{option(one.key)}`", text)
+            words = getattr(options, _DEST + one.key)
+            if isinstance(words, bool):
+                given[one.key] = (f"`{option(one.key)}`", words)
             else:
-                said = f"`{option(one.key)} {shown(text)}`"
-                given[one.key] = (said, _parse(one, text, said))
+                words = [words] if isinstance(words, str) else words
+                said = f"`{option(one.key)} {shown(' '.join(words))}`"
+                given[one.key] = (said, _single(one, words[0], said) if len(words) == 1 else _many(one, words, said))
     return read_layers(kind, getattr(options, "config", None), getattr(options, "set", ()), given)
 
 
@@ -92,6 +95,8 @@ def _add(group: Any, one: Setting) -> None:
         settings["action"] = argparse.BooleanOptionalAction
     else:
         settings["metavar"] = one.field.metadata.get("metavar") or _metavar(one.hint)
+        if any((get_origin(kind) or kind) in _LISTS for kind in spelt(one.hint)):
+            settings["nargs"] = "+"
     group.add_argument(*names, help=f"{one.help} ({facts(one)})".strip().replace("%", "%%"), **settings)
     if "_" in one.key:  # as the recipe spells it
         group.add_argument(f"--{one.key}", help=argparse.SUPPRESS, **settings)
@@ -120,3 +125,27 @@ def _parse(one: Setting, text: str, said: str) -> Any:
             return text
         raise ConfigError(f"{said} can't be read: {error}.") from error
     return text if textual and (isinstance(value, str) or not fits(one.hint, value)) else value
+
+
+def _single(one: Setting, word: str, said: str) -> Any:
+    """One word: a value, or the only one of a list."""
+    value = _parse(one, word, said)
+    return [value] if not fits(one.hint, value) and fits(one.hint, [value]) else value
+
+
+def _many(one: Setting, words: Sequence[str], said: str) -> Any:
+    """Several words as a list, or as `name=value` where the setting may be a mapping."""
+    pairs = [word.partition("=") for word in words]
+    mapping = any((get_origin(kind) or kind) in _MAPPINGS for kind in spelt(one.hint))
+    if not mapping or not all(equals for _, equals, _ in pairs):
+        return list(words) if fits(one.hint, list(words)) else [_parse_word(word, said) for word in words]
+    if twice := [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]:
+        raise ConfigError(f"{said} gives `{shown(twice[0])}` twice. Leave one of them out.")
+    return {name: value for name, _, value in pairs}
+
+
+def _parse_word(word: str, said: str) -> Any:
+    try:
+        return parse_yaml(word)
+    except ConfigError as error:
+        raise ConfigError(f"{said} can't be read: {error}.") from error

@@ -31,7 +31,7 @@ def facts(one: Setting) -> str:
 
 def _plain(value: Any) -> str:
     """A default as YAML would have it."""
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, (bool, dict, list, tuple)):
         return json.dumps(value)

@@ -75,6 +75,8 @@ def _typed(action: argparse.Action, text: str) -> str | None:
         return flag if value is True else None
     if isinstance(value, dict) and action.nargs in ("+", "*"):
         return " ".join([flag, *(f"{key}={_word(inner)}" for key, inner in value.items())])
+    if isinstance(value, list) and len(value) > 1 and action.nargs in ("+", "*"):
+        return " ".join([flag, *map(_word, value)])
     if value == {...}:
         return f"{flag} {action.metavar or '...'}"
     return f"{flag} {_word(value)}"

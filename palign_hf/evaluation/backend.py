@@ -82,8 +82,10 @@ class StudentModel(LightevalModel):
 
     @property
     def tokenizer(self) -> Any:
-        """Not to be had: prompts are rendered where samples are drawn."""
-        raise NotImplementedError
+        """The student's own, where one draws; samples that are there already come without."""
+        if (runner := getattr(self._answers, "runner", None)) is None:
+            raise UserError("Samples that were drawn before come without a tokenizer. Load that of the student.")
+        return runner.tokenizer
 
     @property
     def add_special_tokens(self) -> bool:

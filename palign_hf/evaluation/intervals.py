@@ -94,7 +94,7 @@ class _Sums:
         """Of a measure, or of one minus another."""
         value, drawn = float(_figures(self._all, which)[0]), _figures(self._drawn, which)
         if np.ptp(drawn) < 1e-12:
-            return _agreed(value, self._problems, bounds)
+            return agreed(value, self._problems, bounds)
         low, high = np.quantile(drawn, _levels(value, drawn, _figures(self._without, which)))
         return Interval(value, float(low), float(high))
 
@@ -120,7 +120,7 @@ def _levels(value: float, drawn: np.ndarray, without: np.ndarray) -> list[float]
     return ends
 
 
-def _agreed(value: float, problems: int, bounds: tuple[float, float] | None) -> Interval:
+def agreed(value: float, problems: int, bounds: tuple[float, float] | None) -> Interval:
     """All problems say the same: others may exist, but so rare that so many problems have shown none."""
     if bounds is None:
         return Interval(value, None, None)

@@ -12,6 +12,7 @@ from palign_hf.evaluation.draft import LOOPED
 from palign_hf.evaluation.grade import unjudged
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
 from palign_hf.runs.report import escaped, table
@@ -27,12 +28,6 @@ TERMS = {
     "no draft left open": "the output has no draft, or one that was ended",
     "[a, b]": "95 % interval by resampling problems (BCa)",
 }
-_REPEATABLE = {
-    "transformers": "On CPUs the same seed gives the same samples; a GPU may round otherwise in another batch.",
-    "vllm": "Each sample has a seed of its own, and what is in the ledger stays as it is. Drawn anew, a sample may "
-    "part ways where two tokens are near: vLLM rounds by what else is in its batch.",
-    "server": "Each sample is asked for with a seed of its own; whether the server keeps to it is its own affair.",
-}
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class EvaluationReport:
     samples: Sequence[Sample]
     usage: Usage
     settings: Mapping[str, Any] = field(default_factory=dict)
+    drawn_by: Mapping[str, int] = field(default_factory=dict)  # engines, and how many of the samples are theirs
     forced: bool = False
     looped: bool = False
 
@@ -81,6 +77,8 @@ class EvaluationReport:
             "drafts_closed_by_force": self._forced if self.forced else None,
             "stopped_in_a_loop": self._looped if self.looped else None,
             "usage": self.usage.as_dict(),
+            "drawn_by": dict(self.drawn_by),
+            "repeatable": self._repeatable(),
             "settings": dict(self.settings),
         }
 
@@ -101,9 +99,14 @@ class EvaluationReport:
             blocks += [*table((name, "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)), ""]
         blocks += [f"- {escaped(note)}" for note in self.summary.remarks()] + [""]
         blocks += ["## Run", "", *table(("run", ""), facts), ""]
-        blocks += [one for name, one in _REPEATABLE.items() if name in str(self._facts()["engine"])] + [""]
+        blocks += ["## What comes again", ""]
+        blocks += [*(f"- **{name}**: {sentence}" for name, sentence in self._repeatable().items()), ""]
         blocks += ["## Terms", "", *(f"- **{escaped(term)}**: {meaning}" for term, meaning in TERMS.items()), ""]
         return "\n".join(blocks)
+
+    def _repeatable(self) -> dict[str, str]:
+        drawing, grader = self.settings.get("sampling", {}), self.settings.get("grader", {})
+        return repeatable(self.drawn_by, drawing.get("seed", 0), grader.get("seconds", 0.0))
 
     def _rows(self) -> list[tuple[str, ...]]:
         n = self.summary.measures.n
@@ -163,7 +166,7 @@ class EvaluationReport:
             "draft": about.get("draft") and f"closed after {about['draft']['tokens']} tokens",
             "loops": about.get("loops"),
             "grader": about.get("grader", {}).get("name"),
-            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
+            "drawn by": ", ".join(f"{name}: {count} samples" for name, count in self.drawn_by.items()),
             "result": about.get("fingerprint"),
             "date": about.get("date"),
             "command": about.get("command"),

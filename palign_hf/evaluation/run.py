@@ -1,8 +1,9 @@
 """Evaluation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from palign_hf.evaluation.report import EvaluationReport
 from palign_hf.evaluation.results import write_results
 from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.several import SeveralRun, named
 from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.target import config_name
 from palign_hf.prompts import tag_style
 from palign_hf.runs.transform import TransformRun, costs
 
@@ -35,7 +38,15 @@ _LIGHTEVAL = "lighteval"
 class EvaluateConfig(EvaluationSettings):
     """Everything an evaluation recipe may say."""
 
-    tasks: tuple[str, ...] = setting(default=_TASKS, help="what is asked: " + ", ".join(TASKS) + ", or palign for all")
+    student: str = setting(default="", help="the student: name of a model on the Hub, or a folder")
+    students: tuple[str, ...] | dict[str, str] = setting(
+        default=(),
+        metavar="STUDENT",
+        help="several instead, one after the other, compared with the first; as {NAME: STUDENT} with folders so named",
+    )
+    tasks: tuple[str, ...] = setting(
+        default=_TASKS, metavar="TASK", help="what is asked: " + ", ".join(TASKS) + ", or palign for all"
+    )
     limit: int | None = setting(default=None, least=1, help="ask only so many problems of each task, the first ones")
     benchmarks: str | dict[str, str] | None = setting(
         default=None,
@@ -56,6 +67,7 @@ class EvaluateConfig(EvaluationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_students()
         self.tasks = task_names(self.tasks)
         if not self.tasks:
             raise UserError("`tasks=[]` asks nothing. Name at least one task.")
@@ -72,9 +84,41 @@ class EvaluateConfig(EvaluationSettings):
 
     @property
     def folder(self) -> Path:
-        """Where samples and report go."""
+        """Where samples and report go; of several students, where their folders and the comparison are."""
         kind = "zero-shot" if self.zero_shot else "evaluation"
-        return Path(self.output or f"runs/{Path(self.student).name.lower()}/{kind}").expanduser()
+        usual = f"runs/{kind}" if self.students else f"runs/{Path(self.student).name.lower()}/{kind}"
+        return Path(self.output or usual).expanduser()
+
+    def each(self) -> dict[str, "EvaluateConfig"]:
+        """A recipe of its own for each of several students, by name."""
+        return {
+            name: replace(self, student=student, students=(), output=str(self.folder / name))
+            for name, student in named(self.students).items()
+        }
+
+    def _check_students(self) -> None:
+        if not self.students:
+            if not self.student:
+                raise UserError("No student is named. Give `student=...`, or several in `students=[..., ...]`.")
+            return
+        named(self.students)
+        if self.hub.config_name is not None:
+            raise UserError(
+                f"`hub.config_name={self.hub.config_name}` with several students: each is a configuration of its own, "
+                f"named as it is called. Leave it out, and name them in `students={{NAME: STUDENT, ...}}`."
+            )
+        if self.student:
+            raise UserError(
+                f"`student={self.student}` beside `students`: whom to evaluate is said twice. Put all of them into "
+                f"`students`, or leave one of the two out."
+            )
+        if self.revision is not None:
+            raise UserError(
+                f"`revision={self.revision}` with several students: whose it is can't be told. Leave `revision` out, "
+                f"and give a folder for a student of another revision."
+            )
+        if not isinstance(self.engine, str):
+            raise UserError("A running engine has one student. Name the engine, as `engine=vllm`, for several.")
 
 
 class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
@@ -103,8 +147,8 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         return Features(SAMPLES.features | about).arrow_schema
 
     def again(self, row: Mapping[str, Any]) -> bool:
-        """Whether a sample that was written is asked for again by the next run."""
-        return row["text"] is None
+        """Whether a sample that was written is done again: one without text is asked for, an unjudged one graded."""
+        return row["text"] is None or (row["error"] is not None and bool(row["text"].strip()))
 
     def source(self) -> tuple[str, str | None]:
         """What is asked."""
@@ -134,7 +178,16 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         self.timings.lap("counting")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
         forced = config.max_draft_tokens is not None
-        return EvaluationReport(samples, usage, settings, forced=forced, looped=config.stop_loops)
+        drawn_by: Counter[str] = Counter()
+        for note in notes:
+            drawn_by.update(note.get("drawn_by", {}))
+        return EvaluationReport(
+            samples, usage, settings, dict(sorted(drawn_by.items())), forced=forced, looped=config.stop_loops
+        )
+
+    def _note(self) -> dict[str, Any]:
+        """Who drew the samples, too: those of the ledger may be another engine's."""
+        return super()._note() | {"drawn_by": self.transform.take_drawn_by()}
 
     def words(self) -> list[str]:
         """Where the samples are."""
@@ -152,12 +205,23 @@ class EvaluateStage(PushedStage):
     together = False
     settings = EvaluateConfig
 
-    def open(self, settings: EvaluateConfig, shown: bool = True) -> EvaluateRun:
-        """Check everything, and read the problems."""
-        return EvaluateRun(settings, shown)
+    def open(self, settings: EvaluateConfig, shown: bool = True) -> EvaluateRun | SeveralRun:
+        """Check everything, of several students for all of them, and read the problems."""
+        if not settings.students:
+            return EvaluateRun(settings, shown)
+        return SeveralRun(settings.folder, {name: EvaluateRun(one, shown) for name, one in settings.each().items()})
+
+    def results(self, settings: EvaluateConfig) -> list[tuple[str | None, Path]]:
+        """The folder of each student, named as it is called."""
+        if not settings.students:
+            return super().results(settings)
+        kind = "zero-shot" if settings.zero_shot else "evaluation"
+        return [(config_name(name, kind), one.folder) for name, one in settings.each().items()]
 
     def forecast(self, settings: EvaluateConfig) -> str:
         """What the run would do and cost; no engine is started and nothing is written."""
+        if settings.students:
+            return "\n\n".join(f"== {name}\n{self.forecast(one)}" for name, one in settings.each().items())
         with EvaluateRun(settings) as run:
             prompt = run.transform.prompt()
             tokens = sum(len(prompt.ids(question)) for question in run.rows["question"])

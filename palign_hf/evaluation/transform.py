@@ -5,6 +5,7 @@ another grader, more samples or other tags draw nothing twice. A request that fa
 reason, and wrong; it is never missing.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from palign_hf.asking.drawing import DrawingTransform
 from palign_hf.asking.identity import changed_by
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.rendering import ChatPrompt
+from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.samples import Known, Remembered, seed_of
 from palign_hf.asking.store import content_key
-from palign_hf.engines.base import RequestFailed, side_by_side
+from palign_hf.engines.base import EngineIdentity, RequestFailed, side_by_side
 from palign_hf.evaluation.draft import WRITTEN, Writer, Written
 from palign_hf.evaluation.identity import Identity
 from palign_hf.evaluation.problems import COLUMNS
@@ -45,6 +47,8 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
     """
 
     declared, answers, verb = EvaluationSettings, WRITTEN, "evaluating"
+    runtime = DrawingTransform.runtime | {"_drawn_by"}
+    _drawn_by: Counter[str]
     advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
 
     def samples(self, rows: Iterable[Mapping[str, Any]], count: int | None = None) -> Iterator[Sequence[Sample]]:
@@ -65,6 +69,7 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
                 for samples, drawn in done:
                     for one in drawn:
                         self._usage.add(one)
+                        self._drawn_by[_who(one.engine)] += 1
                     bar.advance(fresh=any(one.fresh for one in drawn))
                     yield samples
 
@@ -74,6 +79,11 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
         """The rows of SAMPLES of each problem."""
         for samples in self.samples(rows, count):
             yield [sample.row() for sample in samples]
+
+    def take_drawn_by(self) -> dict[str, int]:
+        """Who drew the samples since this was asked last, and how many; known ones were drawn by an earlier run."""
+        taken, self._drawn_by = self._drawn_by, Counter()
+        return dict(taken)
 
     @property
     def fingerprint(self) -> str:
@@ -102,6 +112,10 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
             altered=self._runner.altered,
             changed_by=changed_by(type(self), StudentEvaluation, self._added),
         )
+
+    def _settle(self, runner: StudentRunner) -> None:
+        super()._settle(runner)
+        self._drawn_by = Counter()
 
     def _plain(self, name: str, value: Any) -> Any:
         return getattr(value, "name", value) if name in ("tags", "grader") else value
@@ -173,3 +187,7 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
         begin = len(text) - len(said) + len(self.style.open)
         first, last = chat.texts.count_before(text, [begin, begin + len(draft)])
         return min(last - first if closed else tokens - first, tokens)
+
+
+def _who(engine: EngineIdentity | None) -> str:
+    return "not known" if engine is None else f"{engine.name} {engine.version} ({engine.dtype})"

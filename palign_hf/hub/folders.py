@@ -40,6 +40,8 @@ _STUDENTS_OWN = (
     "generation_config.json",
     "adapter_config.json",
 )
+# Names of folders that trainings of many students have.
+_USUAL = ("student", _MERGED)
 _BASE = "base_model_name_or_path"
 
 
@@ -76,7 +78,7 @@ class RunFolder:
     @property
     def config(self) -> str:
         """The configuration's usual name: of what distinguishes a run from others of its kind."""
-        told, student = self.settings, self.student.rsplit("/", 1)[-1]
+        told, student = self.settings, _called(str(self.settings.get("student_name") or self.settings.get("student")))
         if self.kind == "prefixes":
             return config_name(student, str(_named(told.get("search")) or "prefixes"))
         if self.kind == "pairs":
@@ -249,6 +251,15 @@ def _check_splits(found: RunFolder) -> None:
 
 def _goes_up(file: Path) -> bool:
     return file.suffix in _STUDENT and file.name != REPORT and not file.name.startswith(".")
+
+
+def _called(student: str) -> str:
+    """What distinguishes a student from others; of one that this package has trained, its folder says too little."""
+    parts = [part for part in Path(student).parts if part not in ("/", "~", "..")]
+    first = len(parts) - 1
+    while first > 0 and parts[first] in _USUAL:
+        first -= 1
+    return "-".join(parts[max(first, 0) :])
 
 
 def _named(value: Any) -> Any:

@@ -176,6 +176,11 @@ class _Pushing:
         if name not in self.repository.branches():
             if name in self.repository.tags():
                 raise UserError(f"`revision={name}` is a tag, and nothing can be pushed onto one. Name a branch.")
+            if self.wanted.create_pr:
+                raise UserError(
+                    f"`revision={name}`: `{self.wanted.repo_id}` has no such branch that a pull request could be for. "
+                    f"Give one that it has, or leave `revision` out."
+                )
             if self.dry_run:
                 return main
             self.repository.create_branch(name, main.commit)
@@ -269,12 +274,21 @@ class _Pushing:
             self._check_guard(seen)
         if self.wanted.card is not None:
             there = None if seen is None else self.repository.read(CARD, seen)
-            text = self.wanted.card(None if there is None else there.decode("utf-8", "replace"))
+            text = self.wanted.card(None if there is None else self._read(there))
             items.append(Item(CARD, text.encode()))
         if seen is None:
             return changes(items, {}, ())
         held = self.repository.held([item.path for item in items], seen)
         return changes(items, held, seen.names, self.wanted.owned)
+
+    def _read(self, card: bytes) -> str:
+        try:
+            return card.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"`{CARD}` of `{self.wanted.repo_id}` is no UTF-8 ({error.reason}), so nothing can be added to it. "
+                f"Save it as UTF-8 first."
+            ) from None
 
     def _check_guard(self, seen: Seen) -> None:
         if self.wanted.guard is not None:

@@ -34,7 +34,8 @@ _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 # So long a process leaves the word to the first one.
 _FIRST_S = 10.0
 _MOMENT_S = 0.5
-_GO_ON = "What was answered is kept: run the same command again to go on."
+GO_ON = "What was answered is kept: run the same command again to go on."
+ANEW = "Nothing was written: run the same command again."
 
 
 @dataclass(frozen=True)
@@ -205,10 +206,10 @@ def _part(state: Any) -> None:
     state.destroy_process_group()
 
 
-def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -> int:
+def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser, going_on: str = GO_ON) -> int:
     """Run a command to its exit status; what a user or the machine has caused is said in one line.
 
-    Who has typed options of `parser` is told of options.
+    Who has typed options of `parser` is told of options. `going_on` says what is left of a command that was ended.
     """
     _one_bar()
     try:
@@ -219,16 +220,16 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser) -
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        return _said(name, f"{error}. Make room, or give the right to write there. {_going_on(error)}", 2)
+        return _said(name, f"{error}. Make room, or give the right to write there. {_left(error, going_on)}", 2)
     except KeyboardInterrupt as error:
-        return _said(name, f"interrupted. {_going_on(error)}", 130)
+        return _said(name, f"interrupted. {_left(error, going_on)}", 130)
     except Terminated as error:
-        return _said(name, f"ended by SIGTERM. {_going_on(error)}", 143)
+        return _said(name, f"ended by SIGTERM. {_left(error, going_on)}", 143)
 
 
-def _going_on(error: BaseException) -> str:
+def _left(error: BaseException, usual: str) -> str:
     """Where the run goes on, if its stage has noted it."""
-    return " ".join(getattr(error, "__notes__", ())) or _GO_ON
+    return " ".join(getattr(error, "__notes__", ())) or usual
 
 
 def _one_bar() -> None:

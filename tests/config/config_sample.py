@@ -64,6 +64,7 @@ class Sample(Base):
     options: Mapping[str, Any] = setting(help="whatever there is", default_factory=dict)
     sizes: list[int] = setting(help="sizes", default_factory=list, least=1)
     stops: tuple[str, ...] = setting(help="texts that end an answer", default=())
+    parts: tuple[str, ...] | dict[str, str] = setting(help="texts, or named ones", default=(), metavar="PART")
     names: Sequence[str] = setting(help="names", default=())
     trust: bool = setting(help="run code of others", default=False)
     shown: bool | None = setting(help="show a bar", default=None)

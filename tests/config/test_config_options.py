@@ -38,7 +38,15 @@ def read(*arguments: str) -> Sample:
         (["--search", "a: b: c"], "search", "a: b: c"),
         (["--columns", "{question: ask}"], "columns", {"question": "ask"}),
         (["--sizes", "[1, 2]"], "sizes", [1, 2]),
+        (["--sizes", "1", "2"], "sizes", [1, 2]),
+        (["--sizes", "3"], "sizes", [3]),
         (["--stops", "['a', b]"], "stops", ("a", "b")),
+        (["--stops", "a", "b c", "4"], "stops", ("a", "b c", "4")),
+        (["--stops", "a"], "stops", ("a",)),
+        (["--stops", "a=b", "c=d"], "stops", ("a=b", "c=d")),
+        (["--parts", "a=b", "c=d=e"], "parts", {"a": "b", "c": "d=e"}),
+        (["--parts", "a=b", "c"], "parts", ("a=b", "c")),
+        (["--parts", "{a: b}"], "parts", {"a": "b"}),
         (["--trust"], "trust", True),
         (["--trust", "--no-trust"], "trust", False),
         (["--no-shown"], "shown", False),
@@ -59,6 +67,9 @@ def test_options_are_read_by_their_type(arguments, name, value):
         (["--cut", "sentense"], "`--cut sentense` is unknown (nearest match: `sentence`). Choose one of `sentence`"),
         (["--columns", "{a: "], "`--columns {a: ` can't be read: while parsing a flow node"),
         (["--source.limit", "0"], "`--source.limit 0` must be at least 1."),
+        (["--parts", "a=b", "a=c"], "`--parts a=b a=c` gives `a` twice. Leave one of them out."),
+        (["--sizes", "1", "two"], "`--sizes 1 two` must be a list of whole numbers."),
+        (["--sizes", "1", "{a: "], "`--sizes 1 {a: ` can't be read: while parsing a flow node"),
         (["--student", ""], "`--student ` must not be empty."),
         (["--set", "studnt=x"], "`--set studnt=x` has the unknown key `studnt` (nearest match: `student`)."),
     ],
@@ -108,7 +119,12 @@ def test_help_shows_every_setting_with_default_choices_and_range():
     assert "--batch-size N rows at once: 100% of them (at least 1 and at most 100; default: 10)" in told
     assert "--trust, --no-trust" in told and "--batch_size" not in told and "--engine ENGINE" in told
     assert "source: Where rows come from. --source.path TEXT file or folder (required)" in told
-    assert "--mode {auto,off}|N" in told and "--search TEXT|MAPPING" in told and "voice" not in told
+    assert (
+        "--parts PART [PART ...]" in told
+        and "--mode {auto,off}|N" in told
+        and "--search TEXT|MAPPING" in told
+        and "voice" not in told
+    )
 
 
 def test_the_table_of_the_docs_has_a_row_a_setting():

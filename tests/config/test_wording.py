@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
         ("`split=...`", "`--traces.split ...`"),
         ("`columns={'answer': ...}`", "`--columns answer=...`"),
         ("`columns={'question': 'q', 'trace': 'my cot', ...}`", "`--columns question=q trace='my cot'`"),
+        ("`columns=['a', 'b c']`", "`--columns a 'b c'`"),
+        ("`columns=[..., ...]`", "`--columns ... ...`"),
         ("`columns={...}`", "`--columns TARGET=COLUMN`"),
         ("`engine_options={'tokens': 5, 'a': None}`", "`--engine-options '{tokens: 5, a: null}'`"),
         ("Leave `limit` out. Or leave `content_ids` out", "Leave `--limit` out. Or leave `--content-ids` out"),

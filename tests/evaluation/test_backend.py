@@ -18,6 +18,7 @@ from palign_hf.errors import UserError
 from palign_hf.evaluation.problems import Task
 from palign_hf.evaluation.results import write_results
 from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.transform import StudentEvaluation
 
 
 N = 4
@@ -99,6 +100,19 @@ def test_a_missing_sample_is_refused(replayed):
     doc = document(problem_of("aime24", {"id": 1, "problem": "q", "answer": "1"}), "t")
     with pytest.raises(UserError, match="2 samples of the problem .* and 3 were asked for"):
         metric(3).compute_sample(doc=doc, model_response=ModelResponse(text=["a", "b"]))
+
+
+def test_who_draws_lends_its_tokenizer(pupil):
+    from palign_hf.evaluation import shim
+
+    shim.install(downloads=False)
+    from palign_hf.evaluation.backend import Recorded, StudentModel
+
+    drawing = StudentEvaluation(str(pupil), engine="transformers")
+    model = StudentModel(drawing, "me/student")
+    assert model.tok_encode("So it is 4.") == drawing.runner.tokenizer.encode("So it is 4.", add_special_tokens=False)
+    with pytest.raises(UserError, match="come without a tokenizer"):
+        _ = StudentModel(Recorded([], 3), "me/student").tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from palign_hf.errors import UserError
 from palign_hf.evaluation.files import read_samples
 from palign_hf.evaluation.problems import open_task
 from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.grading import Grade, GraderPool
 from palign_hf.runs.launch import run_here
 from palign_hf.runs.shards import Shard
 
@@ -127,6 +128,24 @@ def test_a_failed_request_ends_the_run_with_status_1_and_is_asked_again(make, sp
     before = len(speaker.asked)
     assert run_here(EVALUATE, make()) == 0
     assert len(speaker.asked) == before + 3
+
+
+def test_what_could_not_be_graded_in_time_is_graded_again_and_drawn_once(make, speaker, monkeypatch):
+    """By the run that goes on after an interrupt; one that has ended leaves only its ledger, and grades all anew."""
+    late = Grade(False, False, None, "not graded within 0.5 s")
+    graded = GraderPool.grade_async
+
+    async def slow(pool, output, gold):
+        return late if int(gold) % 2 else await graded(pool, output, gold)
+
+    with monkeypatch.context() as patched, EVALUATE.open(make(), shown=False) as one:
+        patched.setattr(GraderPool, "grade_async", slow)
+        one.work(Shard(), one.agree())
+    odd = [one for one in open_task("toy", limit=7).problems if int(one.gold) % 2 and int(one.gold) < 20]
+    asked = len(speaker.asked)
+    report = run(make())
+    assert odd and report["unjudged"] == 0 and len(speaker.asked) == asked == 21
+    assert sum(one.strict for one in read_samples(make().folder) if one.id in {of.id for of in odd}) == 3 * len(odd)
 
 
 def test_a_draft_budget_and_stopped_loops_are_reported_where_they_are_on(make, speaker):

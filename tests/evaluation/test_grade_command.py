@@ -200,3 +200,14 @@ def test_two_kinds_of_tags_are_asked_about(tmp_path, capsys):
 
 def test_the_same_from_python(recorded):
     assert grade_file(GradeConfig(file=str(recorded), progress=False)).as_dict()["strict"]["correct"] == 7
+
+
+@pytest.mark.parametrize("command", [["grade"], ["compare", "other.jsonl"]])
+def test_interrupted_it_promises_nothing_that_was_kept(command, recorded, monkeypatch, capsys):
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    for name in ("grade.grade_file", "compare.compare_files"):
+        monkeypatch.setattr(f"palign_hf.commands.{name}", interrupted)
+    assert main([*command, str(recorded)]) == 130
+    assert capsys.readouterr().err == "palign: interrupted. Nothing was written: run the same command again.\n"

@@ -3,11 +3,16 @@
 Slow for the processes that each test starts (lighteval alone imports for some seconds), and for one start of vLLM.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -91,6 +96,44 @@ def test_the_same_command_again_takes_everything_from_the_ledger(toy):
     assert "loading" not in done.stderr  # no engine was started
 
 
+def drawn(ledger: Path) -> set[tuple]:
+    """What is in the ledger so far, each sample with all that is kept of it."""
+    found = set()
+    for path in ledger.glob("*.sqlite"):
+        db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
+        with contextlib.closing(db), contextlib.suppress(sqlite3.OperationalError):
+            found |= set(db.execute("SELECT key, samples.* FROM samples JOIN problems ON number = problem"))
+    return found
+
+
+def test_killed_while_it_draws_it_goes_on_to_the_table_of_an_undisturbed_run(toy, tmp_path):
+    """`kill -9` of the whole group once seven samples are there; the same command then draws the other eleven."""
+    (tmp_path / "evaluate.yaml").write_text(
+        json.dumps(TOY | {"output": str(tmp_path / "out"), "ledger": str(tmp_path / "ledger")})
+    )
+    options = ["evaluate", "--config", str(tmp_path / "evaluate.yaml")]
+    held = [sys.executable, str(Path(__file__).with_name("held_evaluation.py")), "7", *options]
+    run = subprocess.Popen(held, start_new_session=True, stderr=subprocess.DEVNULL, env=ALONE)
+    try:
+        deadline = time.monotonic() + 300
+        while len(before := drawn(tmp_path / "ledger")) < 7:
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGKILL)
+        assert run.wait(60) == -signal.SIGKILL
+    finally:
+        run.kill()
+    assert drawn(tmp_path / "ledger") == before and len(before) == 7
+    assert not (tmp_path / "out" / "samples.parquet").exists()
+    done = subprocess.run([*PALIGN[:-1], *options], capture_output=True, text=True, env=ALONE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = drawn(tmp_path / "ledger")
+    assert before < after and len(after) == 18
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["usage"]["asked"] == 11
+    whole = toy / "command" / "out" / "samples.parquet"
+    assert (tmp_path / "out" / "samples.parquet").read_bytes() == whole.read_bytes()
+
+
 def test_a_draft_is_closed_in_the_tokens_of_a_real_student_who_goes_on_from_there(tmp_path):
     """This student writes no tags, so the words with which it begins its first solution stand for one."""
     (row,) = problem_table([open_task("toy", limit=1)])
@@ -127,6 +170,7 @@ def test_four_benchmarks_with_vllm_offline(smollm2, shared_data, tmp_path):
     assert report["usage"]["prompt_tokens"] == 3 * sum(len(chat.ids(question)) for question in questions)
     page = (tmp_path / "real" / "out" / "report.md").read_text()
     assert all(f" {name.replace('_', chr(92) + '_')} |" in page for name in REAL) and "vLLM rounds" in page
+    assert report["drawn_by"] == {report["settings"]["engines"][0]: 60}
     details = {path.name.split("|")[0] for path in (tmp_path / "real" / "out").rglob("details_*.parquet")}
     assert details == {f"details_palign:{name}" for name in REAL}
 
@@ -153,3 +197,20 @@ def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path)
     (details,) = (tmp_path / "out").rglob("details_*.parquet")
     rows = pq.read_table(details).to_pylist()
     assert len(rows) == 2 and all(len(row["doc"]["specific"]["samples"]) == 3 for row in rows)
+
+
+def test_lightevals_own_command_line_takes_our_backend_from_a_file(tmp_path):
+    """The file of the README, on an engine that starts sooner."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n([^`]*StudentModel[^`]*)^```$", readme, re.MULTILINE)
+    code = code.replace("(config.model_name)", '(config.model_name, engine="transformers", max_tokens=64)')
+    (tmp_path / "student.py").write_text(code)
+    command = [sys.executable, "-m", "palign_hf.lighteval", "custom", "palign-toy", "student.py", "palign:toy"]
+    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir", "out"]
+    environment = ALONE | {"PALIGN_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (results,) = (tmp_path / "out").rglob("results_*.json")
+    told = json.loads(results.read_text())["results"]["palign:toy|0"]
+    assert told["boxed"] == 1 and told["cut"] == 0 and 0 < told["tokens"] <= 64
+    assert len(drawn(tmp_path / "home" / "ledgers")) == 6

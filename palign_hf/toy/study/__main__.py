@@ -1,0 +1,45 @@
+"""`make study`: which of the ways to teach a small student is worth what, on problems whose truth is known.
+
+    python -m palign_hf.toy.study [--output runs/study] [--docs docs] [--workers 2]
+
+Tables are made by the stages themselves; then each arm is taught with each seed and examined, `--workers` of them at a
+time with one core each. Whatever is finished stays finished: the same command goes on with the students that are left.
+At the end it writes the page, its plot and its figures into `--docs`, of as many seeds as all arms have.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from typing import Any
+
+from palign_hf.runs.launch import ended
+from palign_hf.toy.study.arms import Plan
+from palign_hf.toy.study.run import study
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the study, or what is left of it."""
+    parser = argparse.ArgumentParser(prog="study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--output", default="runs/study", help="folder for tables, samples and figures")
+    parser.add_argument("--docs", default=None, help="folder that study.md and its plot are written to")
+    parser.add_argument("--workers", type=int, default=2, help="students at a time, each on one core")
+    parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="makes the tables")
+    for one in fields(Plan):
+        kind = {"nargs": "+"} if one.name == "arms" else {"type": type(one.default)}
+        option = "--" + one.name.replace("_", "-")
+        parser.add_argument(option, default=one.default, help="(default: %(default)s)", **kind)
+    options = parser.parse_args(argv)
+
+    def body() -> int:
+        plan = Plan(**{one.name: _given(getattr(options, one.name)) for one in fields(Plan)})
+        return study(plan, options.output, options.docs, options.workers, options.engine)
+
+    return ended("study", body, parser)
+
+
+def _given(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

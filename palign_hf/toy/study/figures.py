@@ -1,0 +1,88 @@
+"""What the students of the study did: each measure as a table of problems and seeds, of all problems or a group."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from palign_hf.evaluation.files import read_samples
+from palign_hf.evaluation.intervals import Interval, check_same_problems
+from palign_hf.evaluation.metrics import Measures, measure
+from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.seeds import crossed
+from palign_hf.evaluation.summary import grouped
+from palign_hf.toy.study.arms import FIRST, Plan
+from palign_hf.toy.study.lesson import samples_of
+
+
+# What is told of each arm, by the names of `measure`, and how people call it.
+SHOWN = {
+    "strict pass@1": "pass@1",
+    "strict pass@3": "pass@3",
+    "tokens": "tokens",
+    "closed": "no draft left open",
+    "boxed": "boxed",
+    "loop": "in a loop",
+}
+Students = Mapping[str, Sequence[Sequence[Sample]]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of some problems: for each arm the measures of all seeds, on the same problems."""
+
+    measures: Mapping[str, Sequence[Measures]]
+
+    @property
+    def problems(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.measures.values()))[0].problems)
+
+    def names(self) -> list[str]:
+        """Those of `SHOWN` that were measured: `pass@3` needs three samples."""
+        known = next(iter(self.measures.values()))[0].of
+        return [name for name in SHOWN if name in known]
+
+    def of(self, arm: str, name: str) -> Interval:
+        """A measure of an arm."""
+        return crossed(self._values(arm, name), self._bounds(name))
+
+    def apart(self, arm: str, name: str, other: str = FIRST) -> Interval:
+        """How far an arm is from another one: paired, problem by problem and seed by seed."""
+        bounds = self._bounds(name)
+        difference = self._values(arm, name) - self._values(other, name)
+        return crossed(difference, bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0]))
+
+    def _values(self, arm: str, name: str) -> np.ndarray:
+        found = [one.of[name] for one in self.measures[arm]]
+        return np.stack([one.totals / one.weights for one in found], axis=1)
+
+    def _bounds(self, name: str) -> tuple[float, float] | None:
+        return next(iter(self.measures.values()))[0].of[name].bounds
+
+
+def read_students(plan: Plan, folder: Path, seeds: int) -> Students:
+    """The samples of all arms, of so many seeds each."""
+    arms = dict.fromkeys(arm for arm, _ in plan.runs())
+    return {arm: [read_samples(samples_of(folder, arm, seed)) for seed in range(seeds)] for arm in arms}
+
+
+def figures(students: Students) -> Figures:
+    """Of all problems."""
+    measured = {arm: [measure(samples) for samples in seeds] for arm, seeds in students.items()}
+    check_same_problems({f"{arm}, seed {k}": one for arm, seeds in measured.items() for k, one in enumerate(seeds)})
+    return Figures(measured)
+
+
+def by(students: Students, column: str) -> dict[str, Figures]:
+    """Of the problems of each value of what is known of them."""
+    return {
+        value: figures({arm: [groups[value] for groups in seeds] for arm, seeds in parted.items()})
+        for parted in [_parted(students, lambda sample: sample.about[column])]
+        for value in next(iter(parted.values()))[0]
+    }
+
+
+def _parted(students: Students, key: Callable[[Sample], object]) -> dict[str, list[dict[str, list[Sample]]]]:
+    return {arm: [grouped(samples, key) for samples in seeds] for arm, seeds in students.items()}

@@ -1,0 +1,120 @@
+"""One student of the study: taught by one arm with one seed, examined, and then left behind but for its samples."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from palign_hf.evaluation.files import SAMPLES_FILE
+from palign_hf.evaluation.run import EvaluateConfig, EvaluateRun
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.shards import Shard
+from palign_hf.toy import NAME, student_folder
+from palign_hf.toy.study.arms import UNTRAINED, Arm, Plan, arm_named
+from palign_hf.toy.study.tables import TRACES, pairs_file
+from palign_hf.training.run import TrainRun
+from palign_hf.training.settings import PairSettings, TracedSettings, TrainConfig
+
+
+TRAINED = "training.json"
+
+
+def place(folder: Path, arm: str, seed: int) -> Path:
+    """Where the samples of a student lie."""
+    return folder / "students" / arm / f"seed-{seed}"
+
+
+def finished(folder: Path, arm: str, seed: int) -> bool:
+    """Whether all of a student's samples are there."""
+    return (place(folder, arm, seed) / "report.json").exists()
+
+
+def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) -> None:
+    """Train one student and let it solve the problems; on one core, so that the machine's count changes no figure."""
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    home = place(folder, arm, seed)
+    weights, student = home / "weights", NAME
+    if arm != UNTRAINED:
+        student = str(weights)
+        config = training(plan, folder, arm_named(arm), seed, rows, weights)
+        with TrainRun(config) as run:
+            run.work(Shard(), run.agree())
+            run.finish(1)
+        report = json.loads((weights / "report.json").read_text())
+        kept = {name: report[name] for name in ("rows", "tokens", "steps", "epochs", "first", "last")}
+        write_whole(home / TRAINED, json.dumps(kept, sort_keys=True) + "\n")
+    with EvaluateRun(examination(plan, home, student, seed)) as run:
+        run.work(Shard(), run.agree())
+        run.finish(1)
+    for left in (weights, home / "ledger"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output: Path) -> TrainConfig:
+    """How a student is taught."""
+    return TrainConfig(
+        pairs=PairSettings(source=str(pairs_file(folder, arm.pairs))),
+        prefixes=TracedSettings(source=str(folder / TRACES), split="train"),
+        student=NAME,
+        output=str(output),
+        baseline=arm.baseline,
+        stops=0,
+        training={
+            "use_cpu": True,
+            "bf16": False,
+            "per_device_train_batch_size": rows,
+            "max_steps": plan.steps,
+            "learning_rate": plan.learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.1,
+            "max_length": 2048,
+            "gradient_checkpointing": False,
+            "logging_steps": max(1, plan.steps // 5),
+            "save_strategy": "no",
+            "disable_tqdm": True,
+            "report_to": "none",
+            "seed": seed,
+        },
+    )
+
+
+def examination(plan: Plan, home: Path, student: str, seed: int) -> EvaluateConfig:
+    """How it is examined: in the engine whose samples come again."""
+    return EvaluateConfig(
+        student=student,
+        tasks=("toy",),
+        limit=plan.problems,
+        n=plan.samples,
+        max_tokens=plan.max_tokens,
+        seed=seed,
+        grader="exact",
+        engine="transformers",
+        output=str(home),
+        ledger=str(home / "ledger"),
+        progress=False,
+    )
+
+
+def tokens_a_row(plan: Plan, folder: Path, arm: Arm) -> float:
+    """Mean tokens that the student reads of a row: its prompt and its target."""
+    from palign_hf.prompts import tag_style
+    from palign_hf.students import load_tokenizer, resolve_student
+    from palign_hf.training.data import read_lessons
+    from palign_hf.training.features import row_features
+    from palign_hf.training.turns import Turns
+
+    config = training(plan, folder, arm, 0, 1, folder / "weights")
+    tokenizer = load_tokenizer(resolve_student(str(student_folder())))
+    turns, style = Turns(tokenizer), tag_style(config.planned.tags)
+    rows: Any = read_lessons(config, tokenizer).train
+    counts = [row_features(row, turns, "question", style)["tokens"] for row in rows]
+    return float(sum(counts) / len(counts))
+
+
+def samples_of(folder: Path, arm: str, seed: int) -> Path:
+    """The file of a student's samples."""
+    return place(folder, arm, seed) / SAMPLES_FILE

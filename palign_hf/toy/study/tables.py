@@ -1,0 +1,107 @@
+"""The tables that the arms learn from: made by the stages themselves, with one engine, and resumed as these are."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
+from palign_hf.asking.texts import TextTokenizer
+from palign_hf.runs.parts import whole
+from palign_hf.runs.shards import Shard
+from palign_hf.toy import NAME
+from palign_hf.toy.study.arms import BARE, EXACT, PREFILL, PROMPT, Plan, chosen
+from palign_hf.toy.world.truth import toy_problem
+from palign_hf.truncation.run import TraceSettings, TruncateConfig, TruncateRun
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TRACES = "prefixes"
+
+
+def make_tables(plan: Plan, folder: Path, engine: str) -> dict[str, list[str]]:
+    """Write `PAIRS-NAME.parquet` of each table, so many kept rows each; the ids that they hold."""
+    with ExitStack() as open_runs:
+        cut = open_runs.enter_context(TruncateRun(_cutting(folder / TRACES, plan.traces, engine, folder)))
+        _done(cut)
+        shared: Any = cut.transform.runner
+        bare = open_runs.enter_context(
+            TruncateRun(_cutting(folder / "bare", plan.bare, shared, folder, search="none"))
+        )
+        _done(bare)
+        _write_exact(folder / TRACES, folder / "exact.parquet", TextTokenizer(shared.tokenizer, NAME))
+        sources = {PROMPT: folder / TRACES, PREFILL: folder / TRACES, EXACT: folder / "exact.parquet"}
+        sources[BARE] = folder / "bare"
+        pairs = {}
+        for name, source in sources.items():
+            config = AlignConfig(
+                prefixes=PrefixSettings(source=str(source), split="train"),
+                student=NAME,
+                output=str(folder / f"pairs-{name}"),
+                engine=shared,
+                ledger=str(folder / "ledger"),
+                mode="prefill" if name == PREFILL else "prompt",
+                sampling="first",
+                grader="exact",
+            )
+            _done(open_runs.enter_context(AlignRun(config)))
+            kept = read(folder / f"pairs-{name}")
+            # Of a problem that needs no prefix, the arm `prefix` would have nothing to learn.
+            pairs[name] = kept if name == BARE else kept.filter(bool, input_columns="prefix")
+    ids = chosen({name: table["id"] for name, table in pairs.items()}, plan.rows)
+    for name, table in pairs.items():
+        wanted = set(ids[name])
+        with whole(pairs_file(folder, name)) as unfinished:
+            table.filter(lambda one, wanted=wanted: one in wanted, input_columns="id").to_parquet(unfinished)
+    return ids
+
+
+def pairs_file(folder: Path, name: str) -> Path:
+    """Where the rows of a table lie that are learned."""
+    return folder / f"learned-{name}.parquet"
+
+
+def read(folder: Path, split: str = "train") -> "Dataset":
+    """A split of what a stage has written."""
+    from datasets import load_dataset
+
+    return load_dataset(str(folder), split=split)
+
+
+def _cutting(output: Path, limit: int, engine: Any, folder: Path, search: str = "ascend") -> TruncateConfig:
+    return TruncateConfig(
+        traces=TraceSettings(source=NAME, split="train", limit=limit),
+        student=NAME,
+        output=str(output),
+        engine=engine,
+        search=search,
+        ledger=str(folder / "ledger"),
+    )
+
+
+def _done(run: Any) -> None:
+    """A stage, from where it is to its end."""
+    run.work(Shard(), run.agree())
+    run.finish(1)
+
+
+def _write_exact(source: Path, file: Path, tokens: TextTokenizer) -> None:
+    """The same traces, cut where the truth says."""
+
+    def cut(row: Mapping[str, Any]) -> dict[str, Any]:
+        true = toy_problem(row["id"])
+        end = true.sufficient_end
+        return {
+            "prefix": true.trace[:end],
+            "prefix_end": end,
+            "prefix_segments": true.sufficient_segments,
+            "prefix_ratio": end / len(true.trace),
+            "prefix_tokens": tokens.count_before(true.trace, [end])[0],
+            "probes": [],
+        }
+
+    table = read(source)
+    with whole(file) as unfinished:
+        table.map(cut, features=table.features, load_from_cache_file=False).to_parquet(unfinished)

@@ -21,6 +21,7 @@ COMMANDS = {
     "align": ("align", "let the student go on from each prefix, and keep what is right"),
     "train": ("train", "train the student on its pairs, or on a baseline of them"),
     "evaluate": ("evaluate", "let a student solve benchmarks, and count every sample"),
+    "publish": ("publish", "push the folder of a finished run to the Hub, with its card"),
     "grade": ("grade", "grade and count outputs that are there already, without a model"),
     "compare": ("compare", "set graded outputs of several models side by side"),
     "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),

@@ -146,6 +146,21 @@ def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[s
     _check_unique(dataset, table)
 
 
+def check_version(dataset: "Dataset | IterableDataset", table: Table) -> None:
+    """Raise `SchemaError` if the card of a published dataset says that a newer release has written this table.
+
+    Cards give the version of a table as that of its configuration (`2.0.0`), which `load_dataset` passes on; an older
+    one is for the table's own reader, and where there is none nothing is known.
+    """
+    version = getattr(dataset.info, "version", None)
+    major = str(version).partition(".")[0] if version is not None else ""
+    if major.isdecimal() and int(major) > table.version:
+        raise SchemaError(
+            f"This dataset is written in version {major} of {table.name}, and this release reads versions up to "
+            f"{table.version}. Install a newer one: `pip install --upgrade palign-hf`."
+        )
+
+
 def check_columns(present: Sequence[str], table: Table) -> None:
     """Raise `SchemaError` if a column of `table` is missing among the names `present`."""
     missing = [name for name in table.columns if name not in present]

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 
 if TYPE_CHECKING:
+    from hub_double import Double
     from speaker import Speaker
 
 
@@ -61,3 +63,20 @@ def pupil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.save_student(tmp_path_factory.mktemp("students") / "tiny")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> "Iterator[Double]":
+    """An empty double of the Hub, with LFS; no client may have called what it doesn't have."""
+    from hub_double import Double
+
+    with Double(tmp_path / "hub") as double:
+        yield double
+    assert not double.unknown()
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `HfApi` work in this process, although tests are offline; without Xet, which is for fresh processes."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)

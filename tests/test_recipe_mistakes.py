@@ -78,6 +78,10 @@ def folder(value: Any) -> bool:
     return text(value) and not any(part in value for part in ("~", "\0", "{", "x" * 300))
 
 
+def word(value: Any) -> bool:
+    return text(value) and len(value) < 97 and all(char.isalnum() or char == "-" for char in value)
+
+
 RULES = ("binary", "linear", "every", "full", "none")
 # What a key may be, whatever else the recipe says. Any text is right where only the Hub or the data can tell.
 RIGHT: dict[str, Callable[[Any], bool]] = {
@@ -122,6 +126,15 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "progress": none_or(truth),
     "trust_remote_code": truth,
     "replace": truth,
+    "push_to_hub": one_of(None),
+    "hub": lambda value: value == {},
+    "hub.config_name": none_or(word),
+    "hub.private": none_or(truth),
+    "hub.revision": none_or(word),
+    "hub.tag": none_or(word),
+    "hub.create_pr": one_of(False),  # there is a tag, too
+    "hub.licence": none_or(text),
+    "hub.language": one_of([]),
     "batch_size": whole(1),
     "pilot": none_or(whole(1)),
     "pilot_seed": whole(None),
@@ -258,6 +271,9 @@ ALL: dict[str, dict[str, Any]] = {
         "trust_remote_code": False,
         "output": "{folder}/out",
         "replace": True,
+        "push_to_hub": "me/rows",
+        "hub": {"config_name": "mine", "private": True, "revision": "dev", "tag": "v1", "create_pr": False}
+        | {"licence": "mit", "language": ["en"]},
         "batch_size": 10,
         "pilot": 20,
         "pilot_seed": 1,
@@ -500,6 +516,7 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
     for module in ("asking.transform", "training.run"):
         monkeypatch.setattr(f"palign_hf.{module}.resolve_student", load)
     monkeypatch.setattr("palign_hf.evaluation.run.open_task", load)
+    monkeypatch.setattr("palign_hf.hub.push.check", lambda wanted: None)
     return Bench(tmp_path, capsys)
 
 

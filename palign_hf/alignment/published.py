@@ -20,7 +20,7 @@ from palign_hf.asking.batches import plain_rows
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.load import load_pairs
 from palign_hf.prompts import tag_style
-from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check
+from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.convert import with_unique_ids
 from palign_hf.traces.layouts import IDS, LAYOUTS, choose_layout
 from palign_hf.traces.report import TraceReport
@@ -40,9 +40,9 @@ _OTHER_SAMPLE = "another sample of its problem"
 
 def load_prefixes(
     source: "str | Path | Dataset | DatasetDict",
+    config: str | None = None,
     *,
     split: str | None = None,
-    config: str | None = None,
     revision: str | None = None,
     limit: int | None = None,
     tags: str | None = None,
@@ -53,7 +53,7 @@ def load_prefixes(
 
     Args:
         source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
-        split, config, revision: as in `datasets.load_dataset`.
+        config, split, revision: as in `datasets.load_dataset`.
         limit: read only the first so many rows.
         tags: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
     """
@@ -145,6 +145,7 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
     from datasets import Features
 
     report = TraceReport(name, "prefixes")
+    check_version(dataset, PREFIXES)
     if "probes" not in dataset.column_names:
         dataset = dataset.add_column("probes", [None] * len(dataset))
     check(dataset, PREFIXES, filled=["id"])

@@ -20,6 +20,8 @@ from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
+from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
+from palign_hf.hub.stage import PushedStage
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PAIRS, PREFIXES, check
 
@@ -76,6 +78,8 @@ class AlignConfig(AlignmentSettings):
     drop_duplicates: bool = setting(default=False, help="leave out problems whose question repeats another one's")
     output: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
     replace: bool = setting(default=False, help="write over the result of another run")
+    push_to_hub: str | None = push_setting()
+    hub: HubSettings = hub_setting()
     batch_size: int = setting(
         default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
     )
@@ -83,6 +87,7 @@ class AlignConfig(AlignmentSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder("output", str(self.folder), written=True)
+        check_push_setting(self.push_to_hub)
         # Whatever the source may be otherwise, as a Hub id.
         prefixes = os.path.expanduser(self.prefixes.source)
         if os.path.abspath(self.folder) == _place(prefixes):
@@ -203,7 +208,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         return {keys[at]: reason for at, reason in over.items()}
 
 
-class AlignStage:
+class AlignStage(PushedStage):
     """`palign align`, and `recipes/align.py` under accelerate."""
 
     name = "align"

@@ -13,7 +13,7 @@ the same fields, and all are strict: a misspelt key or a value that can't be rig
 
 from palign_hf.config.folders import check_folder
 from palign_hf.config.named import check_parameters, read_named
-from palign_hf.config.options import Parser, add_options, read_options
+from palign_hf.config.options import Parser, add_options, add_settings, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
 from palign_hf.config.settings import ConfigError, build, check_settings, setting
 from palign_hf.config.tables import describe, settings_table
@@ -23,6 +23,7 @@ __all__ = [
     "ConfigError",
     "Parser",
     "add_options",
+    "add_settings",
     "build",
     "check_folder",
     "check_parameters",

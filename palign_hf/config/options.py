@@ -56,6 +56,11 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     parser.epilog = (
         "Options win over --set, and both over the recipe. `palign recipes list` shows the recipes that ship."
     )
+    add_settings(parser, kind)
+
+
+def add_settings(parser: argparse.ArgumentParser, kind: type) -> None:
+    """An option for every setting of `kind`, grouped by its sections, for a command without recipes."""
     groups: dict[str, Any] = {}
     for one in walk(kind):
         section = one.key.rpartition(".")[0]
@@ -66,7 +71,10 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def read_options(options: argparse.Namespace, kind: type[T]) -> T:
-    """The settings of a command line that `add_options` declared: the recipe, then `--set`, then the options."""
+    """The settings of a command line that `add_options` declared: the recipe, then `--set`, then the options.
+
+    One that `add_settings` declared has only the last of them.
+    """
     given: dict[str, tuple[str, Any]] = {}
     for one in walk(kind):
         if hasattr(options, _DEST + one.key):
@@ -77,7 +85,7 @@ def read_options(options: argparse.Namespace, kind: type[T]) -> T:
                 words = [words] if isinstance(words, str) else words
                 said = f"`{option(one.key)} {shown(' '.join(words))}`"
                 given[one.key] = (said, _single(one, words[0], said) if len(words) == 1 else _many(one, words, said))
-    return read_layers(kind, options.config, options.set, given)
+    return read_layers(kind, getattr(options, "config", None), getattr(options, "set", ()), given)
 
 
 def _add(group: Any, one: Setting) -> None:

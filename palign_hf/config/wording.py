@@ -40,6 +40,8 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ac
     """The names of arguments, each with the one option it can mean."""
     meant: dict[str, set[argparse.Action]] = {}
     for action in _actions(parser):
+        if action.help == argparse.SUPPRESS:  # another spelling of the one before
+            continue
         for option in action.option_strings:
             name = option.lstrip("-").replace("-", "_").rpartition(".")[2]
             meant.setdefault(name, set()).add(action)

@@ -19,6 +19,9 @@ from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.several import SeveralRun, named
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
+from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.target import config_name
 from palign_hf.prompts import tag_style
 from palign_hf.runs.transform import TransformRun, costs
 
@@ -56,6 +59,8 @@ class EvaluateConfig(EvaluationSettings):
         default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
     )
     replace: bool = setting(default=False, help="write over the result of another run")
+    push_to_hub: str | None = push_setting()
+    hub: HubSettings = hub_setting()
     batch_size: int = setting(
         default=1000, least=1, help="samples that are written together, as a part that outlives a crash"
     )
@@ -75,6 +80,7 @@ class EvaluateConfig(EvaluationSettings):
                 )
             self.tags = tag_style("none")
         check_folder("output", str(self.folder), written=True)
+        check_push_setting(self.push_to_hub)
 
     @property
     def folder(self) -> Path:
@@ -96,6 +102,11 @@ class EvaluateConfig(EvaluationSettings):
                 raise UserError("No student is named. Give `student=...`, or several in `students=[..., ...]`.")
             return
         named(self.students)
+        if self.hub.config_name is not None:
+            raise UserError(
+                f"`hub.config_name={self.hub.config_name}` with several students: each is a configuration of its own, "
+                f"named as it is called. Leave it out, and name them in `students={{NAME: STUDENT, ...}}`."
+            )
         if self.student:
             raise UserError(
                 f"`student={self.student}` beside `students`: whom to evaluate is said twice. Put all of them into "
@@ -187,7 +198,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         ]
 
 
-class EvaluateStage:
+class EvaluateStage(PushedStage):
     """`palign evaluate`, and `recipes/evaluate.py` under accelerate."""
 
     name = "evaluate"
@@ -199,6 +210,13 @@ class EvaluateStage:
         if not settings.students:
             return EvaluateRun(settings, shown)
         return SeveralRun(settings.folder, {name: EvaluateRun(one, shown) for name, one in settings.each().items()})
+
+    def results(self, settings: EvaluateConfig) -> list[tuple[str | None, Path]]:
+        """The folder of each student, named as it is called."""
+        if not settings.students:
+            return super().results(settings)
+        kind = "zero-shot" if settings.zero_shot else "evaluation"
+        return [(config_name(name, kind), one.folder) for name, one in settings.each().items()]
 
     def forecast(self, settings: EvaluateConfig) -> str:
         """What the run would do and cost; no engine is started and nothing is written."""

@@ -22,6 +22,7 @@ from palign_hf.hub.marks import parts, stamped, with_parts
 from palign_hf.hub.paper import PAPER
 from palign_hf.hub.pictures import picture_of
 from palign_hf.runs.report import escaped, table
+from palign_hf.schema import PAIRS, PREFIXES
 
 
 logger = logging.getLogger("palign_hf")
@@ -32,6 +33,7 @@ _TAGS = ("palign-hf", "prefix-alignment", "reasoning", "distillation")
 _UNKNOWN = "unknown"
 # A card's part of a configuration is called so, and what the template calls it.
 _CONFIG = "config"
+_TABLES = {table.name: table for table in (PREFIXES, PAIRS)}
 _COLUMNS = {"PREFIXES": "columns-prefixes", "PAIRS": "columns-pairs"}
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
 # Settings that are told elsewhere on the card, or say nothing about the rows.
@@ -105,8 +107,13 @@ def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -
     if facts.source_datasets:
         top.add("source_datasets", facts.source_datasets)
     files = [{"split": split, "path": facts.file_of(split)} for split in facts.splits]
-    top.put("configs", facts.config, {"config_name": facts.config, "data_files": files})
-    splits = [{"name": split, "num_examples": rows} for split, rows in facts.splits.items()]
+    # By it `load_dataset` tells the version of the table, wherever the rows are read.
+    version = f"{_TABLES[facts.table].version}.0.0"
+    top.put("configs", facts.config, {"config_name": facts.config, "version": version, "data_files": files})
+    # All three, or `datasets` says at every loading that it can't read them.
+    splits = [
+        {"name": split, "num_bytes": facts.sizes[split], "num_examples": rows} for split, rows in facts.splits.items()
+    ]
     about = {"config_name": facts.config, "features": list(facts.features), "splits": splits}
     top.put("dataset_info", facts.config, about)
     top.set("size_categories", [_size(_rows(top.data["dataset_info"]))])

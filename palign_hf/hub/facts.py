@@ -68,14 +68,16 @@ class Spread:
 class DatasetFacts:
     """One configuration of a dataset repository.
 
-    `splits` are the rows of each, `features` those of the table as cards have them; `ratio` is the prefix over its
-    trace (PREFIXES) or over its target (PAIRS), `before` and `after` are the tokens of a trace and of what is left.
+    `splits` are the rows of each and `sizes` its bytes in memory, `features` those of the table as cards have them;
+    `ratio` is the prefix over its trace (PREFIXES) or over its target (PAIRS), `before` and `after` are the tokens of
+    a trace and of what is left.
     """
 
     repo_id: str
     config: str
     table: str
     splits: Mapping[str, int]
+    sizes: Mapping[str, int]
     features: Sequence[Any]
     sources: Mapping[str, int]
     report: Mapping[str, Any]
@@ -141,6 +143,7 @@ def dataset_facts(
         config=config,
         table=table.name,
         splits=splits,
+        sizes={split: sum(map(_size, of)) for split, of in files.items()},
         features=features,
         sources=numbers.named(),
         report=_public_report(report),
@@ -244,6 +247,13 @@ class _Numbers:
             "before": Spread.of(before[known], most),
             "after": Spread.of(after[known], most),
         }
+
+
+def _size(file: Path) -> int:
+    import pyarrow.parquet as pq
+
+    told = pq.read_metadata(file)
+    return sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
 
 
 def _floats(column: "pa.ChunkedArray") -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import listed, nearest, shown
-from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
+from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.sources import open_source
 
 
@@ -29,9 +29,9 @@ _UNASKED = ("skipped", "error")
 
 def load_pairs(
     source: "str | Path | Dataset | DatasetDict | IterableDataset | IterableDatasetDict",
+    config: str | None = None,
     *,
     split: str = "train",
-    config: str | None = None,
     revision: str | None = None,
 ) -> "Dataset":
     """A checked table of PAIRS; further columns are kept.
@@ -51,6 +51,7 @@ def load_pairs(
             f"table. Load it without streaming."
         )
     pairs = pairs.with_format(None)
+    check_version(pairs, PAIRS)
     present = pairs.column_names
     if set(_VERSION_1) <= set(present) and not set(PAIRS.columns) <= set(present):
         pairs = _from_version_1(pairs)

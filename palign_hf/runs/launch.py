@@ -78,8 +78,14 @@ class Stage(Protocol[C]):
     def open(self, settings: C, shown: bool = True) -> Run:
         """Check everything, and get ready; of several processes only the first is to be `shown`."""
 
+    def ready(self, settings: C) -> None:
+        """Refuse what would fail only after the run; asked once, before any work."""
+
     def forecast(self, settings: C) -> str:
         """What a run would do and cost: for `--dry-run`."""
+
+    def follow(self, settings: C, ending: Ending) -> str | None:
+        """Do what follows a run, after its last process; what is said of it."""
 
 
 def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
@@ -90,11 +96,19 @@ def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
 
 def run_here(stage: Stage[C], settings: C) -> int:
     """The whole run in this process."""
+    stage.ready(settings)
     with stage.open(settings) as run:
         run.work(Shard(), run.agree())
         ending = run.finish(1)
     print_out(ending.words)
-    return 1 if ending.failed else 0
+    return _followed(stage, settings, ending)
+
+
+def forecast_here(stage: Stage[C], settings: C) -> int:
+    """Say what a run would do, in its place."""
+    stage.ready(settings)
+    print_out(stage.forecast(settings))
+    return 0
 
 
 def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = None) -> int:
@@ -139,21 +153,20 @@ def _rank() -> int:
 def _launch(stage: Stage[Any], options: Any) -> int:
     settings = read_options(options, stage.settings)
     if options.dry_run:
-        if _rank() == 0:
-            print_out(stage.forecast(settings))
-        return 0
+        return forecast_here(stage, settings) if _rank() == 0 else 0
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     if not stage.together:
         # On the CPU's backend: the GPU belongs to the engine. Shards end at different times, so the wait may be long.
         PartialState(cpu=True, timeout=timedelta(days=30))
-    failed = 0
+    ending = None
     with stage.open(settings, shown=_rank() == 0) as run:
         state = PartialState()
         agreed: list[Any] = [None, None]
         if state.is_main_process:
             try:
+                stage.ready(settings)
                 agreed[0] = run.agree()
             except UserError as error:
                 agreed[1] = error
@@ -169,9 +182,16 @@ def _launch(stage: Stage[Any], options: Any) -> int:
         if state.is_main_process:
             ending = run.finish(state.num_processes)
             print_out(ending.words)
-            failed = ending.failed
+    # The other processes needn't wait for what follows, nor would they as long as that may take.
     _part(PartialState())
-    return 1 if failed else 0
+    return 0 if ending is None else _followed(stage, settings, ending)
+
+
+def _followed(stage: Stage[C], settings: C, ending: Ending) -> int:
+    said = stage.follow(settings, ending)
+    if said is not None:
+        print_out(said)
+    return 1 if ending.failed else 0
 
 
 def _part(state: Any) -> None:

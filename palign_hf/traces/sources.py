@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import UserError, listed
+from palign_hf.errors import UserError, listed, shown
+from palign_hf.runs.provenance import without_keys
 from palign_hf.shipped import Shipped, shipped
 from palign_hf.traces.surrogates import read_json
 
@@ -182,6 +183,7 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
 def _open_hub(
     source: str, path: Path, split: str | None, config: str | None, revision: str | None, streaming: bool
 ) -> Any:
+    import httpx2
     from datasets.exceptions import DatasetNotFoundError
 
     try:
@@ -191,6 +193,9 @@ def _open_hub(
             f"`{source}` is neither a local path{_near(path)} nor a dataset on the Hub that you can read ({error}). "
             f"Check the spelling; a gated or private dataset needs `hf auth login`."
         ) from error
+    except httpx2.HTTPError as error:
+        told = shown(without_keys(" ".join(str(error).split())), 300).rstrip(".")
+        raise UserError(f"`{source}` can't be read from the Hub: {told or type(error).__name__}. Try again.") from None
     except ConnectionError as error:
         raise UserError(
             f"`{source}` is no local path{_near(path)}, so the Hub was asked, and it could not be reached: {error}. "

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
+from palign_hf.hub.retries import fault_of
 from palign_hf.runs.shards import REPORT
 from palign_hf.training.checks import stops
 from palign_hf.training.data import Lessons
@@ -107,16 +107,20 @@ def card(trainer: "PAlignTrainer", config: TrainConfig) -> None:
 
 
 def push(trainer: "PAlignTrainer", config: TrainConfig) -> None:
-    """To the Hub, if the settings of the trainer say so; what is on the disk stays whatever comes of it."""
+    """To the Hub as the trainer does it, if its own settings say so; the disk stays as it is whatever comes of it."""
     if not trainer.args.push_to_hub:
         return
     try:
         trainer.push_to_hub(dataset_name=dataset_name(config))
-    except OSError as error:  # those of the Hub, too
-        raise UserError(
-            f"The student is in `{config.folder}`, but pushing it failed: {one_line(error)} Push the folder with "
-            f"`hf upload`."
-        ) from error
+        return
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None:
+            raise
+    raise UserError(
+        f"The student is in `{config.folder}`, but pushing it failed: {fault.words.rstrip('.')}. Push it with `palign "
+        f"publish {config.folder} OWNER/NAME`."
+    )
 
 
 def words(config: TrainConfig, merged: Path | None) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
+from palign_hf.hub.stage import PushedStage
 from palign_hf.runs.launch import Ending, one_gpu
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import Timings, command, content_of, now, versions
@@ -210,9 +211,10 @@ class TrainRun:
         return f"The same command goes on from {last}."
 
 
-class TrainStage:
+class TrainStage(PushedStage):
     """`palign train`, and `recipes/train.py` under accelerate."""
 
+    repo_type = "model"
     name = "train"
     settings = TrainConfig
     together = True
@@ -221,6 +223,11 @@ class TrainStage:
         """Check everything, and read the pairs."""
         one_gpu("`accelerate launch` with recipes/train.py and recipes/accelerate/ddp.yaml takes all")
         return TrainRun(settings, shown)
+
+    def results(self, settings: TrainConfig) -> list[tuple[str | None, Path]]:
+        """The student: the whole one, where it was merged."""
+        merged = settings.lora is not None and settings.lora.merge
+        return [(settings.hub.config_name, settings.folder / "merged" if merged else settings.folder)]
 
     def forecast(self, settings: TrainConfig) -> str:
         """What the run would do; no weights are loaded and nothing is written."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
+from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.pairs.targets import BASELINES, Baseline, make_baseline
 
 
@@ -70,6 +71,8 @@ class TrainConfig:
     revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
     output: str | None = setting(default=None, help="folder for the trained student; else runs/STUDENT/student")
     replace: bool = setting(default=False, help="write over the result of another run")
+    push_to_hub: str | None = push_setting()
+    hub: HubSettings = hub_setting()
     baseline: str | dict[str, Any] | Baseline = setting(
         default="p-align", help="what is learned of each pair: " + ", ".join(BASELINES)
     )
@@ -118,6 +121,13 @@ class TrainConfig:
 
         object.__setattr__(self, "training", checked(self.training))
         check_folder("output", str(self.folder), written=True)
+        check_push_setting(self.push_to_hub)
+        if self.push_to_hub is not None and self.training.get("push_to_hub"):
+            raise UserError(
+                f"`push_to_hub={self.push_to_hub}` pushes the student when it is trained, and "
+                f"`training.push_to_hub=True` lets the trainer push while it trains: they would write over each "
+                f"other. Leave one of them out."
+            )
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, setting
 from palign_hf.errors import UserError
+from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
+from palign_hf.hub.stage import PushedStage
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.traces import read_traces
@@ -51,6 +53,8 @@ class TruncateConfig(TruncationSettings):
         default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes"
     )
     replace: bool = setting(default=False, help="write over the result of another run")
+    push_to_hub: str | None = push_setting()
+    hub: HubSettings = hub_setting()
     batch_size: int = setting(
         default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
     )
@@ -62,6 +66,7 @@ class TruncateConfig(TruncationSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_folder("output", str(self.folder), written=True)
+        check_push_setting(self.push_to_hub)
         if self.pilot is not None and not isinstance(self.search, Ascend):
             raise UserError(
                 f"`pilot={self.pilot}` estimates a prior, and the search `{make_search(self.search).name}` has none. "
@@ -132,7 +137,7 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
         return dict(usage.as_dict())
 
 
-class TruncateStage:
+class TruncateStage(PushedStage):
     """`palign truncate`, and `recipes/truncate.py` under accelerate."""
 
     name = "truncate"

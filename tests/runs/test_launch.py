@@ -69,16 +69,23 @@ class Counting:
 
     name, settings, together = "count", Settings, False
 
-    def __init__(self):
-        self.done = []
+    def __init__(self, said=None):
+        self.done, self.said = [], said
 
     def open(self, settings, shown=True):
         self.done.append(("open", settings.rows, shown))
         self._settings = settings
         return self
 
+    def ready(self, settings):
+        self.done.append("ready")
+
     def forecast(self, settings):
         return f"{settings.rows} rows"
+
+    def follow(self, settings, ending):
+        self.done.append("followed")
+        return self.said
 
     def agree(self):
         return "agreed"
@@ -107,8 +114,28 @@ def alone(monkeypatch):
 def test_a_run_in_this_process(failing, status, capsys):
     stage = Counting()
     assert run_here(stage, Settings(failing=failing)) == status
-    assert stage.done == [("open", 3, True), (Shard(0, 1), "agreed"), "closed"]
+    assert stage.done == ["ready", ("open", 3, True), (Shard(0, 1), "agreed"), "closed", "followed"]
     assert capsys.readouterr().out == "1 of 1\n"
+
+
+def test_what_follows_a_run_is_told_behind_it_and_may_fail(alone, capsys):
+    assert launch(Counting("pushed"), "Counts.", []) == 0
+    assert capsys.readouterr().out == "1 of 1\npushed\n"
+    stage = Counting()
+    stage.follow = lambda settings, ending: raises(UserError("not pushed"))()
+    assert launch(stage, "Counts.", []) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("1 of 1\n", "count: not pushed\n") and stage.done[-1] == "closed"
+
+
+def test_what_would_fail_after_a_run_is_refused_before_it(alone, capsys):
+    stage = Counting()
+    stage.ready = lambda settings: raises(UserError("no token"))()
+    assert launch(stage, "Counts.", []) == 2
+    with pytest.raises(UserError, match="no token"):
+        run_here(stage, Settings())
+    assert capsys.readouterr().err == "count: no token\n"
+    assert not {"followed", (Shard(0, 1), "agreed")} & {*stage.done}
 
 
 def test_an_engine_is_closed_whatever_happens():
@@ -123,14 +150,14 @@ def test_an_engine_is_closed_whatever_happens():
 def test_launch_without_a_launcher_does_the_whole(alone, failing, status, capsys):
     stage = Counting()
     assert launch(stage, "Counts.", ["--rows", "5", "--failing", failing]) == status
-    assert stage.done == [("open", 5, True), (Shard(0, 1), "agreed"), "closed"]
+    assert stage.done == [("open", 5, True), "ready", (Shard(0, 1), "agreed"), "closed", "followed"]
     assert capsys.readouterr().out == "1 of 1\n"
 
 
 def test_a_dry_run_opens_nothing_that_it_does_not_need(alone, capsys):
     stage = Counting()
     assert launch(stage, "Counts.", ["--rows", "5", "--dry-run"]) == 0
-    assert capsys.readouterr().out == "5 rows\n" and stage.done == []
+    assert capsys.readouterr().out == "5 rows\n" and stage.done == ["ready"]
 
 
 def test_wrong_options_are_one_line_in_the_words_of_options(alone, capsys):

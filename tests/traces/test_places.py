@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import datasets
+import httpx2
 import pytest
 from datasets import Dataset, DatasetDict
+from huggingface_hub.errors import HfHubHTTPError
 
 from palign_hf.errors import UserError
 from palign_hf.traces import load_traces, read_traces
@@ -130,6 +132,23 @@ class TestPlaces:
 
         monkeypatch.setattr(datasets, "load_dataset", fake)
         assert "nor a dataset on the Hub that you can read" in read_error("me/nothing")
+
+    @pytest.mark.parametrize("error", ["refused", "reset"])
+    def test_a_hub_that_fails_is_one_line_without_a_key(self, error, monkeypatch):
+        token = "hf_" + "x" * 34
+        request = httpx2.Request("GET", "https://hub", headers={"Authorization": f"Bearer {token}"})
+        raised = {
+            "refused": HfHubHTTPError(f"503, {token}", response=httpx2.Response(503, request=request)),
+            "reset": httpx2.ReadError("", request=request),
+        }[error]
+
+        def fake(*args, **options):
+            raise raised
+
+        monkeypatch.setattr(datasets, "load_dataset", fake)
+        text = read_error("me/rows")
+        assert text.startswith("`me/rows` can't be read from the Hub: ") and token not in text
+        assert text.endswith("Try again.") and ("503" in text) == (error == "refused")
 
     def test_missing_path_names_the_nearest(self):
         text = read_error(DATA / "lino.jsonl")

@@ -119,6 +119,11 @@ def test_checkpoints_that_are_parted_otherwise_are_another_run_s(given, parted, 
         ({"eval": 1.0}, "`eval=1.0` must be above 0 and below 1"),
         ({"eval": "train"}, "`eval='train'` is the split that is learned"),
         ({"training": {"sed": 1}}, "nearest match: `seed`"),
+        ({"push_to_hub": "me"}, "`push_to_hub=me` names no repository of the Hub"),
+        (
+            {"push_to_hub": "me/student", "training": {"push_to_hub": True}},
+            "they would write over each other. Leave one of them out",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused(given, message):

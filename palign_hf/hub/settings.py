@@ -1,0 +1,72 @@
+"""How a finished run goes to the Hub, declared once: for the stages' recipes, and for `palign publish`."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from palign_hf.config import check_settings, setting
+from palign_hf.errors import UserError
+from palign_hf.hub.target import check_config_name, check_repo, check_revision
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    """How the result is published: the options of `palign publish`."""
+
+    config_name: str | None = setting(
+        default=None, help="name of the configuration; else made of the student and of what was run"
+    )
+    private: bool | None = setting(default=None, help="make a new repository private; null leaves it to the account")
+    revision: str | None = setting(default=None, help="branch that is pushed to, made if it is missing; else main")
+    tag: str | None = setting(default=None, help="tag for the commit")
+    create_pr: bool = setting(default=False, help="open a pull request instead of pushing to the branch")
+    licence: str | None = setting(
+        default=None, help="licence of the traces, for a card that states none, as cc-by-4.0"
+    )
+    language: tuple[str, ...] = setting(default=(), help="languages of the traces, for a card that states none, as en")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.config_name is not None:
+            check_config_name(self.config_name, f"config_name={self.config_name}")
+        if self.revision is not None:
+            check_revision(self.revision, f"revision={self.revision}")
+        if self.tag is not None:
+            check_revision(self.tag, f"tag={self.tag}", tag=True)
+            if self.create_pr:
+                raise UserError(
+                    f"`tag={self.tag}` with `create_pr=True`: a pull request is no release yet. Leave `tag` out, and "
+                    f"push with it once the request was merged."
+                )
+
+    def options(self) -> str:
+        """What was changed, as options of `palign publish`."""
+        told = []
+        for one in fields(self):
+            value, name = getattr(self, one.name), f"--{one.name.replace('_', '-')}"
+            if value == one.default:
+                continue
+            if isinstance(value, bool):
+                told.append(name if value else f"--no-{name[2:]}")
+            else:
+                told.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")
+        return "".join(f" {one}" for one in told)
+
+
+def push_setting() -> Any:
+    """The setting by which a stage's result is pushed when the run has ended."""
+    return setting(
+        default=None,
+        metavar="OWNER/NAME",
+        help="repository of the Hub that the result is pushed to when the run has ended",
+    )
+
+
+def hub_setting() -> Any:
+    """The section beside it."""
+    return setting(default_factory=HubSettings, help="how the result is published")
+
+
+def check_push_setting(repo_id: str | None) -> None:
+    """Refuse what names no repository."""
+    if repo_id is not None:
+        check_repo(repo_id, f"push_to_hub={repo_id}")

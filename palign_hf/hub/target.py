@@ -1,0 +1,133 @@
+"""Where something is pushed to: its name, and whether this token may write there, before any work is done for it."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from palign_hf.errors import UserError, listed, shown
+from palign_hf.hub.retries import GaveUp, Patience, patiently
+
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_PART = r"(?!.*(?:\.\.|--))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
+_REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
+_CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
+# Folders of a repository that aren't a configuration's.
+RESERVED = ("reports", "pictures", "lighteval")
+# As git has it, roughly: what it refuses beyond this the Hub refuses in its own words.
+_REVISION = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def check_repo(name: str, said: str) -> None:
+    """Refuse what can't name a repository; `said` is the setting as it was given."""
+    if not _REPO.fullmatch(name):
+        raise UserError(
+            f"`{shown(said)}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, "
+            f"each at most 96 of them."
+        )
+
+
+def check_config_name(name: str, said: str) -> None:
+    """Refuse what can't name a configuration, which is a folder of the repository, too."""
+    if not _CONFIG.fullmatch(name) or name.lower() in RESERVED:
+        raise UserError(
+            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: it takes letters, "
+            f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
+            f"another, as `qwen2.5-7b-instruct-ascend`."
+        )
+
+
+def check_revision(name: str, said: str, tag: bool = False) -> None:
+    """Refuse what can't name a branch or a tag."""
+    kind = "tag" if tag else "branch"
+    if name.startswith("refs/") and not tag:
+        return
+    if _COMMIT.fullmatch(name):
+        raise UserError(f"`{shown(said)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
+    if not _REVISION.fullmatch(name) or name.startswith("refs/"):
+        raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
+
+
+def config_name(*parts: str) -> str:
+    """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
+    words = "-".join(part.lower() for part in parts if part)
+    name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
+    return f"{name}-run" if name in RESERVED else name
+
+
+def check_target(
+    repo_id: str, *, pull_request: bool = False, api: "HfApi | None" = None, patience: Patience | None = None
+) -> str:
+    """Refuse, before any work, what can't be pushed to `repo_id`; the name of whoever pushes.
+
+    Somebody else's repository can be changed by a pull request only.
+    """
+    from huggingface_hub import HfApi
+
+    api = api or HfApi()
+    refuse_offline(repo_id)
+    try:
+        me = patiently("looking who is logged in", lambda: api.whoami(), patience or Patience())
+        failed = None
+    except GaveUp as gave_up:
+        failed = gave_up
+    if failed is not None:
+        raise UserError(f"Nothing can be pushed to `{repo_id}`: {denial(failed)}")
+    _check_rights(me, repo_id, pull_request)
+    return str(me["name"])
+
+
+def refuse_offline(repo_id: str) -> None:
+    """Refuse to push where all asking is switched off."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        raise UserError(
+            f"Nothing can be pushed to `{repo_id}`: `HF_HUB_OFFLINE` is set, so the Hub isn't asked. Unset it."
+        )
+
+
+def denial(gave_up: GaveUp) -> str:
+    """What a step that failed says of itself, and what helps."""
+    fault = gave_up.fault
+    if fault.status == 401:
+        return (
+            f"{gave_up.doing} failed, since the Hub doesn't know who asks ({shown(fault.words, 300)}). Log in with "
+            f"`hf auth login`, or set `HF_TOKEN` to a token that may write."
+        )
+    if fault.status == 403:
+        return (
+            f"{gave_up.doing} failed, since the token may not do that ({shown(fault.words, 300)}). Give it the right "
+            f"to write to this repository (huggingface.co/settings/tokens), or take `--create-pr`."
+        )
+    tries = "once" if gave_up.tries == 1 else f"{gave_up.tries} times"
+    again = " Try again later." if fault.again else ""
+    return f"{gave_up.doing} failed {tries}: {shown(fault.words, 400).rstrip('.')}.{again}"
+
+
+def _check_rights(me: Mapping[str, Any], repo_id: str, pull_request: bool) -> None:
+    """What whoami tells of the token; a fine-grained one is known only by trying."""
+    token = (me.get("auth") or {}).get("accessToken") or {}
+    if token.get("role") == "read":
+        raise UserError(
+            f"Nothing can be pushed to `{repo_id}`: the token `{shown(token.get('displayName', ''))}` may only read. "
+            f"Make one that may write (huggingface.co/settings/tokens), and give it to `hf auth login`."
+        )
+    owner = repo_id.split("/")[0]
+    teams = {str(team.get("name")): team for team in me.get("orgs") or ()}
+    if owner == me.get("name") or pull_request:
+        return
+    if owner not in teams:
+        raise UserError(
+            f"Nothing can be pushed to `{repo_id}`: you are `{me.get('name')}`, and may write for "
+            f"{listed([me.get('name'), *teams])}. Give a repository of one of these, or open a pull request with "
+            f"`--create-pr`."
+        )
+    if teams[owner].get("roleInOrg") == "read":
+        raise UserError(
+            f"Nothing can be pushed to `{repo_id}`: in `{owner}` you may only read. Ask its owners for the right to "
+            f"write, or open a pull request with `--create-pr`."
+        )

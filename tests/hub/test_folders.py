@@ -1,0 +1,158 @@
+"""What a finished run's folder is, what goes up of it and where to, and what is no such folder."""
+
+import json
+
+import pytest
+from finished_runs import pairs_run, prefixes_run
+from pushing import student_run, whole_evaluation
+
+from palign_hf.errors import UserError
+from palign_hf.hub.folders import read_folder
+
+
+def paths(found, config="c"):
+    return [item.path for item in found.files(config)]
+
+
+def texts(found, config="c"):
+    """All that goes up as text."""
+    sources = {item.path: item.source for item in found.files(config)}
+    kept = {path: source for path, source in sources.items() if not path.endswith((".parquet", ".safetensors"))}
+    return {path: (of if isinstance(of, bytes) else of.read_bytes()).decode() for path, of in kept.items()}
+
+
+def test_prefixes(tmp_path):
+    found = read_folder(prefixes_run(tmp_path / "run"))
+    assert (found.kind, found.repo_type, found.config, found.splits) == (
+        "prefixes",
+        "dataset",
+        "small-student-ascend",
+        ("train",),
+    )
+    assert paths(found) == ["c/train-00000-of-00001.parquet", "reports/c/report.json"]
+    assert set(found.owned("c")) == {"c/", "reports/c/", "pictures/c/", "lighteval/c/"}
+
+
+def test_pairs_with_both_splits(tmp_path):
+    found = read_folder(pairs_run(tmp_path / "run"))
+    assert (found.kind, found.config, found.splits) == ("pairs", "small-student-pairs-prompt", ("train", "rejected"))
+    assert paths(found)[:2] == ["c/train-00000-of-00001.parquet", "c/rejected-00000-of-00001.parquet"]
+
+
+def test_a_student_goes_up_as_it_is_loaded_and_nothing_else_of_its_training(tmp_path):
+    found = read_folder(student_run(tmp_path / "run"))
+    assert (found.kind, found.repo_type, found.config, found.adapter) == (
+        "student",
+        "model",
+        "small-1b-p-align",
+        False,
+    )
+    assert paths(found) == [
+        *("chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"),
+        *("reports/c/report.json", "reports/c/report.md"),
+    ]
+    assert found.left_out() == ("checkpoint-2", "runs", "training_args.bin")
+    told = texts(found)
+    # A vocabulary is no report: what looks like a place in it is a word.
+    assert "/usr/lib/x" in told.pop("tokenizer.json") and not any("/usr/lib" in text for text in told.values())
+    assert json.loads(told["reports/c/report.json"])["settings"]["student"] == "Small-1B"
+
+
+def test_an_adapter_names_its_base_as_others_know_it(tmp_path):
+    folder = student_run(tmp_path / "run", adapter=True, student="me/small")
+    found = read_folder(folder)
+    assert found.adapter and "merged" in found.left_out()
+    assert json.loads(texts(found)["adapter_config.json"]) == {
+        "base_model_name_or_path": "me/small",
+        "peft_type": "LORA",
+    }
+    merged = read_folder(folder / "merged")
+    assert not merged.adapter and merged.report == found.report
+    assert paths(merged)[:3] == ["chat_template.jinja", "config.json", "model.safetensors"]
+    # One after the other in the same repository, no loader could tell them apart.
+    owned = merged.owned("c")
+    assert {"*.safetensors", "adapter_config.json", "config.json"} <= {*owned}
+
+
+def test_an_evaluation(tmp_path):
+    found = read_folder(whole_evaluation(tmp_path / "run"))
+    assert (found.kind, found.repo_type, found.config, found.splits) == (
+        "evaluation",
+        "dataset",
+        "small-evaluation",
+        ("samples",),
+    )
+    assert paths(found) == [
+        *("c/samples-00000-of-00001.parquet", "lighteval/c/results/small/results_2026.json", "reports/c/report.json")
+    ]
+    assert not any("/usr/lib" in text or "/data/" in text for text in texts(found).values())
+
+
+@pytest.mark.parametrize(
+    ("student", "called"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b-instruct"),
+        ("runs/small-1b/student", "small-1b-student"),
+        ("/usr/lib/small-1b/student/merged", "small-1b-student-merged"),
+        ("student", "student"),
+        ("/student", "student"),
+    ],
+)
+def test_configurations_of_trained_students_are_told_apart(student, called, tmp_path):
+    found = read_folder(prefixes_run(tmp_path / "run", {"student_name": student}))
+    assert found.config == f"{called}-ascend"
+
+
+def broken(name):
+    """A folder in which something isn't as a finished run leaves it."""
+
+    def shard_missing(folder):
+        (folder / "data" / "train-00000-of-00001.parquet").rename(folder / "data" / "train-00000-of-00002.parquet")
+
+    def unfinished(folder):
+        (folder / "report.json").unlink()
+        (folder / ".run").mkdir()
+
+    return {
+        "unfinished": (unfinished, "hasn't ended: it has no `report.json` yet"),
+        "no report": (lambda folder: (folder / "report.json").unlink(), "is no folder of a run of this package"),
+        "another report": (lambda folder: (folder / "report.json").write_text("{}"), "is no report of a run"),
+        "half a report": (lambda folder: (folder / "report.json").write_text('{"a'), "is no report of a run"),
+        "no tables": (lambda folder: (folder / "data").rename(folder / "x"), "neither tables nor a student"),
+        "cut off": (
+            lambda folder: (folder / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1"),
+            "can't be read",
+        ),
+        "shard missing": (shard_missing, "1 shards of the split `train`, of `2`"),
+        "strange file": (lambda folder: (folder / "data" / "z.parquet").write_bytes(b"x"), "is no shard"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unfinished", "no report", "another report", "half a report", "no tables", "cut off", "shard missing"]
+    + ["strange file"],
+)
+def test_what_is_no_finished_run_is_refused_in_words(name, tmp_path):
+    folder = prefixes_run(tmp_path / "run")
+    breaks, said = broken(name)
+    breaks(folder)
+    with pytest.raises(UserError, match=said):
+        read_folder(folder).files("c")
+
+
+def test_the_runs_in_a_folder_are_named(tmp_path):
+    prefixes_run(tmp_path / "runs" / "prefixes")
+    with pytest.raises(UserError, match="Give one of `prefixes` in it"):
+        read_folder(tmp_path / "runs")
+    with pytest.raises(UserError, match="is no folder"):
+        read_folder(tmp_path / "nothing")
+
+
+def test_another_kind_of_run_keeps_its_configuration(tmp_path):
+    path, guard = read_folder(pairs_run(tmp_path / "run")).guard("c")
+    assert path == "reports/c/report.json"
+    guard(b'{"kind": "pairs"}')
+    for there in (b'{"kind": "prefixes"}', b"{}", b"[]", b"\xff"):
+        with pytest.raises(UserError, match="Give it another name with `--config-name`"):
+            guard(there)

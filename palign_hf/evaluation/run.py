@@ -21,6 +21,7 @@ from palign_hf.evaluation.several import SeveralRun, named
 from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.target import config_name
 from palign_hf.prompts import tag_style
 from palign_hf.runs.transform import TransformRun, costs
 
@@ -101,6 +102,11 @@ class EvaluateConfig(EvaluationSettings):
                 raise UserError("No student is named. Give `student=...`, or several in `students=[..., ...]`.")
             return
         named(self.students)
+        if self.hub.config_name is not None:
+            raise UserError(
+                f"`hub.config_name={self.hub.config_name}` with several students: each is a configuration of its own, "
+                f"named as it is called. Leave it out, and name them in `students={{NAME: STUDENT, ...}}`."
+            )
         if self.student:
             raise UserError(
                 f"`student={self.student}` beside `students`: whom to evaluate is said twice. Put all of them into "
@@ -204,6 +210,13 @@ class EvaluateStage(PushedStage):
         if not settings.students:
             return EvaluateRun(settings, shown)
         return SeveralRun(settings.folder, {name: EvaluateRun(one, shown) for name, one in settings.each().items()})
+
+    def results(self, settings: EvaluateConfig) -> list[tuple[str | None, Path]]:
+        """The folder of each student, named as it is called."""
+        if not settings.students:
+            return super().results(settings)
+        kind = "zero-shot" if settings.zero_shot else "evaluation"
+        return [(config_name(name, kind), one.folder) for name, one in settings.each().items()]
 
     def forecast(self, settings: EvaluateConfig) -> str:
         """What the run would do and cost; no engine is started and nothing is written."""

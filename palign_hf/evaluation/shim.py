@@ -36,17 +36,23 @@ def install(downloads: bool = True) -> list[str]:
     failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
     for name in failing:
         sys.modules[name] = ModuleType(name, "Can't be imported here: see palign_hf.evaluation.shim.")
-    _keep_gradients()
+    _import_what_changes_the_process()
     return failing
 
 
-def _keep_gradients() -> None:
-    """Import lighteval's model of transformers here: it turns gradients off, and nobody could train afterwards."""
+def _import_what_changes_the_process() -> None:
+    """Import two modules of lighteval here, and undo what they do to whoever imports them.
+
+    Its model of transformers turns gradients off, so that nobody could train afterwards; its code tasks raise Python's
+    limit for the digits of a number that is read.
+    """
     import torch
 
-    before = torch.is_grad_enabled()
+    gradients, digits = torch.is_grad_enabled(), sys.get_int_max_str_digits()
     import_module("lighteval.models.transformers.transformers_model")
-    torch.set_grad_enabled(before)
+    import_module(f"{_TASKS}.lcb.codegen_metrics")
+    torch.set_grad_enabled(gradients)
+    sys.set_int_max_str_digits(digits)
 
 
 @contextmanager

@@ -53,9 +53,9 @@ class Result:
         return f"pass@{self.k}: chance that one of {self.k} samples is right, {counted}; strict"
 
 
-def read_evaluation(folder: str | Path) -> dict[str, Any]:
-    """The report of `palign evaluate` in its folder, as others may read it."""
-    report = read_mapping(Path(folder).expanduser() / REPORT)
+def read_evaluation(folder: str | Path, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The report of `palign evaluate` in its folder, or another one of the same run, as others may read it."""
+    report = read_mapping(Path(folder).expanduser() / REPORT) if report is None else report
     if report is None or not isinstance(report.get("benchmarks"), dict):
         raise UserError(
             f"`{folder}` has no `{REPORT}` of an evaluation. Give the `output` of `palign evaluate`, or run the same "

@@ -42,6 +42,8 @@ _STUDENTS_OWN = (
     "generation_config.json",
     "adapter_config.json",
 )
+# Names of folders that trainings of many students have.
+_USUAL = ("student", _MERGED)
 _BASE = "base_model_name_or_path"
 
 
@@ -80,7 +82,7 @@ class RunFolder:
     @property
     def config(self) -> str:
         """The configuration's usual name: of what distinguishes a run from others of its kind."""
-        told, student = self.settings, self.student.rsplit("/", 1)[-1]
+        told, student = self.settings, _called(str(self.settings.get("student_name") or self.settings.get("student")))
         if self.kind == "prefixes":
             return config_name(student, str(_named(told.get("search")) or "prefixes"))
         if self.kind == "pairs":
@@ -144,7 +146,9 @@ class RunFolder:
         ours = public({"run": self.report["run"], "versions": self.settings.get("versions")})
         if {"run": told.get("run"), "versions": settings.get("versions")} != ours:
             return None
-        return replace(self, report=told, held=True)
+        # Where a copy of a benchmark lies says which one it is, and only this machine knows.
+        own = {"tasks": self.settings["tasks"]} if "tasks" in self.settings else {}
+        return replace(self, report={**told, "settings": settings | own}, held=True)
 
     def left_out(self) -> tuple[str, ...]:
         """Files of the folder that don't go up, as a person may wonder where they are."""
@@ -274,6 +278,15 @@ def _check_splits(found: RunFolder) -> None:
 
 def _goes_up(file: Path) -> bool:
     return file.suffix in _STUDENT and file.name != REPORT and not file.name.startswith(".")
+
+
+def _called(student: str) -> str:
+    """What distinguishes a student from others; of one that this package has trained, its folder says too little."""
+    parts = [part for part in Path(student).parts if part not in ("/", "~", "..")]
+    first = len(parts) - 1
+    while first > 0 and parts[first] in _USUAL:
+        first -= 1
+    return "-".join(parts[max(first, 0) :])
 
 
 def _named(value: Any) -> Any:

@@ -94,7 +94,7 @@ def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
     held = parts(top.body)
     measured = written and _has_ours(top.data.get("model-index"))
     if facts.evaluation is not None:
-        made["evaluation"] = _evaluation(facts.evaluation)
+        made["evaluation"] = "\n".join(["## Evaluation", "", *evaluation_blocks(facts.evaluation)])
         _index(top, facts.evaluation, str(ours.data.get("model_name") or facts.repo_id.partition("/")[2]))
     if facts.plot:
         made["study"] = f"## The study\n\n![The student beside others, with 95 % intervals]({PLOT})\n"
@@ -147,8 +147,8 @@ def _is_ours(result: Any) -> bool:
     return isinstance(source, dict) and source.get("name") == SOURCE
 
 
-def _evaluation(evaluation: Mapping[str, Any]) -> str:
-    """A column a benchmark, a row a measure."""
+def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[str]:
+    """What was measured, a column a benchmark and a row a measure; what that means, and how it was run."""
     of = dict(evaluation["benchmarks"])
     rows = {"problems": {task: f"{one['problems']:,}" for task, one in of.items()}}
     for task, one in of.items():
@@ -158,8 +158,7 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
         ("measure", *of), [(name, *(found.get(task, "not known") for task in of)) for name, found in rows.items()]
     )
     run = [(name, str(value)) for name, value in _run(public(evaluation.get("settings", {}))) if value]
-    blocks = ["## Evaluation", "", *lines, "", _MEANING, "", *table(("run", ""), run), ""]
-    return "\n".join(blocks)
+    return [*lines, "", _MEANING, "", *table(("run", ""), run), ""]
 
 
 def _cells(one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -92,6 +92,9 @@ def publish(
         plot: of a student, a PNG for its card, as `palign compare` draws it.
         dry_run: only say what would be done.
     """
+    from palign_hf.hub import results_card
+    from palign_hf.hub.eval_results import read_evaluation
+
     found = read_folder(folder)
     if found.kind != "student" and (evaluation is not None or plot is not None):
         raise UserError(
@@ -105,7 +108,8 @@ def publish(
         if run.kind == "student":
             card, more = _of_student(run, repo_id, evaluation, plot)
         elif run.kind == "evaluation":
-            card, more = partial(_with_samples, name, run.splits), []
+            told = read_evaluation(run.folder, run.report)
+            card, more = partial(results_card.render, told, repo_id, name, run.splits), []
         else:
             card, more = _of_dataset(run, repo_id, name, licence, language)
         return Push(
@@ -218,16 +222,6 @@ def _of_student(
             raise UserError(f"`plot={plot}` is no PNG file. Give the one that `palign compare --out` has drawn.")
         items.append(Item(PLOT, picture))
     return partial(render, facts), items
-
-
-def _with_samples(config: str, splits: Sequence[str], existing: str | None) -> str:
-    """A card by which `load_dataset` finds the samples of an evaluation; its words are a person's."""
-    from palign_hf.hub.frontmatter import FrontMatter
-
-    top = FrontMatter(existing or "")
-    files = [{"split": split, "path": f"{config}/{split}-*"} for split in splits]
-    top.put("configs", config, {"config_name": config, "data_files": files})
-    return top.card()
 
 
 def as_dict(published: Published) -> dict[str, Any]:

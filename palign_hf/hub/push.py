@@ -178,6 +178,11 @@ class _Pushing:
         if name not in self.repository.branches():
             if name in self.repository.tags():
                 raise UserError(f"`revision={name}` is a tag, and nothing can be pushed onto one. Name a branch.")
+            if self.wanted.create_pr:
+                raise UserError(
+                    f"`revision={name}`: `{self.wanted.repo_id}` has no such branch that a pull request could be for. "
+                    f"Give one that it has, or leave `revision` out."
+                )
             if self.dry_run:
                 return main
             self.repository.create_branch(name, main.commit)
@@ -277,7 +282,7 @@ class _Pushing:
         items = [*wanted.items]
         if wanted.card is not None:
             there = None if seen is None else self.repository.read(CARD, seen)
-            text = wanted.card(None if there is None else there.decode("utf-8", "replace"))
+            text = wanted.card(None if there is None else self._read(there))
             items.append(Item(CARD, text.encode()))
         if seen is None:
             return changes(items, {}, ())
@@ -294,6 +299,15 @@ class _Pushing:
             return None
         check(there)
         return None if self.wanted.again is None else self.wanted.again(there)
+
+    def _read(self, card: bytes) -> str:
+        try:
+            return card.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"`{CARD}` of `{self.wanted.repo_id}` is no UTF-8 ({error.reason}), so nothing can be added to it. "
+                f"Save it as UTF-8 first."
+            ) from None
 
     def _request(self) -> int | None:
         return self.repository.pull_request(self.wanted.title, self.me)

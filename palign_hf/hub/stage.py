@@ -1,5 +1,6 @@
 """A stage whose result is pushed when its run has ended: looked at before any work, done after all of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,9 +30,9 @@ class PushedStage:
 
     repo_type = "dataset"
 
-    def result(self, settings: Any) -> Path:
-        """The folder that is published."""
-        return Path(settings.folder)
+    def results(self, settings: Any) -> list[tuple[str | None, Path]]:
+        """The folders that are published, each with the name of its configuration; None leaves it to the run."""
+        return [(settings.hub.config_name, Path(settings.folder))]
 
     def ready(self, settings: PushedSettings) -> None:
         """Refuse, before any work, what couldn't be pushed after it."""
@@ -55,27 +56,39 @@ class PushedStage:
 
     def follow(self, settings: PushedSettings, ending: Ending) -> str | None:
         """Push the result of a run that has ended; what is said of it."""
-        repo_id, folder, hub = settings.push_to_hub, self.result(settings), settings.hub
-        if repo_id is None:
+        if settings.push_to_hub is None:
             return None
-        command = f"palign publish {folder} {repo_id}{hub.options()}"
-        if ending.failed:
-            return f"not pushed, since {ending.failed} rows failed: run again, or push what is there with `{command}`"
-        from palign_hf.hub.publish import publish
+        results = self.results(settings)
+        said = []
+        for config, folder in results:
+            # A tag is for all of them.
+            tag = settings.hub.tag if folder == results[-1][1] else None
+            hub = replace(settings.hub, config_name=config, tag=tag)
+            command = f"palign publish {folder} {settings.push_to_hub}{hub.options()}"
+            if ending.failed:
+                told = f"not pushed, since {ending.failed} rows failed: run again, or push what is there with "
+                said.append(f"{told}`{command}`")
+            else:
+                said.append(_pushed(folder, settings.push_to_hub, hub, command))
+        return "\n".join(said)
 
-        try:
-            done = publish(
-                folder,
-                repo_id,
-                config=hub.config_name,
-                private=hub.private,
-                revision=hub.revision,
-                tag=hub.tag,
-                create_pr=hub.create_pr,
-                licence=hub.licence,
-                language=hub.language,
-            )
-            return done.text()
-        except UserError as error:
-            told = str(error)
-        raise UserError(f"The run is whole in `{folder}`, but pushing it failed. {told} To push it: `{command}`.")
+
+def _pushed(folder: Path, repo_id: str, hub: HubSettings, command: str) -> str:
+    from palign_hf.hub.publish import publish
+
+    try:
+        done = publish(
+            folder,
+            repo_id,
+            config=hub.config_name,
+            private=hub.private,
+            revision=hub.revision,
+            tag=hub.tag,
+            create_pr=hub.create_pr,
+            licence=hub.licence,
+            language=hub.language,
+        )
+        return done.text()
+    except UserError as error:
+        told = str(error)
+    raise UserError(f"The run is whole in `{folder}`, but pushing it failed. {told} To push it: `{command}`.")

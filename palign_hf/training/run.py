@@ -224,9 +224,10 @@ class TrainStage(PushedStage):
         one_gpu("`accelerate launch` with recipes/train.py and recipes/accelerate/ddp.yaml takes all")
         return TrainRun(settings, shown)
 
-    def result(self, settings: TrainConfig) -> Path:
+    def results(self, settings: TrainConfig) -> list[tuple[str | None, Path]]:
         """The student: the whole one, where it was merged."""
-        return settings.folder / "merged" if settings.lora and settings.lora.merge else settings.folder
+        merged = settings.lora is not None and settings.lora.merge
+        return [(settings.hub.config_name, settings.folder / "merged" if merged else settings.folder)]
 
     def forecast(self, settings: TrainConfig) -> str:
         """What the run would do; no weights are loaded and nothing is written."""

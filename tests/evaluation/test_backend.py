@@ -214,11 +214,13 @@ def test_what_would_fail_at_import_is_stood_in_for_and_no_more():
     assert shim.install() == []
 
 
-def test_whoever_evaluates_can_train_afterwards():
-    """lighteval turns gradients off for the whole process when it is imported."""
+def test_whoever_evaluates_can_train_and_read_afterwards():
+    """lighteval turns gradients off for the whole process when it is imported, and lets numbers be of great length."""
     code = (
-        "import torch; from palign_hf.evaluation import backend, metric, shim, tasks; shim.install(downloads=False); "
+        "import sys, torch; from palign_hf.evaluation import backend, metric, shim, tasks; "
+        "shim.install(downloads=False); import lighteval.pipeline; from lighteval.tasks.registry import Registry; "
+        "Registry(tasks='palign:toy|0', custom_tasks='palign_hf.evaluation.tasks'); "
+        "print(torch.is_grad_enabled(), sys.get_int_max_str_digits() == sys.int_info.default_max_str_digits)"
     )
-    code += "import lighteval.pipeline; print(torch.is_grad_enabled())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split()[-1] == "True"
+    assert told.stdout.split()[-2:] == ["True", "True"]

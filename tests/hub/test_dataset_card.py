@@ -106,9 +106,8 @@ def test_pairs_alone_are_loaded_without_a_name_and_of_several_one_is_named(prefi
     both = render(prefixes, alone)
     assert chosen(both) == chosen(render(pairs, both)) == chosen(render(pairs, render(prefixes, None))) == []
     # What a person has chosen stays.
-    marked = both.replace(
-        "- config_name: small.prefixes\n  version", "- config_name: small.prefixes\n  default: true\n  version"
-    )
+    first = "- config_name: small.prefixes\n"
+    marked = both.replace(f"{first}  version", f"{first}  default: true\n  version")
     assert chosen(render(pairs, marked)) == chosen(render(prefixes, marked)) == ["small.prefixes"]
     assert chosen(render(replace(pairs, config="other"), marked)) == ["small.prefixes"]
 

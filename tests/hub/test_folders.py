@@ -102,6 +102,21 @@ def test_an_evaluation(tmp_path):
     assert not any("/usr/lib" in text or "/data/" in text for text in texts(found).values())
 
 
+@pytest.mark.parametrize(
+    ("student", "called"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b-instruct"),
+        ("runs/small-1b/student", "small-1b-student"),
+        ("/usr/lib/small-1b/student/merged", "small-1b-student-merged"),
+        ("student", "student"),
+        ("/student", "student"),
+    ],
+)
+def test_configurations_of_trained_students_are_told_apart(student, called, tmp_path):
+    found = read_folder(prefixes_run(tmp_path / "run", {"student_name": student}))
+    assert found.config == f"{called}-ascend"
+
+
 def broken(name):
     """A folder in which something isn't as a finished run leaves it."""
 

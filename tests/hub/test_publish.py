@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from datasets import Dataset
@@ -11,7 +12,10 @@ from pushing import PATIENCE, student_run, whole_evaluation
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
+from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
 from palign_hf.hub.publish import publish, publish_results
+from palign_hf.hub.settings import HubSettings
+from palign_hf.runs.launch import Ending
 from palign_hf.schema import TRACES
 
 
@@ -242,3 +246,30 @@ def test_a_push_that_fails_leaves_the_run_whole_and_says_how_to_go_on(at_hub, tr
     at_hub.faults.clear()
     assert main(again.split()[1:]) == 0
     assert len(at_hub.repository("dataset", NAME).discussions) == 1
+
+
+def test_several_students_are_several_configurations_and_the_tag_is_for_all(at_hub, tmp_path):
+    hub = HubSettings(tag="v1")
+    config = EvaluateConfig(
+        students={"small": str(tmp_path / "a"), "large": "me/large"}, push_to_hub=NAME, hub=hub, output=str(tmp_path)
+    )
+    for name in config.each():
+        whole_evaluation(tmp_path / name)
+    said = EVALUATE.follow(config, Ending("done", 0))
+    assert said.count("pushed: ") == 2
+    files = at_hub.files("dataset", NAME, "v1")
+    assert {f"{name}-evaluation/samples-00000-of-00001.parquet" for name in ("small", "large")} <= {*files}
+    assert b"- config_name: small-evaluation" in files["README.md"] and b"- config_name: large-" in files["README.md"]
+    with pytest.raises(UserError, match="`hub.config_name=x` with several students"):
+        replace(config, hub=HubSettings(config_name="x"))
+
+
+def test_a_run_with_failed_rows_is_not_pushed_by_itself(at_hub, tmp_path):
+    config = EvaluateConfig(student="me/small", push_to_hub=NAME, output=str(whole_evaluation(tmp_path / "e")))
+    said = EVALUATE.follow(config, Ending("done", 3))
+    assert said == (
+        "not pushed, since 3 rows failed: run again, or push what is there with "
+        f"`palign publish {tmp_path / 'e'} {NAME}`"
+    )
+    assert not at_hub.requests()
+    assert EVALUATE.follow(replace(config, push_to_hub=None), Ending("done", 0)) is None

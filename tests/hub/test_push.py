@@ -179,6 +179,23 @@ def test_there_is_one_pull_request_which_goes_on(hub):
     assert complete(hub, other) and pushed(hub, other).unchanged and pushed(hub, other).pull_request is None
 
 
+def test_a_pull_request_is_for_a_branch_that_is_there(hub):
+    hub.create("dataset", NAME)
+    with pytest.raises(UserError, match="`revision=dev`: `tester/rows` has no such branch"):
+        pushed(hub, wanted(NAME, create_pr=True, revision="dev"))
+    hub.api().create_branch(NAME, branch="dev", repo_type="dataset")
+    pushed(hub, wanted(NAME, create_pr=True, revision="dev"))
+    assert hub.repository("dataset", NAME).discussions[0].base == "dev"
+
+
+def test_a_card_that_is_no_text_is_left_alone(hub):
+    hub.create("dataset", NAME)
+    hub.commit("dataset", NAME, {"README.md": b"caf\xe9"})
+    with pytest.raises(UserError, match="is no UTF-8"):
+        pushed(hub, wanted(NAME))
+    assert hub.files("dataset", NAME)["README.md"] == b"caf\xe9"
+
+
 def test_a_pull_request_of_somebody_else_is_left_alone(hub):
     hub.create("dataset", "other/rows")
     other = hub.state.new_token("other", "write")

@@ -22,7 +22,7 @@ def test_what_names_no_repository(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "a/b", "..", "-a", "a--b", "reports", "Pictures", "x" * 97, "a\n", "pairs-sft"]
+    "name", ["", "a b", "a/b", "..", "-a", "a--b", "reports", "Pictures", "x" * 97, "a\n", "a-sft"]
 )
 def test_what_names_no_configuration(name):
     with pytest.raises(UserError, match="can't name a configuration"):

@@ -92,10 +92,11 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     folder, _, _, _, (told, errors) = demo
     for words in (
         "on two quiet cores",
-        "[1/4]",
-        "[2/4]",
-        "[3/4]",
-        "[4/4]",
+        "[1/5]",
+        "[2/5]",
+        "[3/5]",
+        "[4/5]",
+        "[5/5]",
         "from the found cut",
         "cut here, after",
         "What happened:",
@@ -114,6 +115,10 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     assert figures["kept_right"] == 1.0
     right = {name: one["share"] for name, one in figures["right"].items()}
     assert right["exact cut"] > 0.2 > right["no prefix"] and right["found cut"] > 2 * right["no prefix"]
+    learned = figures["learned"]
+    assert learned["problems"] == 12 and learned["steps"] >= 5 and "Of 12 new problems, 3 samples each" in told
+    # Taught targets with a draft, it writes more than it did.
+    assert learned["after"]["tokens"] > learned["before"]["tokens"] > 10
     prefixes = load_dataset(str(out / "prefixes"), split="train")
     again = json.loads((out / "prefixes" / "report.json").read_text())["asked"]
     assert sum(map(len, prefixes["probes"])) - again >= 150  # what the interrupted run was told is not asked again
@@ -165,6 +170,7 @@ def test_smollm2_plays_too_and_is_told_to_measure_nothing(smollm2, tmp_path):
     done = subprocess.run([*command, "--engine", "transformers"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "far too small to judge" in done.stdout and "palign demo --student toy" in done.stdout
+    assert "[4/4]" in done.stdout and "teaching" not in done.stdout  # on two cores that would take hours
     figures = json.loads((tmp_path / "runs" / "demo-smollm2" / "figures.json").read_text())
     assert figures["rows"] == 10 and figures["too_short"] + figures["too_long"] > 0.5
     assert "warning: this judge measures nothing here: its cuts are no better than" in done.stdout

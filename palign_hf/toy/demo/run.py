@@ -16,6 +16,7 @@ from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
 from palign_hf.toy.demo.continuing import Continued, kept_right, measure_continuations
+from palign_hf.toy.demo.learning import learn
 from palign_hf.toy.demo.measure import QUICK, SEARCHES, measure_searches
 from palign_hf.toy.demo.telling import Aligned, Told
 from palign_hf.toy.world.problems import ROWS
@@ -31,7 +32,7 @@ class Cast:
     """Who plays the student: what to say of it, how many traces it gets through in a minute or two.
 
     `samples` are those of each problem, of at most `max_tokens`. `seconds` were measured on two x86-64 cores: to load
-    it, for each trace, and on top for each trace compared.
+    it, for each trace, and on top for each trace compared. `learns` is whether it is taught at the end.
     """
 
     words: str
@@ -40,6 +41,7 @@ class Cast:
     samples: int
     max_tokens: int | None
     seconds: tuple[float, float, float]
+    learns: bool = False
 
 
 CASTS = {
@@ -50,7 +52,8 @@ CASTS = {
         context=None,
         samples=2,
         max_tokens=None,
-        seconds=(40, 0.1, 0.1),
+        seconds=(50, 0.35, 0.1),
+        learns=True,
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
@@ -97,7 +100,8 @@ def demo(config: DemoConfig) -> Told:
     cast, rows, folder = _check(config)
     load, cut, compare = cast.seconds
     _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
-    _say(telling.stage(1, "the student and the traces", f"{rows} problems, each with a long worked trace."))
+    stages = 5 if cast.learns else 4
+    _say(telling.stage(1, stages, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", limit=rows),
         student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
@@ -112,7 +116,7 @@ def demo(config: DemoConfig) -> Told:
         "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
         "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
     )
-    _say(telling.stage(2, "cutting each trace", words))
+    _say(telling.stage(2, stages, "cutting each trace", words))
     with run:
         run.work(Shard(), run.agree())
         run.finish(1)
@@ -121,14 +125,22 @@ def demo(config: DemoConfig) -> Told:
             "The student goes on from each prefix by itself. What reaches the right answer is kept: a prefix and its "
             "continuation are what it will learn from. For comparison it also tries without any prefix."
         )
-        _say(telling.stage(3, "letting the student finish", words))
+        _say(telling.stage(3, stages, "letting the student finish", words))
         aligned, continued = _align(cast, recipe, run, folder, prefixes)
         every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "Beside the default search stand the paper's, and three that ask nobody."
-        _say(telling.stage(4, "comparing with the truth", known + (every if config.compare else few)))
+        _say(telling.stage(4, stages, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(run.transform, run.rows, SEARCHES if config.compare else QUICK)
-    told = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued)
+    learned = None
+    if cast.learns:
+        words = (
+            "The student learns what was kept, prefix and continuation, and is given new problems before and after. "
+            "This takes a minute or two."
+        )
+        _say(telling.stage(5, stages, "teaching the student", words))
+        learned = learn(folder, aligned.report.pairs, rows)
+    told = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued, learned)
     written = telling.write(folder, told, prefixes)
     _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
     return told

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.evaluation.summary import told as told_figure
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import versions
 from palign_hf.segmentation import cuts
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from palign_hf.alignment.report import AlignmentReport
+    from palign_hf.toy.demo.learning import Learned
     from palign_hf.truncation.report import Report
 
 # A page has lines of this width, a terminal at most.
@@ -65,6 +67,7 @@ class Told:
     judge: JudgeSkill | None
     aligned: Aligned | None = None
     continued: Sequence[Continued] = ()
+    learned: "Learned | None" = None
 
 
 def opening(student: str, seconds: float) -> list[str]:
@@ -87,9 +90,9 @@ def opening(student: str, seconds: float) -> list[str]:
     ]
 
 
-def stage(number: int, name: str, words: str) -> list[str]:
-    """The heading of one of four stages."""
-    return ["", f"[{number}/4] {name}", wrapped(words)]
+def stage(number: int, of: int, name: str, words: str) -> list[str]:
+    """The heading of a stage."""
+    return ["", f"[{number}/{of}] {name}", wrapped(words)]
 
 
 def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:
@@ -108,6 +111,8 @@ def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]
     lines += [bars(distances(prefixes))]
     if told.aligned is not None:
         lines += ["", *finished(told.aligned, told.continued, width)]
+    if told.learned is not None:
+        lines += ["", *taught(told.learned, width)]
     for warning in warnings(told):
         lines += ["", wrapped(f"warning: {warning}", width=width)]
     return lines
@@ -187,6 +192,25 @@ def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None
         share = "-" if one.share is None else f"{one.share:.0%}"
         lines.append(f"    {name:<{side}}  {share:>4}  of {one.samples} samples of {one.problems} problems")
     return lines
+
+
+def taught(learned: "Learned", width: int | None = None) -> list[str]:
+    """What the student has learned of its pairs."""
+    won = learned.difference
+    sure = won.low is not None and won.high is not None and (won.low > 0 or won.high < 0)
+    said = (
+        f"Then it learned {learned.rows} kept pairs in {learned.steps} steps. Of {learned.problems} new problems, "
+        f"{learned.before.n} samples each, so many are right:"
+    )
+    lines = [wrapped(said, width=width), ""]
+    for name, share, one in learned.lines():
+        lines.append(f"    {name:<6}  {told_figure(share)}, in {one.value('tokens') or 0:.0f} tokens on average")
+    lasts = (
+        f"The difference is {told_figure(won)}, and so few problems and steps "
+        + ("show it, but not how much it is." if sure else "don't show whether there is one.")
+        + " `make study` compares every way to teach, with more of both."
+    )
+    return [*lines, "", wrapped(lasts, width=width)]
 
 
 def warnings(told: Told) -> list[str]:
@@ -277,6 +301,7 @@ def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str
     return [
         (table, f"the cut traces: load_dataset({str(table)!r}, split='train'), as from the Hub"),
         *(more if told.aligned is not None else []),
+        *([(folder / "student", "the student that learned them")] if told.learned is not None else []),
         (page, "this report as a page"),
         (plain, "all figures, for machines"),
     ]
@@ -287,7 +312,8 @@ def _continued(told: Told) -> dict[str, Any]:
     if told.aligned is None:
         return {}
     shares = {one.name: {"share": one.share, "samples": one.samples} for one in told.continued}
-    return {"kept_right": told.aligned.kept_right, "right": shares}
+    learned = {} if told.learned is None else {"learned": dict(told.learned.figures())}
+    return {"kept_right": told.aligned.kept_right, "right": shares} | learned
 
 
 def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:

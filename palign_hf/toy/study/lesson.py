@@ -26,8 +26,9 @@ def place(folder: Path, arm: str, seed: int) -> Path:
 
 
 def finished(folder: Path, arm: str, seed: int) -> bool:
-    """Whether all of a student's samples are there."""
-    return (place(folder, arm, seed) / "report.json").exists()
+    """Whether all of a student's samples are there, and nothing else is."""
+    home = place(folder, arm, seed)
+    return (home / "report.json").exists() and not (home / "weights").exists()
 
 
 def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) -> None:

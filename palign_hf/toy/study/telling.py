@@ -31,7 +31,10 @@ def write(plan: Plan, folder: Path, facts: Mapping[str, Any], docs: Path) -> lis
     draw(every, docs / PLOT)
     write_whole(docs / PAGE, page(plan, facts, every, parts, trained(plan, folder)))
     found = {"plan": facts["plan"], "seeds": plan.seeds, "all": plain(every)}
-    found |= {column: {value: plain(one) for value, one in groups.items()} for column, groups in parts.items()}
+    found |= {
+        column: {value: plain(one) for value, one in groups.items() if one.problems > 1}
+        for column, groups in parts.items()
+    }
     write_whole(folder / FIGURES, json.dumps(found, sort_keys=True, indent=1) + "\n")
     return [docs / PAGE, docs / PLOT, folder / FIGURES]
 
@@ -59,12 +62,12 @@ def page(
         f"The student of the toy world (2.9 million parameters, which ships with the package) is taught in "
         f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} problems that nobody "
         f"was taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides "
-        f"the order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a prefix, "
-        f"{plan.steps} steps, the learning rate {plan.learning_rate:g}, and as many tokens in a step, prompts "
+        f"the order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a "
+        f"prefix, {plan.steps} steps, the learning rate {plan.learning_rate:g}, and as many tokens in a step, prompts "
         f"included, as `{FIRST}` has in {plan.rows_a_step} rows. In brackets stand 95 % intervals over problems and "
         f"seeds, both taken as drawn at random; differences are paired, problem by problem and seed by seed.",
         "",
-        *table(("arm", "what is learned"), [(f"`{arm}`", arm_named(arm).words) for arm in plan.arms]),
+        *table(("arm", "what is learned"), [(arm, arm_named(arm).words) for arm in plan.arms]),
         "",
         "## All problems",
         "",
@@ -78,11 +81,10 @@ def page(
         "",
     ]
     for column, groups in parts.items():
-        head = ("arm", *(f"{value} ({one.problems} problems)" for value, one in groups.items()))
-        rows = [
-            (f"`{arm}`", *(told(one.of(arm, _MAIN)) for one in groups.values() if one.problems > 1))
-            for arm in every.measures
-        ]
+        # Of a single problem nothing can be said.
+        several = {value: one for value, one in groups.items() if one.problems > 1}
+        head = ("arm", *(f"{value} ({one.problems} problems)" for value, one in several.items()))
+        rows = [(arm, *(told(one.of(arm, _MAIN)) for one in several.values())) for arm in every.measures]
         lines += [f"## pass@1 by {column}", "", *table(head, rows), ""]
     lines += ["## What each arm read", "", *_read(plan, facts, training), ""]
     lines += ["## What can be concluded", "", *concluded(every), ""]
@@ -137,7 +139,7 @@ def _read(plan: Plan, facts: Mapping[str, Any], training: Mapping[str, Mapping[s
         read = facts["rows_a_step"][arm] * plan.steps
         rows.append(
             (
-                f"`{arm}`",
+                arm,
                 f"{facts['tokens_a_row'][arm]:.0f}",
                 str(facts["rows_a_step"][arm]),
                 f"{report['epochs']:.3g}",
@@ -182,11 +184,11 @@ def _named(arms: list[str]) -> str:
 
 
 def _row(every: Figures, arm: str) -> tuple[str, ...]:
-    return (f"`{arm}`", *(told(every.of(arm, name), name) for name in every.names()))
+    return (arm, *(told(every.of(arm, name), name) for name in every.names()))
 
 
 def _apart(every: Figures, arm: str) -> tuple[str, ...]:
-    return (f"`{arm}`", *(told(every.apart(arm, name), name) for name in every.names()))
+    return (arm, *(told(every.apart(arm, name), name) for name in every.names()))
 
 
 def _plain(one: Interval) -> dict[str, float | None]:

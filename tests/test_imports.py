@@ -42,7 +42,10 @@ PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pa
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
 PURE += ["toy.study.arms"]
-PURE += [f"hub.{name}" for name in ("marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")]
+PURE += [
+    f"hub.{name}"
+    for name in ("names", "marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")
+]
 PURE += ["hub.model_card", "hub.eval_results", "hub.results_card"]
 PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}

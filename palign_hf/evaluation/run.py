@@ -19,9 +19,9 @@ from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.several import SeveralRun, named
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.hub.names import config_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
-from palign_hf.hub.target import config_name
 from palign_hf.prompts import tag_style
 from palign_hf.runs.transform import TransformRun, costs
 

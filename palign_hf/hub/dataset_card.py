@@ -19,9 +19,9 @@ from typing import Any
 from palign_hf.hub.facts import DatasetFacts
 from palign_hf.hub.frontmatter import FrontMatter, named
 from palign_hf.hub.marks import parts, stamped, with_parts
+from palign_hf.hub.names import is_view, view_name
 from palign_hf.hub.paper import PAPER
 from palign_hf.hub.pictures import picture_of
-from palign_hf.hub.target import is_view, view_name
 from palign_hf.hub.view import SPLIT, view_entry
 from palign_hf.runs.report import escaped, table
 from palign_hf.schema import PAIRS, PREFIXES

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from palign_hf.errors import UserError, listed, shown
+from palign_hf.errors import UserError, listed
+from palign_hf.hub.names import check_config_name, check_repo, is_repo
 from palign_hf.hub.private import name_of, public, public_command
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.report import quantiles
@@ -25,8 +25,6 @@ from palign_hf.schema import PAIRS, PREFIXES, Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A name of a configuration is a folder, a key of YAML, and stands in comments of the card.
-_CONFIG = re.compile(r"[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
 _FILE = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-\d{5}\.parquet")
 _AT = (0.1, 0.25, 0.5, 0.75, 0.9)
 _BINS = 20
@@ -119,8 +117,8 @@ def dataset_facts(
     `licence`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
     its commit is named anyway. `report` is told of instead of the folder's own.
     """
-    check_repo_id(repo_id)
-    check_config(config)
+    check_repo(repo_id, repo_id)
+    check_config_name(config, config)
     path = Path(folder).expanduser()
     report = read_mapping(path / REPORT) if report is None else report
     if report is None or not isinstance(report.get("settings"), dict):
@@ -138,7 +136,7 @@ def dataset_facts(
             f"of different runs. Run the same command again."
         )
     read = report["settings"].get("input", {})
-    known = [read["source"]] if read.get("revision") and _is_repo_id(read.get("source")) else []
+    known = [read["source"]] if read.get("revision") and is_repo(read.get("source")) else []
     return DatasetFacts(
         repo_id=repo_id,
         config=config,
@@ -153,29 +151,6 @@ def dataset_facts(
         source_datasets=tuple(dict.fromkeys([*source_datasets, *known])),
         **numbers.spreads(),
     )
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Refuse what can't be a repository's name with its owner."""
-    if not _is_repo_id(repo_id):
-        raise UserError(f"`{shown(repo_id)}` is no name on the Hub. Give it with its owner: `owner/name`.")
-
-
-def check_config(config: str) -> None:
-    """Refuse a name that couldn't be a folder everywhere."""
-    if not _CONFIG.fullmatch(config):
-        raise UserError(
-            f"`{shown(config)}` can't name a configuration: it takes letters, digits and single dots, dashes and "
-            f"underscores between them. Give another, as `qwen3-8b.ascend`."
-        )
-
-
-def _is_repo_id(name: Any) -> bool:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return str(name).count("/") == 1
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:

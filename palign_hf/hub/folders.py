@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.errors import UserError, listed, shown
+from palign_hf.hub.names import RESERVED, VIEW, config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.private import name_of, public
-from palign_hf.hub.target import RESERVED, VIEW, config_name
 from palign_hf.hub.view import SPLIT, view_items
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT

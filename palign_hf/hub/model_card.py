@@ -15,9 +15,9 @@ from typing import Any
 
 from palign_hf.errors import UserError
 from palign_hf.hub.eval_results import SOURCE, model_index, read_evaluation
-from palign_hf.hub.facts import check_repo_id
 from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts, with_parts
+from palign_hf.hub.names import check_repo
 from palign_hf.hub.private import public
 from palign_hf.runs.report import table
 
@@ -55,7 +55,7 @@ def model_facts(
     folder: str | Path, *, repo_id: str, evaluation: str | Path | None = None, plot: bool = False
 ) -> ModelFacts:
     """The facts of a student in the folder of `palign train`, or in its `merged`; `evaluation` is a folder, too."""
-    check_repo_id(repo_id)
+    check_repo(repo_id, repo_id)
     path = Path(folder).expanduser()
     merged = path.resolve().name == _MERGED and not (path / CARD).is_file()
     card = (path.resolve().parent if merged else path) / CARD

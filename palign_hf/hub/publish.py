@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
 from palign_hf.hub.folders import RunFolder, read_folder
+from palign_hf.hub.names import check_config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.push import Push, Pushed, push
-from palign_hf.hub.target import check_config_name
 
 
 if TYPE_CHECKING:

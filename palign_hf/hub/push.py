@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.errors import UserError, shown
+from palign_hf.hub.names import check_repo, check_revision
 from palign_hf.hub.plan import Changes, Item, changes, check_items
 from palign_hf.hub.remote import CARD, Repository, Seen, addition
 from palign_hf.hub.retries import Fault, GaveUp, Patience, Tries, fault_of, scrubbed
-from palign_hf.hub.target import check_repo, check_revision, check_target, denial
+from palign_hf.hub.target import check_target, denial
 
 
 if TYPE_CHECKING:

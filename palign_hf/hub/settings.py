@@ -5,7 +5,7 @@ from typing import Any
 
 from palign_hf.config import check_settings, setting
 from palign_hf.errors import UserError
-from palign_hf.hub.target import check_config_name, check_repo, check_revision
+from palign_hf.hub.names import check_config_name, check_repo, check_revision
 
 
 @dataclass(frozen=True, kw_only=True)

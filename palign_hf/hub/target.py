@@ -1,6 +1,5 @@
 """Where something is pushed to: its name, and whether this token may write there, before any work is done for it."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,69 +9,6 @@ from palign_hf.hub.retries import GaveUp, Patience, patiently
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-_PART = r"(?!.*(?:\.\.|--))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
-_REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
-_CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
-# Folders of a repository that aren't a configuration's.
-VIEW = "sft"
-RESERVED = ("reports", "pictures", "lighteval", VIEW)
-_VIEWED = f"-{VIEW}"
-# As git has it, roughly: what it refuses beyond this the Hub refuses in its own words.
-_REVISION = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def check_repo(name: str, said: str) -> None:
-    """Refuse what can't name a repository; `said` is the setting as it was given."""
-    if not _REPO.fullmatch(name):
-        raise UserError(
-            f"`{shown(said)}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, "
-            f"each at most 96 of them."
-        )
-
-
-def check_config_name(name: str, said: str) -> None:
-    """Refuse what can't name a configuration, which is a folder of the repository, too."""
-    if not _CONFIG.fullmatch(name) or name.lower() in RESERVED:
-        raise UserError(
-            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: it takes letters, "
-            f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
-            f"another, as `qwen2.5-7b-instruct-ascend`."
-        )
-    if is_view(name):
-        raise UserError(
-            f"`{shown(said)}` can't name a configuration: it ends in `{_VIEWED}`, as do the views that lie beside "
-            f"pairs for any trainer. Give another name."
-        )
-
-
-def view_name(config: str) -> str:
-    """What the view of a configuration of pairs is called."""
-    return f"{config}{_VIEWED}"
-
-
-def is_view(name: str) -> bool:
-    """Whether a configuration is such a view."""
-    return name.lower().endswith(_VIEWED)
-
-
-def check_revision(name: str, said: str, tag: bool = False) -> None:
-    """Refuse what can't name a branch or a tag."""
-    kind = "tag" if tag else "branch"
-    if name.startswith("refs/") and not tag:
-        return
-    if _COMMIT.fullmatch(name):
-        raise UserError(f"`{shown(said)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
-    if not _REVISION.fullmatch(name) or name.startswith("refs/"):
-        raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
-
-
-def config_name(*parts: str) -> str:
-    """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
-    words = "-".join(part.lower() for part in parts if part)
-    name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
-    return f"{name[:92]}-run" if name in RESERVED or is_view(name) else name
 
 
 def check_target(

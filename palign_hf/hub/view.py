@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.hub.names import VIEW, view_name
 from palign_hf.hub.plan import Item
-from palign_hf.hub.target import VIEW, view_name
 from palign_hf.pairs.conversation import prompt_and_completion
 from palign_hf.prompts import SOLVE, TAG_STYLES, TagStyle, tag_style
 

@@ -287,7 +287,7 @@ def test_what_is_no_finished_run_is_refused_in_words(tmp_path):
         with pytest.raises(UserError, match="can't name a configuration"):
             dataset_facts(folder, repo_id=REPO, config=config)
     for repo_id in ("name", "a/b/c", "a/b c", 'a/b"', ""):
-        with pytest.raises(UserError, match="no name on the Hub"):
+        with pytest.raises(UserError, match="names no repository of the Hub"):
             dataset_facts(folder, repo_id=repo_id, config="c")
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps(report | {"rows": 5}))

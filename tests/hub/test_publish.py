@@ -183,7 +183,7 @@ def test_the_command_says_what_it_did_and_ends_with_json(at_hub, tmp_path, capsy
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["rows"], "`rows` is no name on the Hub"),
+        (["rows"], "`rows` names no repository of the Hub"),
         (["other/rows"], "you are `tester`, and may write for `tester`"),
         ([NAME, "--config-name", "a b"], "`--config-name 'a b'` can't name a configuration"),
         ([NAME, "--tag", "v1", "--create-pr"], "a pull request is no release yet"),

@@ -21,6 +21,7 @@ SHOWN = {
     "strict pass@1": "pass@1",
     "strict pass@3": "pass@3",
     "tokens": "tokens",
+    "draft": "begins a draft",
     "closed": "no draft left open",
     "boxed": "boxed",
     "loop": "in a loop",

@@ -20,6 +20,8 @@ from palign_hf.toy.study.picture import draw
 
 PAGE, PLOT, FIGURES = "study.md", "study.png", "study.json"
 _MAIN = "strict pass@1"
+# A student with fewer boxes than this hasn't learned to answer.
+_HARDLY = 0.05
 
 
 def write(plan: Plan, folder: Path, facts: Mapping[str, Any], docs: Path) -> list[Path]:
@@ -110,6 +112,12 @@ def concluded(every: Figures) -> list[str]:
         f"- The longest outputs are those of `{longest}`, {every.of(longest, 'tokens').value:.0f} tokens on average. "
         f"Drafts are left open most often by `{opened}`, in {1 - every.of(opened, 'closed').value:.0%} of its outputs."
     )
+    silent = [arm for arm in every.measures if every.of(arm, "boxed").value < _HARDLY]
+    if silent:
+        said.append(
+            f"- {_named(silent)} hardly ever give an answer: what they learned ends before there is one, and so do "
+            f"they. Such targets are made to be gone on from, and nothing goes on from them here."
+        )
     said.append(
         f"- These are {2 * len(every.measures) - 3} comparisons: about one in twenty that show nothing would look "
         f"like a difference by chance."

@@ -29,7 +29,8 @@ CHANGES = {
 # What the script leaves for the test to look at.
 LOOK = """
     import json, sys
-    print(json.dumps({"log": trainer.state.log_history, "ours": "palign_hf" in sys.modules, "rows": rows.column_names}))
+    seen = {"log": trainer.state.log_history, "ours": "palign_hf" in sys.modules, "rows": rows.column_names}
+    print(json.dumps(seen))
 """
 
 
@@ -50,8 +51,8 @@ def published(hub, online, tmp_path):
 def script(student: Path, folder: Path) -> str:
     """The README's script for TRL's own trainer, with names of here and few steps."""
     (code,) = re.findall(r"^```python\n([^`]*trainer = SFTTrainer[^`]*)^```$", README.read_text(), re.MULTILINE)
-    few = f"{str(folder)!r}, max_length=1024, max_steps=2, per_device_train_batch_size=2, logging_steps=1, save_strategy='no', "
-    few += "report_to='none', use_cpu=True, bf16=False, disable_tqdm=True"
+    few = f"{str(folder)!r}, max_length=1024, max_steps=2, per_device_train_batch_size=2, logging_steps=1, "
+    few += "save_strategy='no', report_to='none', use_cpu=True, bf16=False, disable_tqdm=True"
     changed = {
         '"me/pairs", "qwen2.5-7b-instruct-pairs-prompt-sft"': f'"tester/pairs", "{CONFIG}-sft"',
         '"runs/mine-student", max_length=8192': few,

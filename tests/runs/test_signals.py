@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -84,6 +85,24 @@ def deaf():
         except BaseException:
             pass
 """
+FROZEN = """
+import ctypes
+lock, frozen = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+"""
+FORKING = """
+import signal
+def forking():
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, b"here")
+        time.sleep(600)
+    os.read(read, 4)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    time.sleep(1.5)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
 FORCED = (
     "palign: ended by SIGTERM, and by force: something did not let go. "
     "What was answered is kept: run the same command again to go on.\n"
@@ -106,6 +125,23 @@ def test_who_never_lets_go_is_left():
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=30)
     assert (process.returncode, told) == (143, FORCED)
+
+
+def test_who_is_deep_in_a_library_and_hears_nothing_is_left():
+    process = start(
+        "frozen(lock); print('frozen', flush=True); frozen(lock)", before=HURRY.format(0.2, 1, 60) + FROZEN
+    )
+    assert process.stdout.readline() == "frozen\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (143, FORCED)
+
+
+def test_the_end_of_a_fork_is_its_own():
+    process = start("forking()", before=HURRY.format(0.2, 1, 60) + FORKING)
+    out, told = process.communicate(timeout=30)
+    assert (process.returncode, out, told) == (0, "143\n", LINE)
 
 
 def test_what_hangs_at_the_exit_is_left():

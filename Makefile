@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/cpu.lock
 STAMP  := $(VENV)/.stamp
+# Two files at a time, in the order of tests/conftest.py: the slow ones first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
 .PHONY: help demo study test unit lint format docs bench lock clean
@@ -27,10 +29,10 @@ study: $(STAMP)  ## what teaches a small student: every method, five seeds each 
 	@$(OFFLINE) $(BIN)/python -m palign_hf.toy.study --docs docs
 
 test: $(STAMP)  ## every test, the slow ones with real engines included
-	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(OFFLINE) $(PYTEST)
 
 unit: $(STAMP)  ## the tests that need no engine
-	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not integration"
+	$(OFFLINE) $(PYTEST) -m "not integration"
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Settings of every test: offline, quiet, and a cache of its own, set before any Hugging Face library is imported."""
+"""Settings of every test: offline, quiet, one thread, and a cache of its own, set before any library is imported."""
 
 import os
 import tempfile
@@ -21,6 +21,10 @@ os.environ.update(
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
     HF_HOME=tempfile.mkdtemp(prefix="palign-test-home-"),
+    # Two files are tested at a time: of more threads each would wait for those of the other. Engines of vLLM, left to
+    # themselves, bind theirs to the same core, all of them.
+    OMP_NUM_THREADS="1",
+    VLLM_CPU_OMP_THREADS_BIND="nobind",
 )
 
 # How long an example takes says more about what else the machine does; time has its benchmarks.
@@ -28,6 +32,13 @@ settings.register_profile("palign", deadline=None)
 settings.load_profile("palign")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files that take minutes go first, so that no worker is left alone with one at the end."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("integration")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

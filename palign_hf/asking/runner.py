@@ -11,6 +11,7 @@ import logging
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.asking.guard import unguarded_script
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 # How long an interrupt waits for the work to let go.
 _CLEANUP_S = 5.0
+# A waiting thread looks up so often: a signal that another thread has got, or that came just before the wait, is
+# handled then.
+_TURN_S = 1.0
 _END = object()
 
 
@@ -64,7 +68,7 @@ class StudentRunner:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop's thread and wait; an interrupt cancels the work there and waits until it has let go."""
-        over = threading.Event()
+        over, done = threading.Event(), threading.Event()
 
         async def whole() -> T:
             try:
@@ -73,7 +77,10 @@ class StudentRunner:
                 over.set()
 
         future = asyncio.run_coroutine_threadsafe(whole(), self._open())
+        future.add_done_callback(lambda _: done.set())
         try:
+            while not done.wait(_TURN_S):
+                pass
             return future.result()
         except BaseException:
             if not future.done():
@@ -172,11 +179,13 @@ class StudentRunner:
             if self._engine is not None:
                 self.run(self._engine.close())
         finally:
-            asyncio.run_coroutine_threadsafe(_let_go(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
             self._engine = self._loop = self._thread = None
+            letting_go = asyncio.run_coroutine_threadsafe(_let_go(), loop)
+            # A loop that is stuck keeps nobody waiting: its thread is a daemon, which ends with the process.
+            if wait([letting_go], 2 * _CLEANUP_S).done:
+                loop.call_soon_threadsafe(loop.stop)
+                thread.join()
+                loop.close()
 
     def __enter__(self) -> "StudentRunner":
         return self

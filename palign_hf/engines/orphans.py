@@ -20,6 +20,8 @@ _MARK = "PALIGN_ENGINE_MARK"
 _LOOK_S = 0.1
 # After the end the watch goes on so long, for what was just being started.
 _LINGER_S = 3.0
+# Who ends the watch waits for it so long, if the machine is that slow.
+_OVER_S = 15.0
 
 # Python without site-packages, for it must be there within milliseconds.
 _WATCH = """
@@ -81,7 +83,8 @@ while until is None or time.monotonic() < until:
         for line in lines:
             word, *pids = line.split()
             known.update((int(pid), None) for pid in pids if int(pid) not in known)
-            killing, looking = word == b"kill", word == b"kill"
+            # Who has given up and who has loaded may speak at once, and the first is right.
+            killing = looking = killing or word == b"kill"
         if not data:
             killing, until = True, time.monotonic() + linger
     find()
@@ -144,7 +147,11 @@ class OrphanWatch:
             assert self._process.stdin is not None
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-            self._process.wait()
+            try:
+                self._process.wait(_OVER_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def _say(self, *words: str) -> None:
         # It may have been ended by whoever else waited for the engine.

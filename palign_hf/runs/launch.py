@@ -213,7 +213,7 @@ def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser, g
     """
     _one_bar()
     try:
-        with terminable():
+        with terminable(f"{name}: ended by SIGTERM, and by force: something did not let go. {going_on}"):
             return body()
     except UserError as error:
         return _said(name, as_typed(str(error), parser), 2)

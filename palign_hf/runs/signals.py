@@ -1,17 +1,29 @@
-"""A polite end: what Slurm, Kubernetes and `docker stop` send ends a run as Ctrl-C does, resumable and in seconds."""
+"""A polite end: what Slurm, Kubernetes and `docker stop` send ends a run as Ctrl-C does, resumable and in seconds.
 
+Nothing may keep it from ending. What a handler raises can be lost (in a finaliser, or in a library's callback, Python
+only prints it); a main thread in the depth of a library hears nothing; and on the way out something may be waited for
+that never comes. So a thread stands by, which hears of SIGTERM by itself. It sends the signal again as long as there
+is work, and at last ends the process by force. Where no thread runs any more, as in an interpreter that hangs while it
+ends, an alarm does that. The engine's processes end with this one in each case (`engines/orphans.py`). Ctrl-C needs
+nothing of the kind: who has pressed it can press it again.
+"""
+
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 
 # So long a second SIGTERM is taken for the first one's echo.
 _CLEANUP_S = 10.0
+# After that the process is ended by force: sooner than Slurm and Kubernetes do it, which give it 30 seconds.
+_PATIENCE_S = 25.0
+_ALARM_S = 2.0
 
 
 class Terminated(BaseException):
@@ -19,10 +31,10 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def terminable(parting: str = "ended by SIGTERM") -> Iterator[None]:
     """Within, SIGTERM raises `Terminated` in the main thread; a second one doesn't disturb the cleaning up.
 
-    Unless that hangs, or the first was lost: what a finaliser raises, Python only prints.
+    Unless that takes too long, or the first was lost. `parting` is said if the process has to be ended by force.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,17 +44,84 @@ def terminable() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal heard
-        if heard is None or time.monotonic() - heard > _CLEANUP_S:
-            heard = time.monotonic()
+        now = time.monotonic()
+        if heard is None or now - heard > _CLEANUP_S:
+            if heard is None:
+                _set_alarm()
+            heard = now
             raise Terminated
 
     before: Any = signal.signal(signal.SIGTERM, end)
+    standby = _Standby(parting)
     try:
         yield
     finally:
+        standby.left = True
         # Once it was heard the process ends, and what is closed at its exit isn't to be disturbed either.
         if heard is None:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            standby.dismiss()
+
+
+class _Standby:
+    """A thread that sees to the end of this process from the moment that SIGTERM has come."""
+
+    count = 0
+
+    def __init__(self, parting: str) -> None:
+        self.left = False
+        self._parting, self._main = parting, threading.get_ident()
+        if sys.platform == "win32":
+            return
+        heard, self._told = os.pipe()
+        os.set_blocking(self._told, False)
+        # Where Python writes the number of a signal as it comes, in whatever thread that is.
+        self._before = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        _Standby.count += 1
+        threading.Thread(target=self._stand_by, args=(heard,), name="palign-standby", daemon=True).start()
+
+    def dismiss(self) -> None:
+        """It is not needed any more."""
+        if sys.platform == "win32":
+            return
+        signal.set_wakeup_fd(self._before)
+        _Standby.count -= 1
+        os.close(self._told)
+
+    def _stand_by(self, ear: int) -> None:
+        with open(ear, "rb", buffering=0) as heard:
+            while number := heard.read(1):
+                if number[0] == signal.SIGTERM:
+                    self._see_to_the_end()
+
+    def _see_to_the_end(self) -> None:
+        """Once more by the signal, as long as the main thread hasn't left its work; then by force."""
+        _set_alarm()
+        deadline = time.monotonic() + _PATIENCE_S
+        while (rest := deadline - time.monotonic()) > 0:
+            time.sleep(min(rest, _CLEANUP_S + 0.1))
+            if not self.left:
+                signal.pthread_kill(self._main, signal.SIGTERM)
+        # Not by way of `sys.stderr`: who hangs may hold its lock.
+        with suppress(OSError):
+            os.write(2, f"{self._parting}\n".encode())
+        os._exit(128 + signal.SIGTERM)
+
+
+def _set_alarm() -> None:
+    """By the main thread, which may be gone before the other one wakes, and by that, which alone may hear."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S + _ALARM_S)
+
+
+def _part() -> None:
+    """In a fork: what it is told is not for the process that it comes from."""
+    if _Standby.count:
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_part)
 
 
 def end_with_parent() -> None:

@@ -134,3 +134,19 @@ def test_the_environment_is_as_before(watch, monkeypatch):
             pass
         other.end()
     assert dict(os.environ) == before
+
+
+def test_who_gives_up_is_heard_though_the_load_has_just_ended(watch):
+    with watch.marking(), subprocess.Popen(SLEEP) as child:
+        watch._process.send_signal(signal.SIGSTOP)  # so that both are read at once
+        watch.kill()
+        watch.settle([child.pid])
+        watch._process.send_signal(signal.SIGCONT)
+        assert child.wait(60) == -signal.SIGKILL
+
+
+def test_a_watch_that_hangs_is_not_waited_for(watch, monkeypatch):
+    monkeypatch.setattr("palign_hf.engines.orphans._OVER_S", 0.2)
+    watch._process.send_signal(signal.SIGSTOP)
+    watch.clear()
+    assert watch._process.returncode == -signal.SIGKILL

@@ -1,10 +1,12 @@
 """`palign` that keeps whoever means to end it waiting in a known place, however fast the machine is.
 
 Run as `python bounded_cli.py ANSWERS COMMAND ...`: vLLM answers so many questions and then none. With `writing`
-instead of a number, the first rows that are to be written stay on their way.
+instead of a number, the first rows that are to be written stay on their way. On SIGUSR1 every thread says where it is.
 """
 
 import asyncio
+import faulthandler
+import signal
 import sys
 import time
 
@@ -40,6 +42,7 @@ def hold_writing() -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     if sys.argv[1] == "writing":
         hold_writing()
     else:

@@ -1,14 +1,14 @@
-"""SIGTERM ends a run like Ctrl-C, wherever it is; a second one lets it clean up."""
+"""SIGTERM ends a run like Ctrl-C, wherever it is; a second one lets it clean up, and nothing keeps it from ending."""
 
-import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from palign_hf.runs.signals import Terminated, terminable
+from palign_hf.runs.signals import terminable
 
 
 PROGRAM = """
@@ -65,18 +65,101 @@ def test_a_second_one_does_not_disturb_the_cleaning_up():
     assert (process.returncode, out, told) == (143, "clean\n", LINE)
 
 
-def test_one_that_a_finaliser_has_swallowed_is_not_the_last(monkeypatch):
-    monkeypatch.setattr("palign_hf.runs.signals._CLEANUP_S", 0.0)
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(Terminated), terminable():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            except Terminated:
-                pass  # as Python does for whatever is raised in `__del__`
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+# The same in less time: (echo, patience, alarm) in seconds.
+HURRY = """
+from palign_hf.runs import signals
+signals._CLEANUP_S, signals._PATIENCE_S, signals._ALARM_S = {}, {}, {}
+"""
+FINALISER = """
+class Last:
+    def __del__(self):
+        print("finalising", flush=True)
+        time.sleep(600)
+"""
+DEAF = """
+def deaf():
+    while True:
+        try:
+            print("deaf", flush=True)
+            time.sleep(600)
+        except BaseException:
+            pass
+"""
+FROZEN = """
+import ctypes
+lock, frozen = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+"""
+FORKING = """
+import signal
+def forking():
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, b"here")
+        time.sleep(600)
+    os.read(read, 4)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    time.sleep(1.5)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+FORCED = (
+    "palign: ended by SIGTERM, and by force: something did not let go. "
+    "What was answered is kept: run the same command again to go on.\n"
+)
+
+
+def test_one_that_a_finaliser_has_swallowed_comes_again():
+    process = start("Last(); time.sleep(600)", before=HURRY.format(0.2, 60, 60) + FINALISER)
+    assert process.stdout.readline() == "finalising\n"
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told[-len(LINE) :]) == (143, LINE)
+    # What Python says of it.
+    assert told.startswith("Exception ignored in") and "Terminated" in told
+
+
+def test_who_never_lets_go_is_left():
+    process = start("deaf()", before=HURRY.format(0.2, 1, 60) + DEAF)
+    assert process.stdout.readline() == "deaf\n"
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (143, FORCED)
+
+
+def test_who_is_deep_in_a_library_and_hears_nothing_is_left():
+    process = start(
+        "frozen(lock); print('frozen', flush=True); frozen(lock)", before=HURRY.format(0.2, 1, 60) + FROZEN
+    )
+    assert process.stdout.readline() == "frozen\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (143, FORCED)
+
+
+def test_the_end_of_a_fork_is_its_own():
+    process = start("forking()", before=HURRY.format(0.2, 1, 60) + FORKING)
+    out, told = process.communicate(timeout=30)
+    assert (process.returncode, out, told) == (0, "143\n", LINE)
+
+
+def test_what_hangs_at_the_exit_is_left():
+    process = start(
+        "time.sleep(600)", before=HURRY.format(0.2, 1, 60) + "import atexit; atexit.register(time.sleep, 600)"
+    )
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (143, LINE + FORCED)
+
+
+def test_an_interpreter_that_hangs_while_it_ends_is_killed():
+    """When no thread of Python's runs any more."""
+    last = "import ctypes; ctypes.pythonapi.Py_AtExit(ctypes.CDLL(None).pause)"
+    process = start("time.sleep(600)", before=HURRY.format(10, 3600, 2 - 3600) + last)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (-signal.SIGALRM, LINE)
 
 
 def test_what_was_done_on_sigterm_before_is_done_again_after():

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 from hub_clients import run
 from toy_pairs import toy_pairs
 
 from palign_hf.hub.publish import publish
 from palign_hf.pairs.load import split_by_outcome
+from palign_hf.toy import student_folder
 
 
 pytestmark = pytest.mark.integration
@@ -69,8 +69,7 @@ def _changed(code: str, changes: dict[str, str]) -> str:
 
 
 def test_trls_trainer_learns_published_pairs_and_ours_by_two_changes(published, tmp_path):
-    student = tiny.save_student(tmp_path / "student", weights=True)
-    theirs = script(student, tmp_path / "out")
+    theirs = script(student_folder(), tmp_path / "out")
     told = []
     for name, code in {"theirs": theirs, "ours": _changed(theirs, CHANGES)}.items():
         file = tmp_path / f"{name}.py"

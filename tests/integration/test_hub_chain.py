@@ -28,7 +28,7 @@ from datasets import Dataset
 Dataset.from_parquet(sys.argv[1]).push_to_hub("tester/traces", "toy", split="test")
 """
 DATASETS, STUDENT = ("prefixes", "pairs", "results"), "tester/student"
-CONFIGS = {"prefixes": "palign-toy-ascend", "pairs": "palign-toy-pairs-prompt", "results": "student-evaluation"}
+CONFIGS = {"prefixes": "palign-toy-ascend", "pairs": "palign-toy-pairs-prompt", "results": "tester-student-evaluation"}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,8 @@ def test_the_hub_holds_all_of_it_once(chain):
     hub = chain.double
     assert hub.titles("dataset", "tester/prefixes") == ["Prefixes: palign-toy-ascend"]
     assert hub.titles("dataset", "tester/pairs") == ["Pairs: palign-toy-pairs-prompt"]
-    assert hub.titles("model", STUDENT) == ["Student: palign-toy-p-align", "Results: student-evaluation"]
-    assert hub.titles("dataset", "tester/results") == ["Evaluation: student-evaluation"]
+    assert hub.titles("model", STUDENT) == ["Student: palign-toy-p-align", "Results: tester-student-evaluation"]
+    assert hub.titles("dataset", "tester/results") == ["Evaluation: tester-student-evaluation"]
     for name, splits in {"prefixes": ["train"], "pairs": ["train", "rejected"]}.items():
         files, config = hub.files("dataset", f"tester/{name}"), CONFIGS[name]
         wanted = {f"{config}/{split}-00000-of-00001.parquet" for split in splits}
@@ -76,7 +76,7 @@ def test_the_hub_holds_all_of_it_once(chain):
             table = f"{split}-00000-of-00001.parquet"
             assert files[f"{config}/{table}"] == (made / table).read_bytes()
     files = {path.split("/")[0] for path in hub.files("dataset", "tester/results")}
-    assert files == {".gitattributes", "README.md", "lighteval", "reports", "student-evaluation"}
+    assert files == {".gitattributes", "README.md", "lighteval", "reports", "tester-student-evaluation"}
     assert ".eval_results/palign_aime25_pass_at_1.yaml" in hub.files("model", STUDENT)
 
 
@@ -100,8 +100,8 @@ def test_each_stage_read_what_the_one_before_has_pushed(chain):
     told = json.loads(files["reports/palign-toy-p-align/report.json"])["settings"]["input"]
     assert told["source"] == "tester/pairs"
     assert told["revision"] == hub.repository("dataset", "tester/pairs").find("main").id
-    assert b"datasets:\n- tester/pairs\n" in files["README.md"]
-    told = json.loads(hub.files("dataset", "tester/results")["reports/student-evaluation/report.json"])
+    assert b"datasets: tester/pairs\n" in files["README.md"]
+    told = json.loads(hub.files("dataset", "tester/results")["reports/tester-student-evaluation/report.json"])
     trained = hub.repository("model", STUDENT).history("main")[1]
     assert told["settings"]["student"] == {"commit": trained.id, "name": STUDENT}
     assert told["settings"]["tasks"] == {"aime25": f"{AIME.hub_id}@{AIME.revision[:8]}"}
@@ -115,7 +115,7 @@ def test_cards_tell_what_was_measured(chain):
     card = hub.files("dataset", "tester/pairs")["README.md"].decode()
     assert f"| rows kept | {rows} |" in card and f"{rows} pairs are kept" in card
     card = hub.files("model", STUDENT)["README.md"].decode()
-    assert "## Evaluation" in card and f"| problems | {ROWS} |" in card and "begins a draft" in card
+    assert "## Evaluation" in card and f"| problems | {ROWS} |" in card and "| draft | " in card
     (figure,) = yaml.safe_load(hub.files("model", STUDENT)[".eval_results/palign_aime25_pass_at_1.yaml"])
     assert figure["dataset"] == {"id": AIME.hub_id, "task_id": "default", "revision": AIME.revision}
     told = json.loads((chain.folder / "runs" / "evaluate" / "report.json").read_text())
@@ -158,7 +158,7 @@ def test_all_of_it_comes_back_into_a_fresh_process(chain):
     assert told["view"] == ["id", "prompt", "completion"]
     (figure,) = yaml.safe_load(told["file"])
     assert told["result"] == [AIME.hub_id, AIME.revision, "pass@1", figure["value"]]
-    assert told["model"][1:] == [["tester/pairs"], True]
+    assert told["model"][1:] == ["tester/pairs", True]
 
 
 def test_no_key_and_no_place_of_this_machine_gets_anywhere(chain):

@@ -77,8 +77,8 @@ class StudentRunner:
                 over.set()
 
         future = asyncio.run_coroutine_threadsafe(whole(), self._open())
-        future.add_done_callback(lambda _: done.set())
         try:
+            future.add_done_callback(lambda _: done.set())
             while not done.wait(_TURN_S):
                 pass
             return future.result()

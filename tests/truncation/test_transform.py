@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
@@ -658,7 +657,10 @@ def interrupted_once(begun: threading.Event) -> Iterator[None]:
     sent = []
 
     def waits(frame: FrameType | None) -> bool:
-        return frame is not None and (frame.f_code is Future.result.__code__ or waits(frame.f_back))
+        if frame is None or frame.f_back is None:
+            return False
+        within = frame.f_back.f_code is StudentRunner.run.__code__
+        return (within and frame.f_code is threading.Event.wait.__code__) or waits(frame.f_back)
 
     def interrupt() -> None:
         begun.wait(60)

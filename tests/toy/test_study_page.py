@@ -109,3 +109,10 @@ def test_the_plot_is_the_same_for_the_same_figures_and_another_for_others(studen
     draw(figures(dict(students, label=students["trace"])), tmp_path / "other.png")
     one, same, other = ((tmp_path / f"{name}.png").read_bytes() for name in ("one", "same", "other"))
     assert one == same != other and one.startswith(b"\x89PNG")
+
+
+def test_of_a_single_sample_there_is_no_pass_at_3_and_no_column_for_it(students):
+    first = {arm: [[one for one in of if one.sample == 0] for of in seeds] for arm, seeds in students.items()}
+    text = page(PLAN, FACTS, figures(first), {}, dict.fromkeys(PLAN.arms, TRAINED))
+    rows = [line for line in text.splitlines() if line.startswith(("| arm | pass@1", "| trace | 0."))]
+    assert "pass@3" not in text and len({line.count("|") for line in rows}) == 1 and len(rows) >= 3

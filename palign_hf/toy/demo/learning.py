@@ -17,6 +17,7 @@ from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.toy import NAME, problems
+from palign_hf.toy.teaching import TRAINING
 from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TrainConfig
 
@@ -85,19 +86,12 @@ def _training(pairs: Path, output: Path, steps: int) -> TrainConfig:
         per_problem=None,
         replace=True,
         stops=0,
-        training={
-            "use_cpu": True,
-            "bf16": False,
+        training=TRAINING
+        | {
             "per_device_train_batch_size": _BATCH,
             "max_steps": steps,
             "learning_rate": 1e-3,
-            "lr_scheduler_type": "cosine",
-            "warmup_steps": 0.1,
-            "max_length": 2048,
-            "gradient_checkpointing": False,
             "logging_steps": max(1, steps // 4),
-            "save_strategy": "no",
-            "report_to": "none",
             "seed": 0,
         },
     )

@@ -4,7 +4,7 @@
 
 Tables are made by the stages themselves; then each arm is taught with each seed and examined, `--workers` of them at a
 time with one core each. Whatever is finished stays finished: the same command goes on with the students that are left.
-At the end it writes the page, its plot and its figures into `--docs`, of as many seeds as all arms have.
+At the end it writes the page and its plot into `--docs`, or beside the figures into `--output`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the study, or what is left of it."""
     parser = argparse.ArgumentParser(prog="study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--output", default="runs/study", help="folder for tables, samples and figures")
-    parser.add_argument("--docs", default=None, help="folder that study.md and its plot are written to")
+    parser.add_argument("--docs", default=None, help="folder that study.md and its plot are written to; else --output")
     parser.add_argument("--workers", type=int, default=2, help="students at a time, each on one core")
     parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="makes the tables")
     for one in fields(Plan):

@@ -1,7 +1,6 @@
 """One student of the study: taught by one arm with one seed, examined, and then left behind but for its samples."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, student_folder
 from palign_hf.toy.study.arms import UNTRAINED, Arm, Plan, arm_named
 from palign_hf.toy.study.tables import TRACES, pairs_file
+from palign_hf.toy.teaching import TRAINING
 from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TracedSettings, TrainConfig
 
@@ -35,7 +35,6 @@ def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) ->
     """Train one student and let it solve the problems; on one core, so that the machine's count changes no figure."""
     import torch
 
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     home = place(folder, arm, seed)
     weights, student = home / "weights", NAME
@@ -64,20 +63,13 @@ def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output: P
         output=str(output),
         baseline=arm.baseline,
         stops=0,
-        training={
-            "use_cpu": True,
-            "bf16": False,
+        training=TRAINING
+        | {
             "per_device_train_batch_size": rows,
             "max_steps": plan.steps,
             "learning_rate": plan.learning_rate,
-            "lr_scheduler_type": "cosine",
-            "warmup_steps": 0.1,
-            "max_length": 2048,
-            "gradient_checkpointing": False,
             "logging_steps": max(1, plan.steps // 5),
-            "save_strategy": "no",
             "disable_tqdm": True,
-            "report_to": "none",
             "seed": seed,
         },
     )

@@ -25,7 +25,7 @@ _HARDLY = 0.05
 
 
 def write(plan: Plan, folder: Path, facts: Mapping[str, Any], docs: Path) -> list[Path]:
-    """Page, plot and figures; of as many seeds as all arms have."""
+    """Page, plot and figures of all students of the plan."""
     students = read_students(plan, folder, plan.seeds)
     every = figures(students)
     parts = {column: by(students, column) for column in ("difficulty", "family")}
@@ -56,6 +56,7 @@ def page(
 ) -> str:
     """As Markdown."""
     samples = plan.seeds * plan.samples
+    head: tuple[str, ...] = ("arm", *(SHOWN[name] for name in every.names()))
     lines = [
         "# What teaches a small student",
         "",
@@ -75,11 +76,11 @@ def page(
         "",
         f"![Figures of all arms]({PLOT})",
         "",
-        *table(("arm", *SHOWN.values()), [_row(every, arm) for arm in every.measures]),
+        *table(head, [_row(every, arm) for arm in every.measures]),
         "",
         f"### Each arm minus `{FIRST}`",
         "",
-        *table(("arm", *SHOWN.values()), [_apart(every, arm) for arm in every.measures if arm != FIRST]),
+        *table(head, [_apart(every, arm) for arm in every.measures if arm != FIRST]),
         "",
     ]
     for column, groups in parts.items():

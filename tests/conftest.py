@@ -41,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch):
+    """A process remembers the secrets of its run; those of one test are no secrets of the next."""
+    monkeypatch.setattr("palign_hf.redact._remembered", {})
+
+
 @pytest.fixture(scope="session")
 def tiny_student(tmp_path_factory) -> Path:
     """A student folder without weights worth the name: enough for all that asks no judge."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-from palign_hf.runs.provenance import without_keys
+from palign_hf.redact import redact
 
 
 # An absolute path in a text, up to what can't belong to it: it is known by what stands before it.
@@ -52,4 +52,4 @@ def _word(word: str) -> str:
 
 
 def _text(text: str) -> str:
-    return without_keys(_PATH.sub(lambda found: name_of(found[0]), text))
+    return _PATH.sub(lambda found: name_of(found[0]), redact(text))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from palign_hf.runs.provenance import without_keys
+from palign_hf.redact import redact, remember
 
 
 T = TypeVar("T")
@@ -145,10 +145,8 @@ def scrubbed(text: str) -> str:
     """A message on one line, without the token in use, other keys, and the signatures of URLs."""
     from huggingface_hub import get_token
 
-    token = get_token()
-    if token:
-        text = text.replace(token, "[key]")
-    return " ".join(without_keys(_SIGNED.sub(r"\1\2", text)).split())
+    remember(get_token())
+    return " ".join(redact(_SIGNED.sub(r"\1\2", text)).split())
 
 
 def _told(error: BaseException) -> str:

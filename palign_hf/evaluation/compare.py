@@ -5,19 +5,22 @@ interval holds 0 may be chance; of many that are looked at, one in twenty leaves
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from palign_hf.config import folder_of
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.files import read_samples
 from palign_hf.evaluation.intervals import Interval, check_same_problems, differences, intervals
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, grouped, told
-from palign_hf.runs.parts import write_whole
+from palign_hf.runs.claims import Claim
+from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.report import escaped, table
 
 
@@ -124,16 +127,55 @@ class Comparisons:
         )
         return "\n".join([*blocks, said, ""])
 
-    def write(self, folder: str | Path) -> list[Path]:
-        """Table, figures and plot into a folder."""
+    def write(self, folder: str | Path, replace: bool = False) -> list[Path]:
+        """Table, figures and plot into a folder; what else has their names is never written over.
+
+        Args:
+            folder (`str` or `Path`): where to write, which may hold other files.
+            replace (`bool`): whether a comparison of other files may be written over.
+        """
         from palign_hf.evaluation.plot import draw
 
-        home = Path(folder).expanduser()
+        home = folder_of(folder)
+        check_home(home, list(self.files.values()), replace)
         home.mkdir(parents=True, exist_ok=True)
         write_whole(home / _TABLE, self.page())
         write_whole(home / _FIGURES, self.json() + "\n")
         draw(self.overall, home / _PLOT)
         return [home / name for name in (_TABLE, _FIGURES, _PLOT)]
+
+
+def check_home(folder: Path, files: Sequence[str], replace: bool = False, name: str = "out") -> None:
+    """Refuse a folder for the comparison of these files that is one of them, or holds something else of its names.
+
+    Args:
+        folder (`Path`): where the comparison goes.
+        files (`Sequence[str]`): what is compared.
+        replace (`bool`): whether the comparison of other files may be written over.
+        name (`str`): the setting that gives the folder.
+    """
+    for file in files:
+        if file and folder.exists() and os.path.realpath(os.path.expanduser(file)) == os.path.realpath(folder):
+            raise UserError(f"`{name}={folder}` is what is compared. Give another folder.")
+    Claim(folder, (_TABLE, _FIGURES, _PLOT), _FIGURES, ours=_is_comparison, alone=False).check(name=name)
+    held = read_mapping(folder / _FIGURES)
+    if held is None or replace:
+        return
+    of = list(dict(held["files"]).values())
+    if of != list(files) and not all(_within(file, folder) for file in of):
+        raise UserError(
+            f"`{name}={folder}` holds a comparison of other files: {shown(listed(of), 300)}. Give another folder, or "
+            f"replace it with `replace=True`."
+        )
+
+
+def _is_comparison(told: Mapping[str, Any]) -> bool:
+    return isinstance(told.get("files"), dict) and {"models", "figures", "differences", "groups"} <= told.keys()
+
+
+def _within(file: Any, folder: Path) -> bool:
+    """Whether a file lies in the folder of a comparison, as the students of one evaluation do."""
+    return isinstance(file, str) and Path(os.path.realpath(folder)) in Path(os.path.realpath(file)).parents
 
 
 def compare_files(

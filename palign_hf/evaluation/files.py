@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,9 +23,8 @@ SAMPLES_FILE = "samples.parquet"
 
 def read_rows(file: str | Path) -> list[Row]:
     """All rows of a file; of a folder, those of its `samples.parquet`."""
-    path = Path(file).expanduser()
-    if path.is_dir():
-        path = path / SAMPLES_FILE
+    path = _table_in(file)
+    if Path(os.path.expanduser(file)).is_dir():
         if not path.is_file():
             raise UserError(f"`{file}` is a folder without `{SAMPLES_FILE}`. Give a file of outputs or of samples.")
     if not path.is_file():
@@ -41,16 +41,35 @@ def read_rows(file: str | Path) -> list[Row]:
     return rows
 
 
-def writer(file: str | Path, replace: bool = False) -> Callable[[Iterable[Sample]], None]:
-    """What writes samples to a file, in the format of its suffix; a wrong name is refused now, before any work."""
-    path = Path(file).expanduser()
+def writer(
+    file: str | Path, replace: bool = False, read: str | Path | None = None
+) -> Callable[[Iterable[Sample]], None]:
+    """What writes samples to a file, in the format of its suffix; a wrong name is refused now, before any work.
+
+    Args:
+        file (`str` or `Path`): where to write.
+        replace (`bool`): whether samples that are there may be written over; anything else never is.
+        read (`str` or `Path`): the file or folder that is read, which is not written over.
+    """
+    path = Path(os.path.expanduser(file))
     if path.suffix not in WRITTEN:
         raise UserError(f"`{path.name}` can't be written: its suffix is none of {listed(WRITTEN)}. Give one of them.")
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"`{path}` can't be written: {_obstacle(path)}. Give a file in a folder that is there.")
+    if read is not None and _same(path, _table_in(read)):
+        raise UserError(f"`{path}` is the file that is read. Give another file for the labels.")
+    if path.is_symlink():
+        raise UserError(f"`{path}` is a link, and links are not followed where labels are written. Give another file.")
     if path.exists() and not replace:
         raise UserError(f"`{path}` is there already. Give another file, or `replace=True` to write over it.")
-    return lambda samples: _write(path, [sample.row() for sample in samples])
+    if path.exists() and not _graded(path):
+        raise UserError(f"`{path}` holds no graded samples, so it is not written over. Give another file.")
+    return lambda samples: write_samples(path, samples)
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples to a file in the format of its suffix, all of them or nothing."""
+    _write(path, [sample.row() for sample in samples])
 
 
 def read_samples(file: str | Path) -> list[Sample]:
@@ -130,6 +149,35 @@ def _row(value: Any, path: Path, where: str) -> Row:
 
 def _suffix(path: Path) -> str:
     return "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
+
+
+def _table_in(file: str | Path) -> Path:
+    """The file itself; of a folder, its samples."""
+    path = Path(os.path.expanduser(file))
+    return path / SAMPLES_FILE if path.is_dir() else path
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def _graded(path: Path) -> bool:
+    """Whether a file is one that `writer` has written."""
+    if path.suffix == ".jsonl":
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            first = lines.readline()
+        try:
+            found = set(json.loads(first))
+        except (ValueError, TypeError, RecursionError):
+            return False
+        return found >= {*SAMPLES.columns}
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return {*pq.read_schema(path).names} >= {*SAMPLES.columns}
+    except (pa.ArrowInvalid, OSError):
+        return False
 
 
 def _obstacle(path: Path) -> str:

@@ -45,7 +45,7 @@ class GradeConfig:
 
 def grade_file(config: GradeConfig) -> Summary:
     """Read, grade, check that all is there, write the labels, and sum them up."""
-    write = writer(config.out, config.replace) if config.out else None
+    write = writer(config.out, config.replace, config.file) if config.out else None
     given = tag_style(config.tags) if config.tags else None
     if not 0 < config.seconds < 1e6:
         raise UserError(f"`seconds={config.seconds}` is no limit. Give the seconds that one answer may be graded.")

@@ -6,7 +6,6 @@ reads results of lighteval reads ours. Nothing is asked or graded again.
 
 import contextlib
 import io
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +25,7 @@ def write_results(
     name: str,
     places: Places = None,
 ) -> dict[str, Any]:
-    """lighteval's folder, in place of an earlier one; what it has aggregated, by task. `name` is the student's."""
+    """lighteval's files in a folder, beside others; what it has aggregated, by task. `name` is the student's."""
     from palign_hf.evaluation import shim
 
     shim.install(downloads=False)
@@ -42,7 +41,6 @@ def write_results(
     vars(ours)["TASKS_TABLE"] = table
     named: Any = ours  # a module may be given as well as its name
     rows = {one.name: {one.evaluation_splits[0]: task.rows} for one, task in zip(table, tasks, strict=True)}
-    shutil.rmtree(folder, ignore_errors=True)
     with _silent(), shim.reading(rows):
         pipeline = Pipeline(
             tasks=",".join(f"{FAMILY}:{one}|0" for one in names),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, VARIABLE, check_benchmarks, place_of
-from palign_hf.config import check_folder, setting
+from palign_hf.config import check_folder, folder_of, setting
 from palign_hf.errors import UserError
-from palign_hf.evaluation.files import SAMPLES_FILE, writer
+from palign_hf.evaluation.files import SAMPLES_FILE, write_samples
 from palign_hf.evaluation.problems import COLUMNS, TASKS, benchmark_of, open_task, problem_table, task_names
 from palign_hf.evaluation.report import EvaluationReport
 from palign_hf.evaluation.results import write_results
@@ -23,6 +23,7 @@ from palign_hf.hub.names import config_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
 from palign_hf.prompts import tag_style
+from palign_hf.runs.claims import EVALUATION, LIGHTEVAL, refuse_read
 from palign_hf.runs.transform import TransformRun, costs
 
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # Those of the paper.
 _TASKS = ("math_500", "aime24", "aime25", "amc12")
-_LIGHTEVAL = "lighteval"
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -79,7 +79,8 @@ class EvaluateConfig(EvaluationSettings):
                     f"writes no draft. Leave one of them out."
                 )
             self.tags = tag_style("none")
-        check_folder("output", str(self.folder), written=True)
+        check_folder("output", self.output or str(self.folder), written=True)
+        refuse_read(self.folder, self._read())
         check_push_setting(self.push_to_hub)
 
     @property
@@ -87,7 +88,7 @@ class EvaluateConfig(EvaluationSettings):
         """Where samples and report go; of several students, where their folders and the comparison are."""
         kind = "zero-shot" if self.zero_shot else "evaluation"
         usual = f"runs/{kind}" if self.students else f"runs/{Path(self.student).name.lower()}/{kind}"
-        return Path(self.output or usual).expanduser()
+        return folder_of(self.output or usual)
 
     def each(self) -> dict[str, "EvaluateConfig"]:
         """A recipe of its own for each of several students, by name."""
@@ -95,6 +96,12 @@ class EvaluateConfig(EvaluationSettings):
             name: replace(self, student=student, students=(), output=str(self.folder / name))
             for name, student in named(self.students).items()
         }
+
+    def _read(self) -> list[str]:
+        """Where an evaluation reads, on this machine or elsewhere."""
+        students = named(self.students).values() if self.students else [self.student]
+        asked = [name for name in map(benchmark_of, self.tasks) if name is not None]
+        return [*students, *(place for name in asked if (place := place_of(name, self.benchmarks)) is not None)]
 
     def _check_students(self) -> None:
         if not self.students:
@@ -125,6 +132,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
     """One process's part: the problems, the student, and the files. Nothing is loaded that needs an engine."""
 
     table = SAMPLES
+    writes = EVALUATION
 
     def __init__(self, config: EvaluateConfig, shown: bool = True) -> None:
         """`shown` is whether this process may say anything: of several, only the first."""
@@ -164,17 +172,21 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
 
     def reported(self, files: list[Path], notes: list[dict[str, Any]], settings: dict[str, Any]) -> EvaluationReport:
         """All samples in one file and in lighteval's; nothing is reported before all of them are counted."""
-        config, folder = self.config, self.output().folder
+        config, output = self.config, self.output()
+        folder = output.folder
         samples = _read(files)
         check_complete(samples, len(self.rows), config.n)
-        writer(folder / SAMPLES_FILE, replace=True)(samples)
+        output.files.note(SAMPLES_FILE)
+        write_samples(folder / SAMPLES_FILE, samples)
         for file in files:
             file.unlink()
         # Whatever an interrupt has left there is cleared away at the end.
         with contextlib.suppress(OSError):
             files[0].parent.rmdir()
         name = Path(config.student).name if Path(config.student).is_dir() else config.student
-        write_results(folder / _LIGHTEVAL, self.tasks, samples, self.transform, name, config.benchmarks)
+        staged = output.files.staging(LIGHTEVAL)
+        write_results(staged, self.tasks, samples, self.transform, name, config.benchmarks)
+        output.files.adopt(staged, LIGHTEVAL)
         self.timings.lap("counting")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
         forced = config.max_draft_tokens is not None
@@ -194,7 +206,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         folder = self.files.folder
         return [
             f"samples:  {folder / SAMPLES_FILE}  (`palign compare` sets several students side by side)",
-            f"lighteval: {folder / _LIGHTEVAL}",
+            f"lighteval: {folder / LIGHTEVAL}",
         ]
 
 
@@ -209,7 +221,8 @@ class EvaluateStage(PushedStage):
         """Check everything, of several students for all of them, and read the problems."""
         if not settings.students:
             return EvaluateRun(settings, shown)
-        return SeveralRun(settings.folder, {name: EvaluateRun(one, shown) for name, one in settings.each().items()})
+        runs = {name: EvaluateRun(one, shown) for name, one in settings.each().items()}
+        return SeveralRun(settings.folder, runs, settings.replace)
 
     def results(self, settings: EvaluateConfig) -> list[tuple[str | None, Path]]:
         """The folder of each student, named as it is called."""

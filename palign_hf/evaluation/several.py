@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from palign_hf.canvas import needs_pillow
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.evaluation.compare import compare_files
+from palign_hf.evaluation.compare import check_home, compare_files
 from palign_hf.runs.launch import Ending, print_out
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.transform import TransformRun
@@ -59,9 +59,11 @@ def _place(student: str) -> str:
 class SeveralRun:
     """One process's part of the evaluations of several students, by name; they end in `folder`."""
 
-    def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]]) -> None:
+    def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]], replace: bool = False) -> None:
+        """`replace` is whether the comparison of other files may be written over."""
         needs_pillow("students")
-        self._folder, self._runs = folder, runs
+        self._folder, self._runs, self._replace = folder, runs, replace
+        check_home(folder, [str(folder / name) for name in runs], replace, "output")
         self._endings: dict[str, Ending] = {}
         self._failed: list[str] = []
 
@@ -99,7 +101,7 @@ class SeveralRun:
         if len(names) < 2:
             return ["Fewer than two students were evaluated, so nothing is compared."]
         found = compare_files([str(self._folder / name) for name in names], names)
-        written = found.write(self._folder)
+        written = found.write(self._folder, self._replace)
         return ["== side by side", found.text(), "", *(f"wrote {path}" for path in written)]
 
     def _lost(self) -> list[str]:

@@ -7,8 +7,9 @@ numbered without a gap: one that is missing, or that the machine has lost half o
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,17 @@ class Parts:
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Hold them alone as long as this process writes, and begin from nothing if they are another run's."""
+        no_link(self._folder.parent)
+        no_link(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
+        for one in self._folder.iterdir():
+            no_link(one)
         self._hold()
         if self.identity() == dict(identity):
             return
         # First of all, so that nobody takes what is left of them for whole.
         (self._folder / "run.json").unlink(missing_ok=True)
-        for left in self._folder.iterdir():
+        for left in _own(self._folder):
             if left.name != _LOCK:
                 left.unlink()
         write_whole(self._folder / "run.json", json.dumps(dict(identity)))
@@ -67,8 +72,9 @@ class Parts:
         for file in reversed(self._files()[kept:]):
             file.unlink()
             file.with_suffix(".json").unlink(missing_ok=True)
-        for left in self._folder.glob(".[0-9]*"):
-            left.unlink()
+        for left in _own(self._folder):
+            if left.name.startswith("."):
+                left.unlink()
         for note in (file.with_suffix(".json") for file in self._files()):
             told = read_mapping(note) or {}
             write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
@@ -124,7 +130,7 @@ class Parts:
         return written
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("[0-9]*.parquet"))
+        return sorted(path for path in self._folder.glob("*.parquet") if _NUMBERED.fullmatch(path.name))
 
     def _hold(self) -> None:
         """Two runs that write the same parts would mix their rows; a process that dies lets go by itself.
@@ -149,6 +155,34 @@ class Parts:
 
 
 _LOCK = "lock"
+_NUMBERED = re.compile(r"\d{6}\.parquet")
+_OWN = re.compile(r"\d{6}\.(parquet|json)|\.(\d{6}\.(parquet|json)|(run|end)\.json)\.\d+|(run|end)\.json|lock")
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove the parts of a shard and what lies with them; what isn't theirs stays."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for left in _own(folder):
+        left.unlink()
+    with suppress(OSError):  # something else lies there
+        folder.rmdir()
+
+
+def _own(folder: Path) -> list[Path]:
+    """The files that a shard makes, without links of their names."""
+    return [
+        path for path in folder.iterdir() if _OWN.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+
+
+def no_link(path: Path) -> None:
+    """Refuse a link where a run has a file or a folder of its own."""
+    if path.is_symlink():
+        raise UserError(
+            f"`{path}` is a link, and links are not followed where a run writes. Move it away, or give another "
+            f"`output`."
+        )
 
 
 @contextmanager

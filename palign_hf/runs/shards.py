@@ -3,13 +3,14 @@
 Each process does its contiguous shard. While it works, its rows go into small finished parquet files in the hidden
 folder `.run` of the output, so a run which breaks keeps what it has written, and the same run goes on behind them. At
 the end each shard becomes one parquet file a split under the Hub's own naming, and `load_dataset` reads the folder
-back joined in order. What another run has left in the folder is refused in words, unless it may be replaced.
+back joined in order. What another run has left in the folder is refused in words, unless it may be replaced; what no
+run has left is never replaced (`claims`).
 
 An input may give several rows: they are written together, so that what is done is always whole inputs.
 """
 
+import glob
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.config import folder_of
 from palign_hf.errors import UserError
+from palign_hf.runs.claims import JOINED, TABLES, WORK, WRITTEN, Claim, reported
 from palign_hf.runs.parts import Parts, read_mapping, write_whole
 
 
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
 # A part is closed after so many rows or so much time, whichever comes first: a slow student loses little, either.
 PART_ROWS = 1000
 _PART_S = 60.0
-REPORT = "report.json"
-# Shards of any split.
-_FILES = "*-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].parquet*"
+REPORT, PAGE = "report.json", "report.md"
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,18 @@ class Shard:
 
 
 class Output:
-    """A run's folder. `identity` is what makes two runs the same one: fingerprints of settings and of input rows."""
+    """A run's folder.
 
-    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
-        self.folder = Path(folder).expanduser()
+    Args:
+        folder (`str` or `Path`): where the result goes.
+        identity (`Mapping`): what makes two runs the same one: fingerprints of settings and of input rows.
+        writes (`Sequence[str]`): patterns of the files that the run may write.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], writes: Sequence[str] = TABLES) -> None:
+        self.folder = folder_of(folder)
         self.identity = dict(identity)
+        self.files = Claim(self.folder, writes)
 
     @property
     def data(self) -> Path:
@@ -69,25 +77,18 @@ class Output:
 
     @property
     def _work(self) -> Path:
-        return self.folder / ".run"
+        return self.folder / WORK
 
     def claim(self, replace: bool = False, unknown: Collection[str] = ()) -> None:
         """Refuse a folder that holds a result which isn't this run's own; what another has only begun is no result.
 
-        `unknown` are names of the identity that will be known later, and are not compared yet.
+        `unknown` are names of the identity that will be known later, and are not compared yet. With `replace` the
+        result of another run may be there, but nothing that no run has written.
         """
+        self.files.check(lambda begun: not difference(begun, self.identity, unknown))
         if replace:
             return
-        report = self.folder / REPORT
-        if report.exists():
-            held = self._reported()
-            told = f"`{report}`, which can't be read" if held is None else difference(held, self.identity, unknown)
-        else:
-            # A run that was interrupted before its report has left its parts beside its files.
-            begun = [Parts(folder).identity() for folder in self._work.glob("*")]
-            own = any(one is not None and not difference(one, self.identity, unknown) for one in begun)
-            foreign = any(self.data.glob("*.parquet")) and not own
-            told = "parquet files without a report, so what made them isn't known" if foreign else ""
+        told = difference(self._reported() or self.files.published_by() or {}, self.identity, unknown)
         if told:
             raise UserError(
                 f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=True`."
@@ -97,7 +98,12 @@ class Output:
         self, shard: Shard, schema: "pa.Schema", again: Callable[[Mapping[str, Any]], bool], rows: int = PART_ROWS
     ) -> "ShardFile":
         """This process's file; a part with a row that is to be done `again` is done again, with those behind it."""
+        self.mark()
         return ShardFile(self._parts(shard), self.identity, schema, again, rows)
+
+    def mark(self) -> None:
+        """Claim the folder for runs of this package, before anything else is written there."""
+        self.files.mark(self.identity, lambda begun: not difference(begun, self.identity))
 
     def tables(self, count: int, columns: list[str] | None = None) -> "Iterator[pa.Table]":
         """What `count` shards have written so far, in order and a part at a time."""
@@ -128,31 +134,36 @@ class Output:
                     f"({difference(made_by, self.identity)}), so their rows don't belong together. Start all of them "
                     f"with the same recipe and the same files."
                 )
-        self.data.mkdir(parents=True, exist_ok=True)
+        joined = self.files.staging(JOINED)
         written: Counter[str] = Counter()
         for shard, of_shard in zip(shards, parts, strict=True):
             for split, some in splits.items():
-                written[split] += of_shard.join(self.data / f".{shard.file_of(split)}", PART_ROWS, some)
+                written[split] += of_shard.join(joined / shard.file_of(split), PART_ROWS, some)
         # A split without any rows is none: no reader of a table would take it.
         filled = [split for split in splits if written[split]] or list(splits)[:1]
+        made = {f"data/{shard.file_of(split)}": shard.file_of(split) for split in filled for shard in shards}
+        before = self.files.begin(self.identity, made)
         # Only now, so that an interrupted run leaves the files of the one before as they are. A report goes first:
         # it must not speak of other rows than those beside it.
         if self._reported() != self.identity:
-            (self.folder / REPORT).unlink(missing_ok=True)
-        for stale in self.data.glob(f"[!.]{_FILES}"):
-            stale.unlink()
-        files = [self.data / shard.file_of(split) for split in filled for shard in shards]
-        for file in files:
-            file.with_name(f".{file.name}").rename(file)
+            self.files.remove([REPORT])
+            self.files.remove(before)
+        self.files.remove(name for name in before if name.startswith("data/"))
+        self.files.move({name: joined / file for name, file in made.items()})
+        files = [self.folder / name for name in made]
         return files, [note for of_shard in parts for note in of_shard.notes()]
 
-    def end(self, report: Mapping[str, Any]) -> None:
-        """Write the report, which names the run, and clear away what was needed on the way."""
-        told = dict(report) | {"run": self.identity}
+    def end(self, report: Mapping[str, Any], page: str | None = None) -> None:
+        """Write the report, which names the run and its files, and clear away what was needed on the way.
+
+        `page` is the report as Markdown.
+        """
+        if page is not None:
+            self.files.note(PAGE)
+            write_whole(self.folder / PAGE, page)
+        told = dict(report) | {"run": self.identity, WRITTEN: self.files.settle()}
         write_whole(self.folder / REPORT, json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
-        shutil.rmtree(self._work, ignore_errors=True)
-        for left in self.data.glob(f".{_FILES}"):
-            left.unlink()
+        self.files.end()
 
     def _parts(self, shard: Shard) -> Parts:
         return Parts(self._work / shard.file_name.removesuffix(".parquet"))
@@ -160,12 +171,7 @@ class Output:
     def _reported(self) -> dict[str, Any] | None:
         """The identity that the report names; None if it can't be read."""
         told = read_mapping(self.folder / REPORT)
-        if told is None or isinstance(told.get("run"), dict):
-            return told and dict(told["run"])
-        # The first release named the settings, and counted the rows.
-        settings = told.get("settings")
-        named = settings.get("fingerprint") if isinstance(settings, dict) else None
-        return {"fingerprint": named, "rows": told.get("rows")}
+        return None if told is None else reported(told)
 
 
 class ShardFile:
@@ -220,6 +226,14 @@ class ShardFile:
             self._parts.end(self._schema)
         finally:
             self._parts.release()
+
+
+def load_code(folder: Path, split: str) -> str:
+    """The Python that reads a split of a run's folder; to `datasets` a bracket in its name would be a pattern."""
+    if not glob.has_magic(str(folder)):
+        return f"load_dataset({str(folder)!r}, split={split!r})"
+    files = f"{glob.escape(str(folder))}/data/{split}-*"
+    return f"load_dataset('parquet', data_files={{{split!r}: {files!r}}}, split={split!r})"
 
 
 def difference(held: Mapping[str, Any], wanted: Mapping[str, Any], unknown: Collection[str] = ()) -> str:

@@ -6,7 +6,7 @@ table it writes, what all processes must know alike, and how the result is told.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from palign_hf.asking.batches import plain_rows
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.errors import UserError
+from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
-from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
-from palign_hf.runs.shards import REPORT, Output, Shard
+from palign_hf.runs.shards import PAGE, REPORT, Output, Shard
 from palign_hf.schema import Table
 
 
@@ -58,6 +58,7 @@ class TransformRun(ABC, Generic[T, R]):
     """One process's part: the transform, the rows, and the files. Nothing is loaded that needs an engine."""
 
     table: Table
+    writes: Sequence[str] = TABLES
     transform: T
     rows: "Dataset"
     report: R
@@ -92,7 +93,7 @@ class TransformRun(ABC, Generic[T, R]):
 
     def output(self) -> Output:
         """The files of this run."""
-        return Output(self.files.folder, self.identity())
+        return Output(self.files.folder, self.identity(), self.writes)
 
     def agree(self) -> Any:
         """What all processes must have in common."""
@@ -136,10 +137,9 @@ class TransformRun(ABC, Generic[T, R]):
         engines = sorted({note["engine"] for note in notes if note.get("engine")})
         self.timings.lap("writing")
         self.report = self.reported(files, notes, self.settings() | {"engines": engines})
-        output.end(self.report.as_dict())
-        write_whole(output.folder / "report.md", self.report.page())
+        output.end(self.report.as_dict(), self.report.page())
         lines = [self.report.text(), *self.words()]
-        lines.append(f"report:   {output.folder / REPORT}, {output.folder / 'report.md'}")
+        lines.append(f"report:   {output.folder / REPORT}, {output.folder / PAGE}")
         if self.report.failed:
             lines.append(
                 f"{self.report.failed} row{'s' if self.report.failed > 1 else ''} failed, for the reasons above. The "

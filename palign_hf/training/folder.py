@@ -2,19 +2,19 @@
 
 import json
 import re
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from palign_hf.errors import UserError
+from palign_hf.runs.claims import STUDENT
 from palign_hf.runs.parts import Parts, read_mapping
 from palign_hf.runs.shards import REPORT, Output, difference
 
 
-# What a training writes, and nothing that could be someone's own.
-_STUDENT = ("config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json")
-_WRITTEN = (*_STUDENT, "report.json", "report.md", "training_args.bin", "merged", "checkpoint-*")
+# What a training may write: also the code of a student, which only a finished one names.
+_WRITES = (*STUDENT, "*.py", "merged/*.py")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -22,13 +22,13 @@ class StudentFolder(Output):
     """`identity` is what makes two trainings the same one."""
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
-        super().__init__(folder, json.loads(json.dumps(dict(identity))))
+        super().__init__(folder, json.loads(json.dumps(dict(identity))), _WRITES)
         self._begun = Parts(self.folder / ".run" / "training")
 
     def check(self, replace: bool) -> None:
         """Refuse what another run has written or begun; nothing is changed yet."""
+        self.claim(replace)
         if not replace:
-            self.claim()
             self._refuse_begun()
 
     def goes_on(self) -> Path | None:
@@ -38,9 +38,21 @@ class StudentFolder(Output):
     def begin(self) -> None:
         """Make it this run's own, alone; what another has left, or what is to be done anew, is cleared away."""
         anew = self.finished() or self._begun.identity() != self.identity
+        before = self.files.own() or set()
         self._begun.claim(self.identity)
         if anew:
-            self._clear()
+            self.files.remove(before)
+        self.files.begin(self.identity, patterns=STUDENT)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Note what is written meanwhile, whatever a student's own code and tokenizer call their files."""
+        before = self._stamps()
+        try:
+            yield
+        finally:
+            after = self._stamps()
+            self.files.note(*(name for name, stamp in after.items() if before.get(name) != stamp))
 
     def release(self) -> None:
         """Let others write to it."""
@@ -68,28 +80,15 @@ class StudentFolder(Output):
         """What was only begun is hours of work, too."""
         if self.finished():
             return
-        held = self._begun.identity()
-        if held is None and any(any(self.folder.glob(name)) for name in (*_STUDENT, "checkpoint-*")):
-            told = "a student, or checkpoints of one, without a report, so what made them isn't known"
-        else:
-            told = difference(held or {}, self.identity).replace("the result of", "checkpoints of", 1)
+        told = difference(self._begun.identity() or {}, self.identity).replace("the result of", "checkpoints of", 1)
         if told:
             raise UserError(
                 f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=True`."
             )
 
-    def _clear(self) -> None:
-        for name in _WRITTEN:
-            for path in self.folder.glob(name):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-
-
-def refuse_read(folder: Path, sources: Iterable[str]) -> None:
-    """A folder that a run may clear must not hold what the run reads."""
-    for name in sources:
-        source = Path(name).expanduser()
-        if source.exists() and (folder.resolve() in (source.resolve(), *source.resolve().parents)):
-            raise UserError(f"`output={folder}` holds `{name}`, which is read for this training. Give another folder.")
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """When the files of the student were written, by name."""
+        homes = [self.folder, self.folder / "merged"]
+        files = [file for home in homes if home.is_dir() for file in home.iterdir() if file.is_file()]
+        found = {file.relative_to(self.folder).as_posix(): file.lstat() for file in files}
+        return {name: (stat.st_mtime_ns, stat.st_ino) for name, stat in found.items()}

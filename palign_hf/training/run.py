@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
 from palign_hf.hub.stage import PushedStage
+from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.launch import Ending, one_gpu
-from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import Timings, command, content_of, now, versions
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.students import Student, load_tokenizer, resolve_student
 from palign_hf.training.data import READ, read_lessons
-from palign_hf.training.folder import StudentFolder, refuse_read
+from palign_hf.training.folder import StudentFolder
 from palign_hf.training.settings import TrainConfig
 
 
@@ -97,7 +97,11 @@ class TrainRun:
         if self.lessons.measured is not None:
             self._measured = trainer.evaluate()
             self.timings.lap("evaluation")
-        save(trainer)
+        if trainer.is_world_process_zero():
+            with self.folder.saving():
+                save(trainer)
+        else:
+            save(trainer)
         self.timings.lap("saving")
         self.trainer = trainer
 
@@ -114,10 +118,10 @@ class TrainRun:
         self.timings.lap("replies")
         measured = figures_of_evaluation(self._measured)
         made = report(trainer, config, self.lessons, self.settings(count), measured, told)
-        merged = merge(trainer, folder / "merged") if config.lora and config.lora.merge else None
+        with self.folder.saving():
+            merged = merge(trainer, folder / "merged") if config.lora and config.lora.merge else None
         card(trainer, config)
-        self.folder.end(made.as_dict())
-        write_whole(folder / "report.md", made.page())
+        self.folder.end(made.as_dict(), made.page())
         push(trainer, config)
         lines = [made.text(), *words(config, merged)]
         if config.stops and told is None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.config import check_folder, check_settings, setting
+from palign_hf.config import check_folder, check_settings, folder_of, setting
 from palign_hf.errors import UserError
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.pairs.targets import BASELINES, Baseline, make_baseline
@@ -120,7 +120,7 @@ class TrainConfig:
         from palign_hf.training.arguments import checked
 
         object.__setattr__(self, "training", checked(self.training))
-        check_folder("output", str(self.folder), written=True)
+        check_folder("output", self.output or str(self.folder), written=True)
         check_push_setting(self.push_to_hub)
         if self.push_to_hub is not None and self.training.get("push_to_hub"):
             raise UserError(
@@ -132,7 +132,7 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """Where the student and the report go."""
-        return Path(self.output or f"runs/{Path(self.student).name.lower()}/student").expanduser()
+        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/student")
 
     @property
     def kind(self) -> Baseline:

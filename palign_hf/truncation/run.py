@@ -1,14 +1,17 @@
 """Truncation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
+import glob
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.config import check_folder, check_settings, setting
+from palign_hf.config import check_folder, check_settings, folder_of, setting
 from palign_hf.errors import UserError
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.runs.claims import refuse_read
+from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PREFIXES, TRACES, check
 from palign_hf.traces import read_traces
@@ -65,7 +68,8 @@ class TruncateConfig(TruncationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_folder("output", str(self.folder), written=True)
+        check_folder("output", self.output or str(self.folder), written=True)
+        refuse_read(self.folder, [self.traces.source, self.student])
         check_push_setting(self.push_to_hub)
         if self.pilot is not None and not isinstance(self.search, Ascend):
             raise UserError(
@@ -76,7 +80,7 @@ class TruncateConfig(TruncationSettings):
     @property
     def folder(self) -> Path:
         """Where the prefixes and the report go."""
-        return Path(self.output or f"runs/{Path(self.student).name.lower()}/prefixes").expanduser()
+        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/prefixes")
 
 
 class TruncateRun(TransformRun[PrefixTruncation, Report]):
@@ -101,6 +105,7 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
     def agree(self) -> dict[str, Any]:
         """The pilot's prior as a search, and what all processes must have in common."""
         if self.config.pilot:
+            self.output().mark()
             first = self.transform
             self.transform = first.with_pilot(self.rows, self.config.pilot, self.config.pilot_seed)
             self._asked_by_pilot = first.usage.asked
@@ -118,7 +123,8 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
         """The report of the prefixes."""
         from datasets import load_dataset
 
-        prefixes: Any = load_dataset("parquet", data_files={"train": [str(file) for file in files]}, split="train")
+        names = [glob.escape(str(file)) for file in files]
+        prefixes: Any = load_dataset("parquet", data_files={"train": names}, split="train")
         return Report.of(prefixes, costs(Usage, notes, now_only=["asked"]), settings)
 
     def source(self) -> tuple[str, str | None]:
@@ -128,7 +134,7 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
     def words(self) -> list[str]:
         """Where the prefixes are."""
         folder = self.files.folder
-        return [f"prefixes: {folder}  (load_dataset({str(folder)!r}, split='train'))"]
+        return [f"prefixes: {folder}  ({load_code(folder, 'train')})"]
 
     def spent(self) -> dict[str, Any]:
         """With what the pilot has asked, once."""

@@ -355,7 +355,7 @@ def test_a_carried_column_of_classes_keeps_their_names(make, tmp_path):
 
 
 def test_pairs_never_go_where_the_prefixes_lie(make, tmp_path):
-    with pytest.raises(UserError, match="is where the prefixes lie"):
+    with pytest.raises(UserError, match="which this run reads. Give another folder"):
         make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output=f"{tmp_path}/pre", replace=True)
 
 

@@ -75,7 +75,8 @@ def done(output) -> Output:
 
 def test_a_run_leaves_its_table_and_its_report_and_nothing_else(done):
     assert names(done.folder) == ["data/train-00000-of-00001.parquet", "report.json"]
-    assert json.loads((done.folder / REPORT).read_text()) == {"rows": 1, "run": IDENTITY}
+    told = json.loads((done.folder / REPORT).read_text())
+    assert told == {"rows": 1, "run": IDENTITY, "written": ["data/train-00000-of-00001.parquet", "report.json"]}
 
 
 def test_kill_9_keeps_the_parts_that_were_finished(tmp_path):
@@ -207,7 +208,7 @@ def test_a_report_never_stands_beside_the_files_of_another_run(done):
     assert published(done) == list(range(10)) and (done.folder / REPORT).exists()  # until all is there
     other.publish(1)
     assert published(other) == [0, 1, 2] and not (done.folder / REPORT).exists()
-    with pytest.raises(UserError, match="without a report"):
+    with pytest.raises(UserError, match="another run: fingerprint `g` instead of `f`"):
         done.claim()
     other.claim()
 
@@ -254,13 +255,16 @@ def begun_by_another(folder):
 REFUSALS = {
     foreign_settings: "the result of another run: fingerprint `g` instead of `f`",
     foreign_rows: "the result of another run: rows `9` instead of `10`, content `d` instead of `c`",
-    no_report: "parquet files without a report",
-    half_a_report: "report.json`, which can't be read",
-    no_object: "report.json`, which can't be read",
-    binary: "report.json`, which can't be read",
     first_release: "the result of another run: rows `9` instead of `10`",
-    nothing_said: "the result of another run: fingerprint `None` instead of `f`",
-    begun_by_another: "parquet files without a report",
+}
+# Nobody knows whose these files are.
+UNKNOWN = {
+    no_report: "holds `data/train-00000-of-00001.parquet`, which no run of this package has written",
+    half_a_report: "holds `report.json`, which can't be read as the report of a run",
+    no_object: "holds `report.json`, which can't be read as the report of a run",
+    binary: "holds `report.json`, which can't be read as the report of a run",
+    nothing_said: "holds `report.json`, which can't be read as the report of a run",
+    begun_by_another: "holds `data/train-00000-of-00001.parquet`, which no run of this package has written",
 }
 
 
@@ -276,6 +280,17 @@ def test_what_another_run_has_left_is_refused_until_it_may_be_replaced(done, cha
     write(done, range(20, 30))
     assert finish(done) == list(range(20, 30)) == published(done)
     done.claim()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("change", UNKNOWN, ids=lambda change: change.__name__)
+def test_what_no_record_names_is_never_replaced(done, change, replace):
+    change(done.folder)
+    before = {name: (done.folder / name).read_bytes() for name in names(done.folder)}
+    with pytest.raises(UserError) as refused:
+        done.claim(replace)
+    assert UNKNOWN[change] in str(refused.value) and "replace" not in str(refused.value)
+    assert {name: (done.folder / name).read_bytes() for name in names(done.folder)} == before
 
 
 def test_the_result_of_the_first_release_is_its_own(tmp_path):
@@ -295,7 +310,7 @@ def test_what_is_not_known_yet_is_not_compared(done):
     with pytest.raises(UserError, match="rows `10` instead of `11`"):
         Output(done.folder, {**IDENTITY, "rows": 11}).claim(unknown=["fingerprint"])
     no_report(done.folder)
-    with pytest.raises(UserError, match="without a report"):
+    with pytest.raises(UserError, match="which no run of this package has written"):
         early.claim(unknown=["fingerprint"])
 
 
@@ -318,7 +333,7 @@ def test_runs_of_other_numbers_of_processes_leave_nothing(output):
 @pytest.mark.parametrize("harm", ["torn", "empty", "no note", "torn note", "gap"])
 def test_what_the_machine_has_lost_half_of_is_not_taken_for_whole(output, harm):
     write(output, range(10))
-    (folder,) = (output.folder / ".run").iterdir()
+    (folder,) = (output.folder / ".run").glob("train-*")
     file, note = folder / "000002.parquet", folder / "000002.json"
     whole_bytes = file.read_bytes()
     {

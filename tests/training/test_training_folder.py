@@ -5,7 +5,7 @@ import json
 import pytest
 
 from palign_hf.errors import UserError
-from palign_hf.training.folder import StudentFolder, refuse_read
+from palign_hf.training.folder import StudentFolder
 
 
 OWN = {"rows": 3, "learning_rate": 5e-5, "lora": {"r": 8, "layers": ("q", "k")}}
@@ -54,11 +54,13 @@ def test_another_run_s_is_refused_and_named(tmp_path, student):
     assert {path.name for path in tmp_path.iterdir()} == {".run", "notes.txt"}
 
 
+@pytest.mark.parametrize("replace", [False, True])
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "checkpoint-3"])
-def test_what_nobody_has_reported_is_refused_too(tmp_path, name):
+def test_what_nobody_has_reported_is_refused_also_with_replace(tmp_path, name, replace):
     (tmp_path / name).write_text("")
-    with pytest.raises(UserError, match="without a report, so what made them isn't known.*`replace=True`"):
-        StudentFolder(tmp_path, OWN).check(replace=False)
+    with pytest.raises(UserError, match=f"holds `{name}`, which no run of this package has written. Give a new or"):
+        StudentFolder(tmp_path, OWN).check(replace)
+    assert (tmp_path / name).exists()
 
 
 def test_a_finished_one_is_known_again_and_replaced_only_by_word(tmp_path):
@@ -69,14 +71,6 @@ def test_a_finished_one_is_known_again_and_replaced_only_by_word(tmp_path):
     assert again.finished() and again.goes_on() is None
     again.begin()
     assert not again.finished() and not (tmp_path / "model.safetensors").exists()
-
-
-def test_what_is_read_for_a_training_is_never_in_the_way_of_its_result(tmp_path):
-    (tmp_path / "student" / "pairs").mkdir(parents=True)
-    refuse_read(tmp_path / "student", ["me/pairs", str(tmp_path / "elsewhere"), str(tmp_path)])
-    for name in ("student", "student/pairs"):
-        with pytest.raises(UserError, match="which is read for this training. Give another folder"):
-            refuse_read(tmp_path / "student", ["me/pairs", str(tmp_path / name)])
 
 
 def test_two_runs_at_once_are_refused(tmp_path):

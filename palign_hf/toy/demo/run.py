@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
+from palign_hf.config import check_folder, folder_of
 from palign_hf.errors import UserError, listed
+from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
@@ -86,7 +88,7 @@ class DemoConfig:
     def folder(self) -> Path:
         """Where answers and results are written."""
         usual = "runs/demo" if self.student == "toy" else f"runs/demo-{self.student}"
-        return Path(self.output or usual).expanduser()
+        return folder_of(self.output or usual)
 
 
 def _say(lines: list[str]) -> None:
@@ -157,6 +159,10 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     rows = cast.rows if config.rows is None else config.rows
     if not 1 <= rows <= most:
         raise UserError(f"`--rows {rows}` can't be shown. Give 1 to {most}.")
+    check_folder("output", config.output or str(config.folder), written=True)
+    for name, patterns in (("prefixes", TABLES), ("pairs", TABLES), ("student", STUDENT)):
+        Claim(config.folder / name, patterns).check()
+    telling.check_home(config.folder)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.folder).close()

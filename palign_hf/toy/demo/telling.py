@@ -8,12 +8,13 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.evaluation.summary import told as told_figure
+from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import versions
 from palign_hf.segmentation import cuts
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from palign_hf.toy.demo.learning import Learned
     from palign_hf.truncation.report import Report
 
+_PAGE, _PLAIN = "report.md", "figures.json"
 # A page has lines of this width, a terminal at most.
 _WIDTH = 100
 # Distances beyond this share a bar: what matters is how many, not how far.
@@ -277,9 +279,18 @@ def bars(off: Sequence[int], width: int = 40) -> str:
     )
 
 
+def check_home(folder: Path) -> None:
+    """Refuse a folder in which something else has the name of what `write` writes."""
+
+    def ours(told: Mapping[str, Any]) -> bool:
+        return {"judge", "searches", "student", "rows", "versions"} <= told.keys()
+
+    Claim(folder, (_PAGE, _PLAIN), _PLAIN, ours=ours, alone=False).check()
+
+
 def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str]]:
     """The report as a page, and its figures; what was written with what it is."""
-    page, plain = folder / "report.md", folder / "figures.json"
+    page, plain = folder / _PAGE, folder / _PLAIN
     found = (
         figures(told.measured, told.judge)
         | _continued(told)

@@ -25,10 +25,14 @@ def place(folder: Path, arm: str, seed: int) -> Path:
     return folder / "students" / arm / f"seed-{seed}"
 
 
+def unfinished(folder: Path, arm: str, seed: int) -> Path:
+    """Where a student's weights and answers lie until all of its samples are there."""
+    return folder / "unfinished" / arm / f"seed-{seed}"
+
+
 def finished(folder: Path, arm: str, seed: int) -> bool:
     """Whether all of a student's samples are there, and nothing else is."""
-    home = place(folder, arm, seed)
-    return (home / "report.json").exists() and not (home / "weights").exists()
+    return (place(folder, arm, seed) / "report.json").exists() and not unfinished(folder, arm, seed).exists()
 
 
 def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) -> None:
@@ -36,8 +40,8 @@ def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) ->
     import torch
 
     torch.set_num_threads(1)
-    home = place(folder, arm, seed)
-    weights, student = home / "weights", NAME
+    home, left = place(folder, arm, seed), unfinished(folder, arm, seed)
+    weights, student, kept = left / "weights", NAME, None
     if arm != UNTRAINED:
         student = str(weights)
         config = training(plan, folder, arm_named(arm), seed, rows, weights)
@@ -46,12 +50,12 @@ def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) ->
             run.finish(1)
         report = json.loads((weights / "report.json").read_text())
         kept = {name: report[name] for name in ("rows", "tokens", "steps", "epochs", "first", "last")}
-        write_whole(home / TRAINED, json.dumps(kept, sort_keys=True) + "\n")
-    with EvaluateRun(examination(plan, home, student, seed)) as run:
+    with EvaluateRun(examination(plan, home, student, seed, left / "ledger")) as run:
         run.work(Shard(), run.agree())
         run.finish(1)
-    for left in (weights, home / "ledger"):
-        shutil.rmtree(left, ignore_errors=True)
+    if kept is not None:
+        write_whole(home / TRAINED, json.dumps(kept, sort_keys=True) + "\n")
+    shutil.rmtree(left, ignore_errors=True)
 
 
 def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output: Path) -> TrainConfig:
@@ -75,7 +79,7 @@ def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output: P
     )
 
 
-def examination(plan: Plan, home: Path, student: str, seed: int) -> EvaluateConfig:
+def examination(plan: Plan, home: Path, student: str, seed: int, ledger: Path) -> EvaluateConfig:
     """How it is examined: in the engine whose samples come again."""
     return EvaluateConfig(
         student=student,
@@ -87,7 +91,7 @@ def examination(plan: Plan, home: Path, student: str, seed: int) -> EvaluateConf
         grader="exact",
         engine="transformers",
         output=str(home),
-        ledger=str(home / "ledger"),
+        ledger=str(ledger),
         progress=False,
     )
 

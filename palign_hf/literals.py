@@ -1,7 +1,7 @@
 """JSON whose numbers keep their digits, and that is refused where it is nested too deep for its parsers.
 
-A number that a 64-bit float can't hold exactly stays the text that was written, so that a gold answer is never rounded.
-Pure, no dependencies.
+A number that a 64-bit float can't hold exactly stays the text that was written: a gold answer is never rounded. Pure,
+no dependencies.
 """
 
 import json
@@ -57,7 +57,7 @@ def number_text(value: int | float | Decimal) -> str:
 
 
 def load_json(text: str) -> Any:
-    """The value of a JSON text. A number that would not keep its digits is text; `ValueError` says why none is read."""
+    """The value of a JSON text, its numbers that no 64 bits hold as text; `ValueError` says why it can't be read."""
     check_nesting(text)
     return json.loads(text, parse_int=_whole, parse_float=_broken)
 

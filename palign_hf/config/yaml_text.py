@@ -1,4 +1,4 @@
-"""YAML read into plain values, for recipes, options and cards: no objects, and no aliases that multiply what is written."""
+"""YAML read into plain values, for recipes, options and cards: no objects, and no aliases that multiply values."""
 
 from typing import Any
 

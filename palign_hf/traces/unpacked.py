@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
 
@@ -57,7 +57,25 @@ def _decoded(file: "pq.ParquetFile", most: int) -> int:
     largest = max(sizes, default=1)
     total = 0
     for batch in file.iter_batches(batch_size=max(16, min(65_536, _AT_ONCE // max(largest, 1)))):
-        total += batch.nbytes
+        total += sum(_taken(column) for column in batch.columns)
         if total > most:
             break
     return total
+
+
+def _taken(column: Any) -> int:
+    """Bytes of a column where each row has its value: one that was written as a dictionary is read as one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        if not pa.types.is_string(kind.value_type) and not pa.types.is_large_string(kind.value_type):
+            return 8 * len(column) + int(column.nbytes)
+        lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+        return 4 * len(column) + int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return 4 * len(column) + _taken(column.flatten())
+    if pa.types.is_struct(kind):
+        return sum(_taken(one) for one in column.flatten())
+    return int(column.nbytes)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 # From the ground up: a module imports its own layer and those before it, never one after it.
 LAYERS = [
     {"errors", "redact"},
-    {"schema", "shipped", "located"},
+    {"schema", "shipped", "located", "literals"},
     {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
     {"students"},
     {"engines"},
@@ -32,7 +32,8 @@ LAYERS = [
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
 HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
 # Pure modules: none of these, not even inside a function.
-PURE = ["errors", "redact", "schema", "segmentation", "prompts", "config", "loops", "canvas", "truncation.search"]
+PURE = ["errors", "redact", "schema", "literals", "segmentation", "prompts", "config", "loops", "canvas"]
+PURE += ["truncation.search"]
 PURE += ["truncation.schedule", "truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
 PURE += [
     f"alignment.{name}"

@@ -22,6 +22,7 @@ from palign_hf.pairs.load import load_pairs
 from palign_hf.prompts import tag_style
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.convert import with_unique_ids
+from palign_hf.traces.exact import typed
 from palign_hf.traces.layouts import IDS, LAYOUTS, choose_layout
 from palign_hf.traces.report import TraceReport
 from palign_hf.traces.sources import open_source
@@ -145,6 +146,7 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
     from datasets import Features
 
     report = TraceReport(name, "prefixes")
+    dataset = typed(dataset, PREFIXES)
     check_version(dataset, PREFIXES)
     if "probes" not in dataset.column_names:
         dataset = dataset.add_column("probes", [None] * len(dataset))

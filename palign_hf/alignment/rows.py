@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from palign_hf.asking.batches import broken
+from palign_hf.asking.batches import broken, oversized
 from palign_hf.asking.store import content_key
 from palign_hf.errors import shown
 from palign_hf.grading import Grade
@@ -92,6 +92,8 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
         value = source[name]
         if value is None or not isinstance(value, str):
             return "skipped", f"the {name} is {'null' if value is None else type(value).__name__}, not text"
+        if why := oversized(value):
+            return "skipped", f"the {name} {why}"
         if why := broken(value):
             return "skipped", f"the {name} is broken: {why}"
     if not source["question"].strip():

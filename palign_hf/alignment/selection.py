@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.pairs.drawing import draw
 from palign_hf.schema import PAIRS, SchemaError, check
+from palign_hf.traces.cache import cached_apart
 
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -
             f"{listed(pairs.column_names)}; name one of these."
         )
     check(pairs, PAIRS, filled=_FILLED)
-    pairs = pairs.with_format(None)
+    pairs = cached_apart(pairs.with_format(None))
     kept = [at for at, status in enumerate(pairs["status"]) if status == "kept"]
     of_kept = pairs.select(kept)
     over = surplus(of_kept[per], list(zip(of_kept["id"], of_kept["sample"], strict=True)), per, cap, seed)

@@ -16,6 +16,7 @@ from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.conversation import assistant_turn, prompt_and_completion, target_text, user_turn
 from palign_hf.prompts import SOLVE, Template, tag_style
 from palign_hf.schema import TRAINED, SchemaError
+from palign_hf.traces.cache import cached_apart
 
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _mapped(
     ids = ["id"] if keep_id and "id" in table.column_names else []
     inputs = [name for name in (*_NEEDED, "other") if name in table.column_names]
     return (
-        table.with_format(None)
+        cached_apart(table.with_format(None))
         .select_columns([*ids, *inputs])
         .map(
             read,

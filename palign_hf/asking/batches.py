@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # Halves of a surrogate pair, and what Unicode keeps free of characters for ever.
 _NO_CHARACTER = re.compile("[\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
+# A million tokens or so. Texts are cut and tokenised before anybody knows how much of them fits, at 250 bytes of
+# memory a character: a single row of 56 million took 10 GB and five minutes.
+MOST_CHARACTERS = 4_000_000
+
 _UNFORMATTED = (
     "`{}` got its rows as `{}`: it reads plain Python values. Take the format of the dataset off: "
     "`dataset.with_format(None).map(transform, batched=True)`."
@@ -85,6 +89,13 @@ def broken(text: str) -> str | None:
     if found := _NO_CHARACTER.search(text):
         return f"it holds U+{ord(found[0]):04X}, which is no character: it was broken before it came here"
     return None
+
+
+def oversized(text: str) -> str | None:
+    """Why a text is left alone, however large the student's context is; None for all that any could hold."""
+    if len(text) <= MOST_CHARACTERS:
+        return None
+    return f"has {len(text):,} characters, more than any context holds ({MOST_CHARACTERS:,} are read at most)"
 
 
 def _plain(column: "pa.ChunkedArray") -> list[Any]:

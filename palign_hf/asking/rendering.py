@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palign_hf.asking.deadline import OutOfTime, call_within
 from palign_hf.asking.texts import TextTokenizer, begins_word
 from palign_hf.errors import UserError
 from palign_hf.prompts import NO_PREFIX, Template
@@ -35,6 +36,8 @@ _QUESTION, _PREFIX = "PalignQuestionGoesHere", "PalignPrefixGoesHere"
 _LOOKBACK = 24
 # Templates that print today's date would make another prompt tomorrow, and no answer could be used again.
 TODAY = datetime.date(2025, 1, 1)
+# Seconds that a chat template may take over one message; each needs less than a thousandth of it.
+RENDERING_LIMIT = 20.0
 _SAMPLE = (
     "We need \\(a_{n+1} = 2a_n\\), i.e. $x^2 + 3.14 = 0$.  So 12,345 items?\n\nWait -- \u201cno\u201d: "
     "let\u2019s re-check! \\[\\frac{1}{2}\\]\n1. First, n = 10\n2. Then don't stop...   \n\tHmm, caf\u00e9 "
@@ -120,13 +123,22 @@ class ChatPrompt:
         marks = {"question": _QUESTION, "prefix": _PREFIX}
         content = template.render(**{slot: marks[slot] for slot in template.slots})
         try:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-                strftime_now=TODAY.strftime,
+            text = call_within(
+                RENDERING_LIMIT,
+                lambda: self._tokenizer.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    enable_thinking=False,
+                    strftime_now=TODAY.strftime,
+                ),
             )
+        except OutOfTime as error:
+            raise UserError(
+                f"The chat template of `{self._student}` takes more than {RENDERING_LIMIT:g} s over the "
+                f"{template.name} prompt, a single user message: it loops. Mend the template (`chat_template.jinja`, "
+                f"or `chat_template` in tokenizer_config.json), or take another student."
+            ) from error
         except Exception as error:  # whatever a template written by others raises
             raise UserError(
                 f"The chat template of `{self._student}` fails on a single user message: {error}. Mend the template "

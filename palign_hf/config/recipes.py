@@ -82,26 +82,12 @@ def recipes_folder() -> Path:
 
 def parse_yaml(text: str) -> Any:
     """Plain values out of YAML, whatever it holds; `ConfigError` says in one line why not."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses a key that is given twice: YAML itself would keep the last in silence."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-            seen: set[tuple[str, str]] = set()
-            for key in keys:
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in seen and key.value != "<<":
-                        line = key.start_mark.line + 1
-                        raise yaml.YAMLError(f"the key `{key.value}` is given twice, again in line {line}")
-                    seen.add((key.tag, key.value))
-            return super().construct_mapping(node, deep)
+    from palign_hf.config.yaml_text import YamlError, load_yaml
 
     try:
-        return yaml.load(text, Loader)  # noqa: S506
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(one_line(error) or "it is nested too deep") from error
+        return load_yaml(text)
+    except YamlError as error:
+        raise ConfigError(str(error)) from error
 
 
 def whole(path: str | Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.samples import SAMPLES, Sample
+from palign_hf.literals import load_json
 from palign_hf.runs.parts import whole
 
 
@@ -27,6 +28,8 @@ def read_rows(file: str | Path) -> list[Row]:
     if Path(os.path.expanduser(file)).is_dir():
         if not path.is_file():
             raise UserError(f"`{file}` is a folder without `{SAMPLES_FILE}`. Give a file of outputs or of samples.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"`{file}` is a pipe or a device, and no file. Write what comes out of it to a file first.")
     if not path.is_file():
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"`{file}` does not exist{nearest(path.name, beside)}. Check the path.")
@@ -134,7 +137,7 @@ def _read_lines(path: Path) -> list[Row]:
 
 def _parsed(text: str, path: Path, where: str) -> Any:
     try:
-        return json.loads(text)
+        return load_json(text)
     except ValueError as error:
         raise UserError(f"`{path.name}` can't be read: {where}{error}. Mend that, or cut it off.") from error
 

@@ -9,10 +9,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.samples import SAMPLES, Output
+from palign_hf.literals import number_text
 
 
 # What is read -> the columns that are known to hold it.
@@ -35,6 +37,8 @@ _OURS = {name: name for name in KNOWN if name != "output"} | {"output": "text"}
 _TEXTS = ("text", "content", "output")
 _COUNTS = ("tokens", "draft_tokens", "forced_at", "seed")
 _PARTS = {"finish_reason": str, "error": str, **dict.fromkeys(_COUNTS, int)}
+# What the table of samples holds of a count, its sign apart; 31 where it isn't said.
+_BITS = {"seed": 63}
 # Half a surrogate pair is no character: neither UTF-8 nor parquet can hold it.
 _REPLACED = "half a character, replaced by \ufffd"
 
@@ -204,6 +208,8 @@ class _Reader:
             value = part.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise self._wrong(at, name, value, "a whole number" if kind is int else "text")
+            if isinstance(value, int) and value.bit_length() > _BITS.get(name, 31):
+                raise self._wrong(at, name, value, f"a number of at most {_BITS.get(name, 31)} bits")
             told[name] = value
         # A grade's own error is found again; what is kept is why there is no text.
         told["error"] = told["error"] if text is None else None
@@ -211,8 +217,8 @@ class _Reader:
 
     def _number(self, at: int, row: Mapping[str, Any], target: str) -> int | None:
         value = self._cell(row, target)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise self._wrong(at, target, value, "a whole number")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value.bit_length() > 31):
+            raise self._wrong(at, target, value, "a whole number of at most 31 bits")
         return value
 
     def _cell(self, row: Mapping[str, Any], target: str) -> Any:
@@ -249,5 +255,5 @@ def written(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return None if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
-    return str(value) if isinstance(value, int) else None
+        return None if math.isnan(value) else number_text(value) if math.isfinite(value) else str(value)
+    return number_text(value) if isinstance(value, int | Decimal) else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from palign_hf.asking.batches import broken
+from palign_hf.asking.batches import broken, oversized
 from palign_hf.asking.drawing import DrawingTransform
 from palign_hf.asking.identity import changed_by
 from palign_hf.asking.jobs import ExpectedOutput, in_order
@@ -123,6 +123,8 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
     def _opened(self, chat: ChatPrompt, row: Mapping[str, Any], expected: ExpectedOutput) -> _Exam:
         question = row["question"]
         key = content_key(question)
+        if (why := oversized(question)) is not None:
+            return _Exam(row, key, [], 0, f"the question {why}")
         if (why := broken(question)) is not None:
             return _Exam(row, key, [], 0, f"the question is broken: {why}")
         prompt = chat.ids(question)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from palign_hf.config.yaml_text import YamlError, load_yaml
 from palign_hf.errors import UserError, shown
 
 
@@ -80,8 +81,8 @@ class FrontMatter:
 
     def _read(self) -> dict[str, Any]:
         try:
-            data = yaml.safe_load(self._text)
-        except (yaml.YAMLError, ValueError) as error:
+            data = load_yaml(self._text, repeated_keys=True)
+        except YamlError as error:
             raise UserError(
                 f"The YAML at the top of the card can't be read: {shown(str(error), most=200)}. Mend it on the Hub, "
                 f"or in the card's file, and publish again."

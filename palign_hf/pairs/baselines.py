@@ -19,6 +19,7 @@ from palign_hf.pairs.drawing import draw
 from palign_hf.pairs.targets import Baseline, make_baseline
 from palign_hf.schema import PAIRS, check
 from palign_hf.students import load_tokenizer, resolve_student
+from palign_hf.traces.cache import cached_apart
 
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def read_baseline(
     if budget is not None and budget < 1:
         raise UserError(f"`budget={budget}` must be at least 1 token. Leave it out to take all rows.")
     check(pairs, PAIRS, filled=_FILLED)
-    pairs = pairs.with_format(None)
+    pairs = cached_apart(pairs.with_format(None))
     first, left_out = _first_kept(pairs, per_problem)
     chosen = pairs.select(first)
     if not len(chosen):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import listed, nearest, shown
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check, check_version
+from palign_hf.traces.exact import typed
 from palign_hf.traces.sources import open_source
 
 
@@ -50,7 +51,7 @@ def load_pairs(
             f"A `{type(pairs).__name__}` can't be read as PAIRS: which ids it repeats is known only of the whole "
             f"table. Load it without streaming."
         )
-    pairs = pairs.with_format(None)
+    pairs = typed(pairs.with_format(None), PAIRS)
     check_version(pairs, PAIRS)
     present = pairs.column_names
     if set(_VERSION_1) <= set(present) and not set(PAIRS.columns) <= set(present):

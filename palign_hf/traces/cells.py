@@ -1,9 +1,11 @@
 """What a cell of somebody's dataset holds: text, a number, the turns of a conversation. Pure, no dependencies."""
 
 import math
+from decimal import Decimal
 from typing import Any
 
 from palign_hf.errors import shown
+from palign_hf.literals import number_text
 from palign_hf.schema import SchemaError
 
 
@@ -23,10 +25,10 @@ def scalar(row: dict[str, Any], column: str, index: int) -> str | None:
         value = value[0] if value else None
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, (int, float)):
-        return None if math.isnan(value) else str(value)
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (int, float, Decimal)):
+        return None if math.isnan(value) else number_text(value) if math.isfinite(value) else str(value)
     raise wrong_type(value, index, column, "text or a number")
 
 

@@ -87,6 +87,8 @@ def after_hashes(text: str) -> str | None:
 def is_bare(text: str, most: int) -> bool:
     """Whether a text can be an answer as it stands: one short line, and not the text of a teacher."""
     short = text.strip()
+    if short.removeprefix("-").isdecimal():
+        return True  # a number, however long
     return len(short) <= most and "\n" not in short and not has_thinking(short)
 
 

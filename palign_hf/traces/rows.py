@@ -12,7 +12,7 @@ from palign_hf.traces.text import has_thinking, split_thinking
 
 
 # Raise it with any change of what `read_row` makes of a row: it is the part of the cache key that code can't be.
-READER_VERSION = 2
+READER_VERSION = 3
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 

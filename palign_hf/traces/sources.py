@@ -7,13 +7,19 @@ import os
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.redact import redact
 from palign_hf.shipped import Shipped, shipped
+from palign_hf.traces.cache import cached_apart
+from palign_hf.traces.exact import all_exact, csv_as_text
+from palign_hf.traces.folders import check_card, check_inside, check_saved, is_saved
 from palign_hf.traces.surrogates import read_json
+from palign_hf.traces.unpacked import check_decoded
 
 
 if TYPE_CHECKING:
@@ -55,7 +61,7 @@ def open_source(
     dataset = _one_split(opened, split, f"`{name or type(source).__name__}`", applied=isinstance(source, (str, Path)))
     if streaming and isinstance(dataset, Dataset):
         dataset = dataset.to_iterable_dataset()
-    return dataset, name
+    return cached_apart(dataset), name
 
 
 def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
@@ -87,6 +93,11 @@ def _open_path(source: str, split: str | None, config: str | None, revision: str
         _refuse(source, config=config, revision=revision)
         # The pattern with its folder: `*.parquet` alone would say little.
         return _open_files(f"`{source}`", _matches(path), split, streaming), "/".join(path.parts[-2:])
+    if os.path.exists(path):
+        raise UserError(
+            f"`{source}` is neither a file nor a folder, but a pipe or a device, and a source is read more than once. "
+            f"Write what comes out of it to a file, and pass that."
+        )
     if not _HUB_ID.fullmatch(source) or _suffix(path) in _FORMATS:
         raise UserError(f"`{source}` does not exist{_near(path)}. Check the path.")
     return _open_hub(source, path, split, config, revision, streaming), source
@@ -127,6 +138,13 @@ def _open_files(what: str, files: list[Path], split: str | None, streaming: bool
     kind = formats.pop()
     assert kind is not None
     builder, options = _BUILDERS.get(kind, (kind, {}))
+    with _in_words(what):
+        if builder == "json":
+            files = all_exact(files)
+        elif builder == "csv":
+            options = options | csv_as_text(files[0], **options)
+        elif builder == "parquet" and not streaming:
+            check_decoded(files)
     # A bracket or star in a name would be a pattern to `datasets`.
     names = [glob.escape(str(file)) for file in files]
     try:
@@ -149,12 +167,15 @@ def _mixed(what: str, suffixes: Counter[str], instead: str) -> UserError:
 
 
 def _open_folder(path: Path, split: str | None, config: str | None, streaming: bool) -> Any:
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+    what = f"`{path.name}`"
+    if is_saved(path):
         from datasets import load_from_disk
 
         _refuse(path.name, config=config)
-        saved = load_from_disk(str(path))
-        return _one_split(saved, split, f"`{path.name}`", applied=False)
+        check_saved(path)
+        with _in_words(what):
+            saved = load_from_disk(str(path))
+        return _one_split(saved, split, what, applied=False)
     found = Counter(
         _suffix(file)
         for file in path.rglob("*")
@@ -168,16 +189,43 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
             f"`{path}` holds no data files. Supported are {_SUPPORTED}, or a folder written by `save_to_disk`."
         )
     if len(formats) > 1:
-        raise _mixed(f"`{path.name}`", found, "a folder with files of one format")
-    opened = _load(f"`{path.name}`", str(path), name=config, split=split, streaming=streaming)
-    first = next(iter(opened.values())) if isinstance(opened, dict) else opened
+        raise _mixed(what, found, "a folder with files of one format")
+    check_card(path)
     kind = formats.pop()
-    if first.info.builder_name != _BUILDERS.get(kind, (kind, {}))[0]:
+    return _open_data_of(path, _BUILDERS.get(kind, (kind, {}))[0], list(found), split, config, streaming)
+
+
+def _open_data_of(
+    path: Path, kind: str, suffixes: list[str], split: str | None, config: str | None, streaming: bool
+) -> Any:
+    """A folder by its card and the names of its files, which are those of a builder of this kind."""
+    import datasets
+
+    what = f"`{path.name}`"
+    with _in_words(what):
+        builder = datasets.load_dataset_builder(str(path), name=config)
+    if builder.info.builder_name != kind:
         raise UserError(
-            f"`{path.name}` was read as `{first.info.builder_name}`, since most of its files are of that kind, but "
-            f"its data files are {listed(found)}. Pass the data file itself, or move the other files away."
+            f"{what} was read as `{builder.info.builder_name}`, since most of its files are of that kind, but "
+            f"its data files are {listed(suffixes)}. Pass the data file itself, or move the other files away."
         )
-    return opened
+    files = {str(name): [Path(file) for file in these] for name, these in (builder.config.data_files or {}).items()}
+    check_inside(path, (file for these in files.values() for file in these))
+    options: dict[str, Any] = {}
+    with _in_words(what):
+        if kind == "json":
+            exact = {name: all_exact(these) for name, these in files.items()}
+            if exact != files:
+                named = {name: [glob.escape(str(file)) for file in these] for name, these in exact.items()}
+                return _load(
+                    what, "json", data_files=named, features=builder.info.features, split=split, streaming=streaming
+                )
+        elif kind == "csv" and builder.info.features is None:
+            first = next(file for these in files.values() for file in these)
+            options = csv_as_text(first, sep=builder.config.sep)
+        elif kind == "parquet" and not streaming:
+            check_decoded(file for these in files.values() for file in these)
+    return _load(what, str(path), name=config, split=split, streaming=streaming, **options)
 
 
 def _open_hub(
@@ -187,7 +235,9 @@ def _open_hub(
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        return _load(f"`{source}`", source, name=config, split=split, revision=revision, streaming=streaming)
+        return _load(
+            f"`{source}`", source, name=config, split=split, revision=revision, streaming=streaming, remote=True
+        )
     except DatasetNotFoundError as error:
         raise UserError(
             f"`{source}` is neither a local path{_near(path)} nor a dataset on the Hub that you can read ({error}). "
@@ -204,20 +254,44 @@ def _open_hub(
         ) from error
 
 
-def _load(what: str, *args: Any, **kwargs: Any) -> Any:
+def _load(what: str, *args: Any, remote: bool = False, **kwargs: Any) -> Any:
     """`datasets.load_dataset`, its errors led by the name that the user gave."""
     import datasets
 
-    try:
+    with _in_words(what, remote):
         return datasets.load_dataset(*args, **kwargs)
+
+
+@contextmanager
+def _in_words(what: str, remote: bool = False) -> Iterator[None]:
+    """What `datasets` and the readers below it raise for somebody else's data, led by the name that the user gave."""
+    import datasets
+    import httpx2
+
+    try:
+        yield
+    except UserError:
+        raise
     except datasets.exceptions.DatasetGenerationError as error:
-        raise UserError(f"{what} can't be read: {error.__cause__ or error}. Check that it is whole.") from error
+        raise UserError(f"{what} can't be read: {_said(error.__cause__ or error)}. Check that it is whole.") from error
     except StopIteration as error:
         raise UserError(f"{what} is empty: it holds no rows. Check how it was written.") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{what} can't be read: {error}. Check that it is whole.") from error
+        raise UserError(f"{what} can't be read: {_said(error)}. Check that it is whole.") from error
     except ValueError as error:
-        raise UserError(f"{what} can't be loaded: {error} Check `config=...` and `split=...`.") from error
+        raise UserError(f"{what} can't be loaded: {_said(error)} Check `config=...` and `split=...`.") from error
+    except Exception as error:
+        if remote and isinstance(error, OSError | httpx2.HTTPError):
+            raise  # the Hub's are for whoever asked it
+        # A card or a state can hold anything, and each part of `datasets` fails on it in its own way.
+        raise UserError(
+            f"{what} can't be loaded: `datasets` fails on it with {type(error).__name__}: {_said(error)}. Look at its "
+            f"card and what else lies beside the data, or pass the data files themselves."
+        ) from error
+
+
+def _said(error: BaseException) -> str:
+    return shown(" ".join(str(error).split()), 500)
 
 
 def _refuse(what: str, **options: str | None) -> None:

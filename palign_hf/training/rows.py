@@ -13,6 +13,7 @@ from trl import SFTConfig, pack_dataset
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
 from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
+from palign_hf.traces.cache import cached_apart
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text
 
@@ -89,7 +90,7 @@ def build_rows(
 ) -> tuple[Rows, Account]:
     """The dataset as tokens, labels and segments, every row within `max_length`, and the account of its rows."""
     account = Account(name, given=len(dataset) if isinstance(dataset, Dataset) else None)
-    dataset = dataset.with_format(None)
+    dataset = cached_apart(dataset.with_format(None))
     if layout in ("question", "prompt") and "status" in column_names(dataset):
         dataset = _kept(dataset, account)
     _refuse_nothing(dataset, account)

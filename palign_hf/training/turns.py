@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palign_hf.asking.rendering import TODAY, ChatPrompt
+from palign_hf.asking.deadline import call_within
+from palign_hf.asking.rendering import RENDERING_LIMIT, TODAY, ChatPrompt
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.prompts import SOLVE
@@ -124,7 +125,11 @@ class Turns:
             )
         given = {"enable_thinking": False, "strftime_now": TODAY.strftime, **more}
         try:
-            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **given))
+            tokenizer = self._tokenizer
+            whole = call_within(
+                RENDERING_LIMIT, lambda: tokenizer.apply_chat_template(messages, tokenize=False, **given)
+            )
+            return str(whole)
         except Exception as error:  # whatever a template written by others raises
             roles = listed(one.get("role") for one in messages)
             raise UserError(

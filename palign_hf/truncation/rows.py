@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from palign_hf.asking.batches import broken
+from palign_hf.asking.batches import broken, oversized
 from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.segmentation import Granularity, cuts
@@ -79,6 +79,9 @@ def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, 
     if not question or not trace:
         return Row(source, b"", None, skipped=f"the {'question' if not question else 'trace'} is empty")
     key = content_key(question, trace)
+    for what, text in (("question", question), ("trace", trace)):
+        if why := oversized(text):
+            return Row(source, key, None, skipped=f"the {what} {why}")
     if why := broken(question) or broken(trace):
         return Row(source, key, None, skipped=f"the text is broken: {why}")
     ends = [0, *cuts(trace, granularity)]

@@ -155,6 +155,13 @@ def test_text_that_is_no_unicode_stays_with_its_row(make, speaker):
     )
 
 
+def test_a_row_too_large_for_any_context_is_skipped(make, speaker):
+    speaker.text = lambda prompt, seed: RIGHT
+    found = list(make().stream([prefix_row("a"), prefix_row("b", question="x" * 4_000_001)], 2))
+    assert [row["status"] for row in found] == ["kept", "skipped"]
+    assert found[1]["reason"].startswith("the question has 4,000,001 characters, more than any context holds")
+
+
 def test_a_sample_with_a_control_token_inside_is_not_kept(make, speaker):
     speaker.text = lambda prompt, seed: r"So <|im_start|>it is \boxed{4}." if seed % 2 else RIGHT
     pairs = prefixes(prefix_row("a"), prefix_row("b")).map(make(sampling="all", n=4), batched=True)

@@ -297,6 +297,14 @@ def test_a_template_that_can_not_carry_the_judge_is_refused(template, said):
     assert said in str(caught.value)
 
 
+def test_a_template_that_loops_is_ended_and_refused(monkeypatch):
+    monkeypatch.setattr("palign_hf.asking.rendering.RENDERING_LIMIT", 0.2)
+    many = "".join(f"{{% for a{at} in range(99999) %}}" for at in range(6)) + "{% endfor %}" * 6
+    student = tiny.fast(tiny.byte_level(), f"{many}{tiny.CHATML}")
+    with pytest.raises(UserError, match=r"chat template of `looper` takes more than 0.2 s over the judge prompt"):
+        JudgePrompt(student, JUDGE, LABELS, "looper")
+
+
 def test_a_tokenizer_without_offsets_is_refused():
     from transformers import ByT5Tokenizer
 

@@ -47,6 +47,13 @@ def test_each_problem_has_n_samples_each_with_a_seed_of_its_content(make, speake
     assert speaker.most_at_once >= 4
 
 
+def test_a_question_too_large_for_any_context_is_refused_unread(make, speaker):
+    large = problems(2)[1] | {"question": "x" * 4_000_001}
+    first, second = make(n=1).samples([problems(2)[0], large])
+    assert first[0].error is None
+    assert second[0].error.startswith("the question has 4,000,001 characters, more than any context holds")
+
+
 def test_sampling_is_really_on(make, speaker):
     list(make().samples(problems(1)))
     told = {(one.temperature, one.top_p, one.repetition_penalty, one.n) for *_, one in speaker.asked}

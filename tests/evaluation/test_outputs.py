@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,6 +134,9 @@ def test_files_are_read_alike(tmp_path, suffix):
     [
         ("x.jsonl", b'{"a": 1}\n{"a": \n', "line 2: "),
         ("x.jsonl", b"7\n", "line 1, is no row but `7`"),
+        ("x.jsonl", b'{"a": 1}\n' + b"[" * 200_000, "line 2: it is nested more than 200 levels deep"),
+        ("x.jsonl", b'{"a": ' + b"[" * 9000 + b"]" * 9000 + b"}", "line 1: it is nested more than 200 levels deep"),
+        ("x.json", b"[" * 200_000, "can't be read: it is nested more than 200 levels deep"),
         ("x.jsonl", b"\n", "holds no rows"),
         ("x.jsonl", b"\xff\n", "UTF-8"),
         ("x.jsonl.gz", b"no", "can't be read"),
@@ -147,6 +152,37 @@ def test_files_that_can_not_be_read_say_why(tmp_path, name, content, words):
         (tmp_path / "others.jsonl").touch()
     with pytest.raises(UserError, match=words):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("number", ["12345678901234567890123", "7" * 5000, "3.14159265358979323846", "1e400"])
+def test_gold_answers_keep_their_digits(tmp_path, number):
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{{"answer": {number}, "output": ["a"]}}\n{{"answer": 5.0, "output": ["a"]}}')
+    assert [one.gold for one in read_outputs(read_rows(path)).outputs] == [number, "5"]
+
+
+def test_gold_answers_of_decimals_keep_their_digits(tmp_path):
+    golds = pa.array([Decimal("12345678901234567890123.00")], pa.decimal128(38, 2))
+    pq.write_table(pa.table({"answer": golds, "output": pa.array([["a"]])}), tmp_path / "x.parquet")
+    assert [one.gold for one in read_outputs(read_rows(tmp_path / "x.parquet")).outputs] == ["12345678901234567890123"]
+
+
+def test_a_pipe_is_no_file_of_outputs(tmp_path):
+    os.mkfifo(tmp_path / "x.jsonl")
+    with pytest.raises(UserError, match="is a pipe or a device, and no file"):
+        read_rows(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 30, str(2**31), "1" + "0" * 5000, "1e30"])
+@pytest.mark.parametrize("name", ["tokens", "sample", "seed"])
+def test_numbers_that_no_table_holds_are_refused_in_words(tmp_path, number, name):
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{{"id": "a", "answer": "5", "output": "a", "{name}": {number}}}')
+    if (name, number) == ("seed", str(2**31)):
+        assert read_outputs(read_rows(path)).outputs[0].seed == 2**31
+    else:
+        with pytest.raises(UserError, match=f"`{name}` holds a `(int|str|float)`"):
+            read_outputs(read_rows(path))
 
 
 def test_a_folder_without_samples_is_refused(tmp_path):

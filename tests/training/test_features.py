@@ -307,6 +307,14 @@ def test_a_template_that_renders_no_reply_is_refused(template, message):
         row_features(GOOD, turns, "question", tag_style("prefix"))
 
 
+def test_a_template_that_loops_over_a_reply_is_ended(monkeypatch):
+    monkeypatch.setattr("palign_hf.training.turns.RENDERING_LIMIT", 0.2)
+    many = "{% if messages|length > 1 %}" + "{% for a in range(99999) %}" * 6 + "{% endfor %}" * 6 + "{% endif %}"
+    turns = Turns(with_end(tiny.fast(tiny.byte_level(), f"{many}{tiny.CHATML}"), "<|im_end|>"))
+    with pytest.raises(UserError, match=r"fails on a conversation of .*: it did not end within 0.2 s"):
+        row_features(GOOD, turns, "question", tag_style("prefix"))
+
+
 @given(texts, texts, styles)
 def test_a_target_is_read_as_it_was_written(prefix, continuation, tags):
     style = tag_style(tags)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import tiny
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import tag_style
@@ -87,6 +87,13 @@ def test_kept_rows_are_used_and_all_others_counted(config, caplog):
     assert "2 of 6 rows of the train dataset are used, left out: 1 error, 1 left_out, 2 rejected." in caplog.text
     streamed, _ = build_rows(given.to_iterable_dataset(), "question", TOKENIZER, config(), "train")
     assert list(streamed) == list(built)
+
+
+def test_a_dataset_of_save_to_disk_is_not_written_to(config, tmp_path):
+    Dataset.from_list([ROW | {"status": "kept"}, ROW | {"status": "rejected"}]).save_to_disk(str(tmp_path / "pairs"))
+    before = sorted(path.name for path in (tmp_path / "pairs").iterdir())
+    built, _ = build_rows(load_from_disk(str(tmp_path / "pairs")), "question", TOKENIZER, config(), "train")
+    assert len(built) == 1 and sorted(path.name for path in (tmp_path / "pairs").iterdir()) == before
 
 
 def test_pairs_of_others_are_used_by_how_their_prefix_was_found(config):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -23,6 +24,7 @@ from datasets.fingerprint import Hasher
 
 from palign_hf import PrefixTruncation
 from palign_hf.asking import runner as sessions
+from palign_hf.asking.batches import MOST_CHARACTERS
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.runner import close_all as _close_all
 from palign_hf.engines.base import EngineUnavailable
@@ -215,6 +217,21 @@ def test_a_text_that_is_no_utf_8_is_skipped_and_harms_no_other(make, enough_afte
     found = list(make().stream([row | {"answer": None, "source": "s"} for row in rows]))
     assert [row["status"] for row in found] == ["sufficient", "skipped"]
     assert "the text is broken: it holds U+D800" in found[1]["reason"]
+
+
+@pytest.mark.parametrize("which", ["question", "trace"])
+def test_a_row_too_large_for_any_context_is_skipped_before_it_is_cut_or_tokenised(
+    make, enough_after, monkeypatch, which
+):
+    module = importlib.import_module("palign_hf.truncation.rows")
+    monkeypatch.setattr(module, "cuts", lambda text, how: pytest.fail("cut") if len(text) > 10**6 else cuts(text, how))
+    row = {"question": QUESTION, "trace": steps(9), "answer": None, "source": "s"}
+    large = row | {"id": "b", which: "x" * (MOST_CHARACTERS + 1)}
+    found = list(make().stream([row | {"id": "a"}, large]))
+    assert [one["status"] for one in found] == ["sufficient", "skipped"]
+    assert found[1]["reason"] == (
+        f"the {which} has 4,000,001 characters, more than any context holds (4,000,000 are read at most)"
+    )
 
 
 # What a status means

@@ -1,0 +1,88 @@
+"""YAML read into plain values, for recipes, options and cards: no objects, and no aliases that multiply values."""
+
+from typing import Any
+
+import yaml
+
+from palign_hf.errors import UserError, shown
+
+
+# Aliases (`*name`) may add at most this many values to those that are written out. Ten lines of aliases of aliases
+# stand for more values than any memory holds, and everything that later walks through them hangs.
+MOST_ALIASED = 10_000
+
+
+class YamlError(UserError):
+    """The text is no YAML, or none that is read; the message says in one line why."""
+
+
+def load_yaml(text: str, repeated_keys: bool = False) -> Any:
+    """The values of a YAML text. Keys given twice are refused unless `repeated_keys`: YAML itself keeps the last."""
+    try:
+        loader = _Loader(text)
+        loader.repeated_keys = repeated_keys
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _check_aliases(root)
+        return loader.construct_document(root)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        nested = "it is nested too deep" if isinstance(error, RecursionError) else ""
+        raise YamlError(nested or shown(" ".join(str(error).split()), most=1000)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    repeated_keys = False
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        seen: set[tuple[str, str]] = set()
+        for key in () if self.repeated_keys else keys:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen and key.value != "<<":
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"the key `{key.value}` is given twice, again in line {line}")
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _check_aliases(root: yaml.Node) -> None:
+    """Refuse a document whose aliases make much of little, or that holds itself."""
+    sizes: dict[int, int] = {}
+    open_: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        """Values that the node stands for, each alias followed."""
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) in open_:
+            raise yaml.YAMLError(f"the value of line {node.start_mark.line + 1} holds itself, by an alias")
+        if id(node) not in sizes:
+            open_.add(id(node))
+            inner = node.value if isinstance(node, yaml.SequenceNode) else (one for pair in node.value for one in pair)
+            sizes[id(node)] = 1 + sum(size(one) for one in inner)
+            open_.remove(id(node))
+        return sizes[id(node)]
+
+    whole = size(root)
+    written = _nodes(root)
+    if whole - written > MOST_ALIASED:
+        raise yaml.YAMLError(
+            f"its aliases (`*name`) add more than {MOST_ALIASED} values to the {written} that are written: write out "
+            f"the values that are needed"
+        )
+
+
+def _nodes(root: yaml.Node) -> int:
+    """How many values are written out."""
+    found: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) not in found:
+            found.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+            elif isinstance(node, yaml.MappingNode):
+                waiting += [one for pair in node.value for one in pair]
+    return len(found)

@@ -162,6 +162,7 @@ _CLOSED = re.compile(r"\\(?:frac|sqrt|times|cdot|div|pi|bmod|mod|pmod|binom|sin|
 _PLUS_MINUS = re.compile(r"\\(?P<sign>pm|mp)(?![A-Za-z])")
 _REAL = {"\\mathbb{R}", "allrealnumbers", "allreals", "allrealvalues", "therealnumbers", "realnumbers", "allreal"}
 _NOTHING = {"\\emptyset", "\\{\\}", "nosolution", "nosolutions", "emptyset", "theemptyset", "nosolutionexists", "nosolutionsexist"}
+_ENDLESS = re.compile(r"(-|negative|minus)?(?:positive|\+)?(?:infinity|\\infty)")
 _SPELT_OUT = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -273,6 +274,8 @@ def _known(text: str) -> Answer | None:
         return REALS
     if plain in _NOTHING:
         return EMPTY
+    if found := _ENDLESS.fullmatch(plain):
+        return _MINUS_INFINITE if found[1] else _INFINITE
     if plain in _SPELT_OUT:
         return Leaf(Piece(str(_SPELT_OUT.index(plain))))
     return None

@@ -39,7 +39,7 @@ _LAYOUT = re.compile(
     r"|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|strut|mathstrut|boxed|underline|rm|bf)(?![A-Za-z])"
     r"|\\(?:textcolor|colorbox|color|hspace|vspace|phantom|vphantom|hphantom|tag)\*?\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
 )
-_LONE_SIGN = re.compile(r"\{([,:=<>+-])\}|\\mathrel\{([=<>])\}")
+_LONE_SIGN = re.compile(r"(?<![A-Za-z])\{([,:=<>+-])\}|\\mathrel\{([=<>])\}")
 _ABOUT = re.compile(r"^\s*\\approx(?![A-Za-z])")
 _SPACE = re.compile(r"(?P<row>\\\\)|\\[,;: ]|\\q?quad(?![A-Za-z])|~|\s+")
 _COMMANDS: dict[re.Pattern[str], str] = {

@@ -129,7 +129,9 @@ def same_pieces(one: Piece, other: Piece) -> bool | None:
         return bool(infinite and infinite2) and (infinite[1] == "-") == (infinite2[1] == "-")  # type: ignore[index]
     number, number2 = number_of(one), number_of(other)
     if number and number2:
-        return agree(number, number2) or (None if one.degree != other.degree else False)
+        in_radians = [some for some, piece in ((number, one), (number2, other)) if not piece.degree]
+        turned = len(in_radians) == 1 and is_rounded(in_radians[0])
+        return agree(number, number2) or (None if turned else False)
     if _BASED.fullmatch(text) or _BASED.fullmatch(text2):
         return _same_based(text, text2)
     letters = [len(some) == 1 and some.isalpha() and some not in "eE" for some in (text, text2)]

@@ -17,8 +17,9 @@ FUNCTIONS = "arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh 
 FUNCTIONS += "ln log exp sqrt cbrt gcd lcm max min abs floor ceil binom det sgn".split()
 CONSTANTS = "infinity infty theta alpha beta gamma delta lambda sigma omega phi rho tau mu pi oo inf".split()
 
-_DROPPED = "of the a an is are was about approximately approx roughly around exactly answer final total both either by at"
-_DROPPED += " value values equal equals equally to per each every altogether there"
+_DROPPABLE = "of the a an is are was about approximately approx roughly around exactly answer final total both either by at"
+_DROPPABLE += " value values equal equals equally to per each every altogether there"
+_DROPPED = frozenset(_DROPPABLE.split())
 # What means nothing by itself, whatever the other answer counts in.
 _GENERIC = {"unit", "unit^2", "unit^3", "square", "cubic", "number", "item", "thing", "object", "time"}
 # These change what the number before or behind them means, and so they must stand in both answers.
@@ -116,8 +117,6 @@ def loosened(text: str) -> str:
 
 def _freed(found: re.Match[str]) -> str:
     said = found["said"]
-    if said.strip() in FUNCTIONS:
-        return rf"\{said.strip()} "
     return f" {said} " if any(map(str.isalpha, said)) else said
 
 
@@ -196,7 +195,7 @@ def _is_word(word: str, before: str, after: str) -> bool:
         # `5 m`, and not `5m`, which may be a product; `30^\circ E`.
         spaced = bool(re.search(r"\d\s+$|\\circ\s*\}?\s*$", before)) or (before.endswith(" ") and not after.strip())
         return spaced and word in _LETTERS and bool(re.search(r"\d", before)) and not re.match(r"\s*[-+*/^=(\\]", after)
-    if plain in SCALES or plain in MEANING or plain in _CANON or plain in _UNIT_LIKE:
+    if plain in SCALES or plain in MEANING or plain in _UNIT_LIKE or plain in _DROPPED:
         return True
     if len(plain) < 4 and not re.search(r"\d", before + after):
         return False
@@ -215,7 +214,7 @@ def _canonical(run: str) -> Iterator[str]:
             name, _, raised = word.partition("^")
             name = name.rstrip(".")
             name = _CANON.get(name) or _CANON.get(_singular(name)) or _singular(name)
-            if name in _DROPPED.split():
+            if name in _DROPPED:
                 continue
             raised = raised.strip("{}") or (str(power) if power > 1 else "")
             parts.append(("/" if below and parts else "") + name + (f"^{raised}" if raised and raised != "1" else ""))

@@ -127,6 +127,7 @@ _SIGN = re.compile(
 _PLAIN_SIGNS = {"\\leq": "<=", "\\geq": ">=", "\\lt": "<", "\\gt": ">", "\\neq": "!=", ":=": "=", "==": "="}
 _PLAIN_SIGNS |= {"\\approx": "~", "\\sim": "~", "\\in": "in", "\\mapsto": "maps", "\\rightarrow": "to", "\\to": "to"}
 _IMPLIES = {"\\implies", "\\Rightarrow", "\\Longrightarrow", "\\iff", "\\Leftrightarrow", "=>"}
+_CUP = re.compile(r"\\cup(?![A-Za-z])")
 _SET_SIGN = re.compile(r"\\(?P<sign>cup|cap|setminus|backslash)(?![A-Za-z])|(?<=\})\s*(?P<minus>-)(?=\s*\\\{)")
 _MATRIX = re.compile(
     r"^(?:[(\[]\s*)?\\begin\s*\{(?P<kind>[pbBv]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<rows>.*)\\end\s*\{(?P=kind)\}"
@@ -153,6 +154,7 @@ _NAME = re.compile(
     rf"(?:\|?(?:\\(?:angle|triangle|arc|m|overline|vec|hat|bar|mathbf|mathcal|widehat|overrightarrow)\s*)*\{{?[A-Z]{{1,4}}\}}?{_INDEX}\|?"
     rf"|(?:m|m\s+)?\\angle\s*\{{?[A-Z\d]+\}}?|\[[A-Z]{{3,}}\]|{_LETTER}{_INDEX}"
     rf"|\\(?:vec|hat|bar|mathbf|overline|mathcal|tilde)\s*\{{?\w+\}}?{_INDEX}"
+    rf"|\\frac\{{(?:d|\\partial ?)[^{{}}]*\}}\{{(?:d|\\partial ?)[^{{}}]*\}}"
     rf"|[A-Za-z]{{3,}}(?:[ -][A-Za-z]+)*{_INDEX}|\\(?:max|min|sup|inf|lim|deg|Pr|det|dim|arg|gcd|lcm)(?:_\{{[^{{}}]*\}})?\s*[A-Za-z]?"
     rf"(?:\([^()]*\))?"
     rf"|(?:{_LETTER}{_INDEX}(?:\^\{{[^{{}}]*\}}|\^\w)?|\\?(?:max|min|gcd|lcm|Pr|det))\((?P<given>[^()]*(?:\([^()]*\)[^()]*)*)\))"
@@ -161,6 +163,7 @@ _VARIABLES = set("xyzuvw")
 _CLOSED = re.compile(r"\\(?:frac|sqrt|times|cdot|div|pi|bmod|mod|pmod|binom|sin|cos|tan|log|ln|circ|infty|left|right)(?![A-Za-z])")
 _PLUS_MINUS = re.compile(r"\\(?P<sign>pm|mp)(?![A-Za-z])")
 _REAL = {"\\mathbb{R}", "allrealnumbers", "allreals", "allrealvalues", "therealnumbers", "realnumbers", "allreal"}
+_HALF = re.compile(r"\\mathbb\{R\}(?:[\^_]\{?[+-]\}?|_\{(?:[<>]=?|\\[lg]eq)0\})")
 _NOTHING = {"\\emptyset", "\\{\\}", "nosolution", "nosolutions", "emptyset", "theemptyset", "nosolutionexists", "nosolutionsexist"}
 _ENDLESS = re.compile(r"(-|negative|minus)?(?:positive|\+)?(?:infinity|\\infty)")
 _SPELT_OUT = "zero one two three four five six seven eight nine ten eleven twelve".split()
@@ -229,6 +232,9 @@ def _read(text: str, depth: int) -> Answer:
     if len(parts) > 1:
         return _several(parts, between[:-1], depth)
     text = parts[0] if parts else text
+    joined = [part.strip() for part, _ in cut(text, _CUP)]
+    if len(joined) > 1 and all(any(sign for _, sign in cut(part, _SIGN)) for part in joined[1:]):
+        return _several(joined, [" or "] * (len(joined) - 1), depth)
     if (related := _related(text, depth)) is not None:
         return related
     return _single(text, depth)
@@ -274,6 +280,12 @@ def _known(text: str) -> Answer | None:
         return REALS
     if plain in _NOTHING:
         return EMPTY
+    if found := _HALF.fullmatch(plain):
+        zero = Leaf(Piece("0"))
+        closed = "=" in plain or "leq" in plain or "geq" in plain
+        if "<" in plain or "leq" in plain or "-" in plain:
+            return Interval(_MINUS_INFINITE, zero, "(]" if closed else "()")
+        return Interval(zero, _INFINITE, "[)" if closed else "()")
     if found := _ENDLESS.fullmatch(plain):
         return _MINUS_INFINITE if found[1] else _INFINITE
     if plain in _SPELT_OUT:
@@ -369,10 +381,6 @@ def _both(text: str) -> list[str]:
     return found
 
 
-def _negated_tuple(text: str) -> bool:
-    return text.startswith("-(") and _closes_last(text, 1) and "," in text
-
-
 def _combined(parts: list[tuple[str, re.Match[str] | None]], depth: int) -> Answer:
     signs = ["minus" if sign["minus"] or sign["sign"] != "cup" and sign["sign"] != "cap" else sign["sign"] for _, sign in parts if sign]
     items = tuple(_as_set(_read(part, depth + 1)) for part, _ in parts)
@@ -458,6 +466,9 @@ def _several(parts: list[str], between: list[str], depth: int) -> Answer:
     if len(named) == len(items):
         return _several_named(named, between)
     if named and named[0] is items[0] and len(named) == 1:
+        if (point := _left_out(named[0].value)) and all(isinstance(item, Leaf) for item in items[1:]):
+            # `x \neq 2, 3`
+            return Named(named[0].name, Combined("minus", (REALS, Several("set", (point, *items[1:])))))
         # `x = 2, 3`
         return Named(named[0].name, Several("list", (named[0].value, *items[1:])))
     if items and any(item == REALS for item in items):
@@ -482,10 +493,22 @@ def _several_named(named: list[Named], between: list[str]) -> Answer:
             met = Interval(low.low, high.high, low.brackets[0] + high.brackets[1])
             if "and" in joined or "wedge" in joined or "land" in joined or not _empty(met):
                 return Named(named[0].name, EMPTY if _empty(met) else met)
+    if any(_left_out(one) for one in values) and not re.search(r"or|vee|oder", joined):
+        return Named(named[0].name, Combined("cap", values))
     flat = tuple(inner for one in values for inner in (one.items if isinstance(one, Combined) and one.kind == "cup" else (one,)))
     if re.search(r"and|land|wedge", joined):
-        return Named(named[0].name, Combined("cap", flat))
+        return Named(named[0].name, Combined("cap", values))
     return Named(named[0].name, Combined("cup", flat))
+
+
+def _left_out(answer: Answer) -> Answer | None:
+    """The point that all reals but it leave out."""
+    if isinstance(answer, Combined) and len(answer.items) == 2 and answer.kind == "cup":
+        low, high = answer.items
+        if isinstance(low, Interval) and isinstance(high, Interval) and low.high == high.low:
+            if (low.low, high.high, low.brackets, high.brackets) == (_MINUS_INFINITE, _INFINITE, "()", "()"):
+                return low.high
+    return None
 
 
 def _empty(interval: Interval) -> bool:
@@ -646,7 +669,3 @@ def _named_tuple(text: str) -> list[str]:
     brackets, inner = _unwrapped(text)
     parts = [part.strip() for part, _ in cut(inner, re.compile(","))]
     return [_name(part) for part in parts] if brackets == "()" and len(parts) > 1 and all(map(is_name, parts)) else []
-
-
-def _combined_reals(answer: Answer) -> bool:
-    return answer == REALS

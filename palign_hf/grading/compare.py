@@ -139,6 +139,7 @@ def _renamed(one: Named, other: Named) -> Answer | None:
 
 def _one_name(one: str, other: str) -> bool:
     r"""Whether two names may be one: `I` and `I(t)`, `\lambda` and `\lambda_1`, `A` and `area`."""
+    one, other = (re.sub(r"\\(?:overline|vec|overrightarrow|mathbf)|[|{}]|m(?=\\angle)", "", some) for some in (one, other))
     if one == other:
         return True
     short, long = sorted((one, other), key=len)
@@ -223,12 +224,22 @@ def _combined(one: Combined, other: Answer, judge: Judge) -> Verdict:
     if isinstance(other, Combined) and one.kind == other.kind:
         some, others = _intervals(one.items), _intervals(other.items)
         verdict = _in_order(some, others, judge) if one.kind == "minus" else _in_any_order(some, others, judge)
+    elif one.kind == "cup" and isinstance(other, Several) and other.kind == "list" and _are_intervals(other.items):
+        # `(-\infty,1), (2,\infty)`: their comma stands for the union.
+        verdict = _in_any_order(_intervals(one.items), _intervals(other.items), judge)
     if verdict:
         return True
     spans, spans2 = _spans(one), _spans(other)
     if spans is not None and spans2 is not None:
         return spans == spans2
     return verdict
+
+
+def _are_intervals(items: Sequence[Answer]) -> bool:
+    """Whether pairs in brackets can be no points."""
+    ends = [item.brackets in ("[)", "(]", "[]") or _end(item.items[-1]) == float("inf") for item in items
+            if isinstance(item, Several) and item.kind == "tuple" and len(item.items) == 2]
+    return len(ends) == len(items) and any(ends)
 
 
 def _intervals(items: Sequence[Answer]) -> tuple[Answer, ...]:

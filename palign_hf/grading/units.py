@@ -178,7 +178,7 @@ def _without_words(text: str) -> tuple[str, list[str]]:
         before = text[: run.start()]
         if before.endswith(("\\", "_", "^", "'")) or not _is_word(run["word"], before, text[run.end() :]):
             continue
-        said = list(_canonical(run["word"] + (run["power"] or "") + (run["below"] or "")))
+        said = list(_canonical(run["word"] + (run["power"] or "").replace(" ", "") + (run["below"] or "")))
         kept.append(text[last : run.start()] + _MARK * len(said))
         words += said
         last = run.end()
@@ -193,7 +193,9 @@ def _is_word(word: str, before: str, after: str) -> bool:
         return False
     if len(plain) == 1:
         # `5 m`, and not `5m`, which may be a product; `30^\circ E`.
-        spaced = bool(re.search(r"\d\s+$|\\circ\s*\}?\s*$", before)) or (before.endswith(" ") and not after.strip())
+        spaced = bool(re.search(r"\d\s+$|\\circ\s*\}?\s*$", before)) or (
+            bool(re.search(r"[})]\s+$", before)) and not after.strip()
+        )
         return spaced and word in _LETTERS and bool(re.search(r"\d", before)) and not re.match(r"\s*[-+*/^=(\\]", after)
     if plain in SCALES or plain in MEANING or plain in _UNIT_LIKE or plain in _DROPPED:
         return True

@@ -16,8 +16,12 @@ _BOX_TOKENS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 # Between boxes that are one answer: a comma or a conjunction, and what only sets math.
-_TOGETHER = re.compile(r"[\s$.\\()\[\]]*(?:,|\\text\{\s*)?\s*(?:and|or)?[\s$\\()\[\]}]*")
-_APART_MOST = 40
+_SPACED = r"(?:[\s$.()\[\]~]|\\q?quad(?![a-z])|\\[,;:! ()\[\]])*"
+_TOGETHER = re.compile(
+    rf"{_SPACED}(?:,|;)?{_SPACED}(?:(?:\\(?:text|mbox|textrm|mathrm)\s*\{{\s*)?,?\s*(?:and|or)\s*\}}?)?{_SPACED}"
+    rf"(?:[A-Za-z](?:_\w|_\{{\w+\}})?\s*=)?{_SPACED}"
+)
+_APART_MOST = 60
 # How an unclosed box ends: the line or the formula is over, and at most so many characters are read.
 _OPEN_END = re.compile(r"[\n$]|\\\]|\\\)")
 _OPEN_MOST = 400
@@ -62,7 +66,7 @@ def read_boxes(text: str) -> Boxes:
                 content = text[box[1] : token.start()].strip()
         if content and start > last_start:
             between = text[last_end:start] if last_end <= start <= last_end + _APART_MOST else ""
-            if not (together and re.search(r",|and|or", between) and _TOGETHER.fullmatch(between)):
+            if not (together and re.search(r"[,;]|and|or", between) and _TOGETHER.fullmatch(between)):
                 together = []
             together.append(content)
             last_start, last_end = start, token.end()

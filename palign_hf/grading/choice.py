@@ -12,7 +12,7 @@ from palign_hf.grading.reading import readings
 _MOST = 200
 # `(C)`, `C`, `C.`, `C) 42`, `(C) 42`, `C: 42`, `Option C`, `C because ...`, `C, for ...`.
 _CHOSEN = re.compile(
-    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*(?P<inside>[A-Za-z])\s*\)|"
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(\s*(?P<inside>[A-Za-z])\s*\)(?![-+*/^=\\])|"
     r"(?P<alone>[A-Za-z])(?=$|[.):](?:\s|$)|,\s[a-z]{2}|\s(?:because|since|as)\b))",
     re.IGNORECASE,
 )

@@ -1,4 +1,4 @@
-r"""What doesn't count in an answer: how it is set, spaced and spelt, and its units. Pure."""
+r"""Normalization of how an answer is set, spaced and spelt. Pure."""
 
 import re
 from collections.abc import Callable
@@ -12,25 +12,51 @@ _SPELLED |= {"≥": r"\geq ", "≠": r"\neq ", "∈": r"\in ", "∅": r"\emptyse
 _SPELLED |= {"½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}"}
 _SPELLED |= dict.fromkeys(_SPACES, " ") | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "")
 _SPELLED |= dict.fromkeys("\u2212\u2010\u2011\u2012\u2013\u2014", "-")
-_SPELLED |= {sign: f"^{digit}" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_SPELLED |= {sign: f"_{digit}" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")}
+_SPELLED |= {"∓": r"\mp ", "→": r"\to ", "↦": r"\mapsto ", "≡": r"\equiv ", "∖": r"\setminus ", "…": r"\ldots "}
+_SPELLED |= {"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ", "⟩": r"\rangle "}
+_SPELLED |= {"⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}"}
+_SPELLED |= {"⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}"}
+_SPELLED |= {sign: rf"\mathbb{{{letter}}}" for sign, letter in zip("ℝℤℕℚℂ", "RZNQC", strict=True)}
+_SPELLED |= {"α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "ε": r"\epsilon ", "λ": r"\lambda "}
+_SPELLED |= {"μ": r"\mu ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ", "ψ": r"\psi "}
+_SPELLED |= {"ω": r"\omega ", "Γ": r"\Gamma ", "Δ": r"\Delta ", "Σ": r"\Sigma ", "Φ": r"\Phi ", "Ω": r"\Omega "}
+_SPELLED |= {"′": "'", "″": "''", "∣": "|", "∠": r"\angle ", "。": ".", "、": ","}
+# Marks of the direction of writing, as copies from pages have them.
+_SPELLED |= dict.fromkeys("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "")
 # Full-width characters, as Chinese and Japanese texts have them.
 _SPELLED |= {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _SIGNS = str.maketrans(_SPELLED)
-_ROOT = re.compile(r"√\s*(?:\((?P<long>[^()]*)\)|(?P<short>\w+))")
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ"
+_PLAIN_SCRIPTS = str.maketrans(_RAISED + _LOWERED, "0123456789+-()n" * 2)
+_SCRIPTS = re.compile(f"(?P<up>[{_RAISED}]+)|[{_LOWERED}]+")
+_ROOT = re.compile(r"(?P<sign>[√∛∜])\s*(?:\((?P<long>[^()]*)\)|(?P<short>\w+))")
+_ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 # A line break of a matrix comes first in each of these, so that its second backslash begins nothing.
 _LAYOUT = re.compile(
-    r"(?P<row>\\\\)|\\!\s*|\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle)(?![A-Za-z])|\\[$()\[\]]|\$|\*\*|\\boxed(?![A-Za-z])"
+    r"(?P<row>\\\\)(?:\[-?[\d.]+ ?[a-z]{2}\])?|\\!\s*|\\[$()\[\]]|\$|(?P<power>(?<=[\w)\]}])\*\*(?=[\w(\-{]))|\*\*"
+    r"|\\(?:left|right)(?![A-Za-z])\.?"
+    r"|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|strut|mathstrut|boxed|underline|rm|bf)(?![A-Za-z])"
+    r"|\\(?:textcolor|colorbox|color|hspace|vspace|phantom|vphantom|hphantom|tag)\*?\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
 )
+_LONE_SIGN = re.compile(r"(?<![A-Za-z])\{([,:=<>+-])\}|\\mathrel\{([=<>])\}")
 _ABOUT = re.compile(r"^\s*\\approx(?![A-Za-z])")
 _SPACE = re.compile(r"(?P<row>\\\\)|\\[,;: ]|\\q?quad(?![A-Za-z])|~|\s+")
-_FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_COMMANDS: dict[re.Pattern[str], str] = {
+    re.compile(r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])"): r"\\frac",
+    re.compile(r"\\[dt]binom(?![A-Za-z])"): r"\\binom",
+    re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*([RZNQC])(?![A-Za-z])\s*\}?"): r"\\mathbb{\1}",
+    re.compile(r"\\(?:[lr]vert|vert|mid)(?![A-Za-z])"): "|",
+    re.compile(r"\\lbrack(?![A-Za-z])"): "[",
+    re.compile(r"\\rbrack(?![A-Za-z])"): "]",
+    re.compile(r"\\ge(?:q|qslant|qq)?(?![A-Za-z])"): r"\\geq",
+    re.compile(r"\\le(?:q|qslant|qq)?(?![A-Za-z])"): r"\\leq",
+    re.compile(r"\\neq?(?![A-Za-z])|\\not\s*="): r"\\neq",
+}
 _SHORT_FRAC = re.compile(r"\\frac\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d)|\{([^{}]*)\})")
 _ENDS = ' \t\n\r*`".'
-_FONT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|boldsymbol|bm|emph)\s*\{([^{}]*)\}"
-)
+FONTS = r"(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf)|mbox|hbox|operatorname|boldsymbol|bm|emph)"
+_FONT = re.compile(rf"\\{FONTS}\*?\s*\{{([^{{}}]*)\}}")
 _NO_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _LONE = re.compile(r"([_^])\{(\w|\\circ)\}")
 _SPELT: dict[re.Pattern[str], str | Callable[[re.Match[str]], str]] = {
@@ -46,36 +72,24 @@ _SPELT: dict[re.Pattern[str], str | Callable[[re.Match[str]], str]] = {
     re.compile(r"^\(([A-Za-z])\)$"): r"\1",
 }
 
-_PERCENT = re.compile(r"\s*(?:\\?%|\bper ?cent|\\text\{\s*(?:per ?cent|\\?%)\s*\})$", re.IGNORECASE)
-_DEGREE = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\circ)\s*[CF]?$")
-_TEXT_UNIT = re.compile(r"\s*\\(?:text|mbox|textrm|mathrm|textit|textbf|hbox)\s*\{[^{}]*\}\s*(?:\^\s*(?:\d|\{\d\}))?$")
-_SHORT_UNITS = "cm mm km kg mg gm ft in hr mi lb oz ml mL yd am pm hrs min mins sec secs mph kmh kph lbs deg rad rads"
-_SHORT_UNITS += " day days men cup cups way ways yrs usd inch feet foot m g s h L l N J W V K"
-_SHORT = "|".join(sorted(_SHORT_UNITS.split(), key=len, reverse=True))
-_WORD_UNIT = re.compile(
-    rf"(?:(?<=\d)(?:cm|mm|km|kg|ft|in|lbs?|oz|mph|hrs?|mins?)|\s+(?:sq\.?|square|cubic|(?:{_SHORT})|[A-Za-z]{{4,}}))"
-    r"(?:\^\{?\d\}?|\.|/[A-Za-z]+)?$"
-)
-# These are no units: they change what the number before them means.
-_MEANING = re.compile(
-    r"\b(?:more|less|than|least|most|not|and|plus|minus|times|over|sqrt|sinh?|cosh?|tanh?|hundred|thousand|million|billion"
-    r"|trillion|dozen|half|halves|third|thirds|squared|cubed|factorial|base|infinity|choose|divided|about|approximately"
-    r"|theta|alpha|beta|gamma|mod|modulo)$",
-    re.IGNORECASE,
-)
-_CURRENCY = re.compile(r"^([-+]?)\s*(?:[€£¥₹]|\\(?:pounds|euro|text\{\s*(?:USD|\\?\$)\s*\}))\s*")
-
-
 @lru_cache(maxsize=8192)
 def bare(text: str) -> str:
     """An answer without its layout, in plain LaTeX: `$\\left(\\dfrac12, 3\\right)$.` is `(\\frac{1}{2}, 3)`."""
-    text = _ROOT.sub(lambda root: rf"\sqrt{{{root['long'] or root['short']}}}", text).translate(_SIGNS)
-    text = _LAYOUT.sub(lambda found: found["row"] or "", text.replace("{,}", ","))
+    text = _ROOT.sub(lambda root: rf"\sqrt{_ROOTS[root['sign']]}{{{root['long'] or root['short']}}}", text)
+    text = _SCRIPTS.sub(_scripted, text).translate(_SIGNS)
+    text = _LAYOUT.sub(lambda found: found["row"] or ("^" if found["power"] else ""), text)
+    text = _LONE_SIGN.sub(lambda found: found[1] or found[2], text)
     text = _SPACE.sub(lambda found: found["row"] or " ", text)
     text = _ABOUT.sub("", text)
-    text = _FRAC.sub(r"\\frac", text)
+    for command, plain in _COMMANDS.items():
+        text = command.sub(plain, text)
     text = _SHORT_FRAC.sub(_braced, text)
     return text.strip(_ENDS.replace(".", "")).rstrip(_ENDS + ",;:").strip()
+
+
+def _scripted(signs: re.Match[str]) -> str:
+    plain = signs[0].translate(_PLAIN_SCRIPTS)
+    return f"{'^' if signs['up'] else '_'}{plain if len(plain) == 1 else f'{{{plain}}}'}"
 
 
 def _braced(frac: re.Match[str]) -> str:
@@ -100,27 +114,6 @@ def without_fonts(text: str) -> str:
         if not found:
             break
     return text.strip()
-
-
-def without_units(text: str) -> tuple[str, bool]:
-    """A bare answer without what follows its number, and whether that said percent."""
-    text, percent = _CURRENCY.sub(r"\1", text), False
-    for _ in range(4):
-        if _MEANING.search(without_fonts(text)):
-            break
-        before = text
-        if found := _PERCENT.search(text):
-            text, percent = text[: found.start()], True
-        else:
-            for unit in (_DEGREE, _TEXT_UNIT, _WORD_UNIT):
-                if (found := unit.search(text)) and found.start() > 0:
-                    text = text[: found.start()]
-                    break
-        if text == before:
-            break
-    text = text.strip()
-    inner = without_fonts(text) if text.startswith("\\") else text
-    return inner, percent
 
 
 def is_words(text: str) -> bool:

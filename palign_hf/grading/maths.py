@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from palign_hf.grading import symbolic
 from palign_hf.grading.base import Grade, as_text
-from palign_hf.grading.boxes import last_boxed, read_boxes
+from palign_hf.grading.boxes import read_boxes
 from palign_hf.grading.choice import lettered
+from palign_hf.grading.compare import LONGEST, compare
 from palign_hf.grading.dress import bare, compact
-from palign_hf.grading.plain import LONGEST, same
+from palign_hf.grading.plain import PLAIN
 from palign_hf.grading.reading import readings
 
 
@@ -24,7 +25,7 @@ class MathGrader:
     """
 
     name = "math"
-    version = 1
+    version = 2
 
     def grade(self, output: str, gold: str) -> Grade:
         """Compare by value."""
@@ -44,7 +45,7 @@ class MathGrader:
 
     def _grade(self, output: str, gold: str, verdict: Verdict) -> Grade | None:
         output, gold = as_text(output), as_text(gold).strip()
-        gold = last_boxed(gold) or gold
+        gold = ", ".join(read_boxes(gold).together) or gold
         boxes = read_boxes(output)
         if not gold:
             return Grade(False, False, boxes.last, "the gold answer is empty")
@@ -69,7 +70,7 @@ class MathGrader:
 
 
 def _quick(answer: str, gold: str) -> bool | None:
-    verdict = same(answer, gold)
+    verdict = compare(answer, gold, PLAIN, asked=True)
     if not verdict and (letter := compact(bare(gold))) in tuple("ABCDE"):
         # `(C) 42` for the gold answer `C`.
         return verdict if lettered(answer) is None else lettered(answer) == letter

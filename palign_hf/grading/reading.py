@@ -22,6 +22,11 @@ _FORMULA = re.compile(r"(?P<display>\$\$)|(?P<inline>\$)|\\(?P<open>[(\[])|\\(?P
 _NUMBER = re.compile(
     r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?(?:\s?\\?%)?|-?\\[dtc]?frac\s?\{[^{}]*\}\s?\{[^{}]*\}"
 )
+# A sentence around its number: what leads to it, what may follow it, and what makes it no answer.
+_WORDED = re.compile(r"[*_]*[A-Za-z]{2,}")
+_LEADS = re.compile(r"(?:[A-Za-z]{2,}[,:]?|=|:)[\s*_]*(?:\$|\\\(|\\\[)?\s*-?\$?$")
+_ENDS = re.compile(r"(?:\$|\\\)|\\\])?[\s*_.,]*(?:(?!because|since|as|but|and|or)[A-Za-z%]+[\s*_.]*){0,2}")
+_TURNED = re.compile(r"\b(?:not|never|cannot|neither|nor|between|least|most|more|less|greater|fewer)\b|n't\b", re.IGNORECASE)
 _LEADING = re.compile(rf"[*_\s]*(?P<number>{_NUMBER.pattern})(?=$|[*_,;:]|\.(?:\s|$)|\s+(?![-+*/^=<>\\]))")
 
 
@@ -51,11 +56,23 @@ def _stated(text: str) -> Iterator[str]:
     if rest.lstrip("* ").startswith(("$", "\\(", "\\[")) and (formula := next(_formulas(rest), None)):
         yield formula[1]
         return
+    end = _PHRASE_END.search(rest)
+    phrase = (rest[: end.start()] if end else rest).strip("* \t")
     if number := _LEADING.match(rest):
         yield number["number"].rstrip(",")
-    end = _PHRASE_END.search(rest)
-    if phrase := (rest[: end.start()] if end else rest).strip("* \t"):
+    elif (tail := _tail(phrase)) and tail != phrase:
+        yield tail
+    if phrase:
         yield phrase
+
+
+def _tail(phrase: str) -> str | None:
+    """The number or formula that a sentence ends in, if words lead to it and none turns it round."""
+    if not _WORDED.match(phrase) or _TURNED.search(phrase):
+        return None
+    last = _last_expression(phrase)
+    before, _, after = phrase.rpartition(last) if last else ("", "", "")
+    return last if last and _LEADS.search(before) and _ENDS.fullmatch(after) else None
 
 
 def _last_expression(tail: str) -> str | None:

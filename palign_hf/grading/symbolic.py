@@ -1,75 +1,213 @@
-"""Whether two answers are the same by algebra: the one place where math-verify and sympy are at work.
+"""Whether two answers are the same by algebra: by the values of their formulas, and else by math-verify's parser and sympy.
 
-Only its parser and its comparison are used, and not its time limit: an alarm works in the main thread alone, and in
-another math-verify takes every answer for wrong and doesn't say so. What never ends is ended by a `GraderPool`.
+Of math-verify only the parser is used. Its comparison takes any two relations for equal that evaluate to False, and
+its time limit is an alarm, which works in the main thread alone. What never ends is ended by a `GraderPool`.
 """
 
+import re
 from functools import lru_cache
 from typing import Any
 
 from palign_hf.errors import UserError
-from palign_hf.grading.dress import bare
-from palign_hf.grading.plain import DEEPEST, depths
+from palign_hf.grading.answers import Leaf, Relation, is_name
+from palign_hf.grading.compare import Verdict, compare
+from palign_hf.grading.dress import bare, compact
+from palign_hf.grading.formulas import Tree, names, operations, parsed
+from palign_hf.grading.numerals import Number, is_rounded, number_of, same_pieces
+from palign_hf.grading.units import Piece, pieces
 
 
-# A decimal counts as the value that it gives to so many places.
-_PLACES = 6
-# So far apart two values are two, whatever was rounded.
-_APART = 1e-4
+# No answer has brackets so deep, and the time of math-verify's parser grows with them without bounds.
+_DEEPEST = 12
+# What derives an unknown function: sympy takes it for a variable, and so for zero.
+_DERIVED = re.compile(r"\\partial|\\frac\s*\{\s*d[^{}]*\}\s*\{\s*d")
+_ANGLED = {"sin", "cos", "tan", "cot", "sec", "csc"}
+
+
+class AlgebraJudge:
+    """Compares formulas by value."""
+
+    def leaves(self, one: Leaf, other: Leaf) -> Verdict:
+        """Whether two numbers or formulas have one value."""
+        verdict = same_pieces(one.piece, other.piece)
+        return _same_values(one.piece, other.piece) if verdict is None else verdict
+
+    def relations(self, one: Relation, other: Relation) -> Verdict:
+        """Whether two equations or inequalities say the same."""
+        return _same_relations(one, other)
+
+
+ALGEBRA = AlgebraJudge()
 
 
 @lru_cache(maxsize=4096)
 def equal(answer: str, gold: str) -> bool:
     """Whether the answer has the value of the gold one; what can't be parsed has none."""
-    machinery = _machinery()
-    one, other = _parsed(answer), _parsed(gold)
-    if one is None or other is None:
+    return bool(compare(answer, gold, ALGEBRA, asked=True))
+
+
+def _same_values(one: Piece, other: Piece) -> bool:
+    from palign_hf.grading import values
+
+    tree, tree2 = parsed(one.core), parsed(other.core)
+    if tree is None or tree2 is None:
+        return _same_by_sympy(one.core, other.core)
+    tree, tree2 = _scaled(tree, one.scale), _scaled(tree2, other.scale)
+    number, number2 = number_of(one), number_of(other)
+    for rounded, exact in ((number, tree2), (number2, tree)):
+        if rounded and is_rounded(rounded) and _is_rounded_value(rounded, exact):
+            return True
+    percents = [one.percent, other.percent]
+    if percents[0] != percents[1]:
+        hundredth = [_scaled(some, 1, 100 if percent else 1) for some, percent in zip((tree, tree2), percents, strict=True)]
+        if values.equal(hundredth[0], hundredth[1]):
+            return True
+    verdict = values.equal(tree, tree2)
+    if verdict:
+        return True
+    degrees = _in_degrees(one, tree), _in_degrees(other, tree2)
+    if degrees[0] != degrees[1]:
+        turned = [("deg", some) if piece.degree else some for some, piece in ((tree, one), (tree2, other))]
+        plain = tree2 if degrees[0] else tree
+        if "pi" in str(plain) or number or number2:
+            if "pi" in str(plain) and values.equal(turned[0], turned[1], degrees=degrees):
+                return True
+    if verdict is None:
+        return _same_by_sympy(one.core, other.core)
+    return False
+
+
+def _in_degrees(piece: Piece, tree: Tree) -> bool:
+    return piece.degree or "deg" in operations(tree) and not _ANGLED & operations(tree)
+
+
+def _scaled(tree: Tree, times: int, over: int = 1) -> Tree:
+    from fractions import Fraction
+
+    factor = Fraction(times, over)
+    return tree if factor == 1 else ("mul", ("num", factor), tree)
+
+
+def _is_rounded_value(rounded: Number, exact: Tree) -> bool:
+    """Whether a long decimal is the rounded (or cut) value of a formula without variables."""
+    from palign_hf.grading import values
+
+    if names(exact):
         return False
     try:
-        if machinery.is_relation(one) and isinstance(other, machinery.Set):
-            # Only a gold inequality is compared with a set.
-            one, other = other, one
-        if _differ(one, other):
+        found = values.value(exact)
+    except (values.UndefinedError, values.UnsureError):
+        return False
+    return values.is_real(found) and values.within(found, rounded.value, rounded.decimals)
+
+
+def _same_relations(one: Relation, other: Relation) -> Verdict:
+    from palign_hf.grading import values
+
+    signs, signs2 = _signs(one), _signs(other)
+    if signs != signs2 or signs is None or signs2 is None or not set(signs) <= {"=", "<", "<="}:
+        return compact("".join(one.sides)) == compact("".join(other.sides)) and one.signs == other.signs
+    sides, sides2 = _sides(one), _sides(other)
+    if signs == ("=",):
+        trees = [_parsed_sides(some) for some in (one.sides, other.sides)]
+        if trees[0] is None or trees[1] is None:
+            return [compact(side) for side in one.sides] == [compact(side) for side in other.sides]
+        differences = [_difference(some) for some in trees if some]
+        if _unsolved(one, other):
             return False
-        return bool(machinery.sympy_expr_eq(other, one, _PLACES))
+        if values.proportional(differences[0], differences[1]):
+            return True
+        for named, equation in ((one, differences[1]), (other, differences[0])):
+            variable = parsed(bare(named.sides[0]))
+            solution = parsed(bare(named.sides[1]))
+            if variable and variable[0] == "sym" and solution and values.solves(variable[1], solution, equation):
+                return True
+        return False
+    differences = []
+    for some in (sides, sides2):
+        trees = _parsed_sides(some)
+        if trees is None:
+            return [compact(side) for side in sides] == [compact(side) for side in sides2]
+        differences.append([_difference([left, right]) for left, right in zip(trees, trees[1:], strict=False)])
+    return len(differences[0]) == len(differences[1]) and all(
+        values.proportional(left, right, positive=True) for left, right in zip(*differences, strict=True)
+    )
+
+
+def _unsolved(one: Relation, other: Relation) -> bool:
+    """Whether only one of two equations of one variable says what it is: `x=3`, and `2x=6`."""
+    solved = [is_name(some.sides[0]) or is_name(some.sides[1]) for some in (one, other)]
+    if solved[0] == solved[1]:
+        return False
+    unsolved = other if solved[0] else one
+    found = [names(tree) for side in unsolved.sides if (tree := parsed(bare(side)))]
+    variables = frozenset().union(*found)
+    return len(variables) == 1 and not any(side.strip() == "0" for side in unsolved.sides)
+
+
+def _signs(relation: Relation) -> tuple[str, ...] | None:
+    if set(relation.signs) <= {">", ">="}:
+        return tuple(sign.replace(">", "<") for sign in reversed(relation.signs))
+    return relation.signs
+
+
+def _sides(relation: Relation) -> tuple[str, ...]:
+    return relation.sides[::-1] if set(relation.signs) <= {">", ">="} else relation.sides
+
+
+def _parsed_sides(sides: tuple[str, ...]) -> list[Tree] | None:
+    trees = []
+    for side in sides:
+        found = pieces(side)
+        tree = parsed(found[0].core) if len(found) == 1 and not found[0].words else None
+        if tree is None:
+            return None
+        trees.append(tree)
+    return trees
+
+
+def _difference(sides: list[Tree]) -> Tree:
+    from fractions import Fraction
+
+    return ("add", sides[0], ("mul", ("num", Fraction(-1)), sides[1]))
+
+
+@lru_cache(maxsize=4096)
+def _same_by_sympy(one: str, other: str) -> bool:
+    """Whether two formulas are equal that need a computer algebra system, such as integrals and sums."""
+    machinery = _machinery()
+    if _DERIVED.search(one + other) or not any(mark in one + other for mark in ("\\", "^", "(", "!")):
+        return False
+    parsed_one, parsed_other = _sympified(one), _sympified(other)
+    if parsed_one is None or parsed_other is None:
+        return False
+    try:
+        if not all(isinstance(some, machinery.Expr) for some in (parsed_one, parsed_other)):
+            return False
+        difference = machinery.simplify(parsed_one - parsed_other)
+        infinite = machinery.S.Infinity, machinery.S.NegativeInfinity, machinery.S.ComplexInfinity, machinery.S.NaN
+        if any(some.doit().has(*infinite) for some in (parsed_one, parsed_other)):
+            return False
+        return bool(difference.is_zero)
     except MemoryError:
         raise
     except Exception:  # sympy fails in as many ways as there are texts
         return False
 
 
-def _differ(one: Any, other: Any) -> bool:
-    """Whether two formulas have different values at one point: most wrong ones do, and that's told at once."""
-    from sympy import Expr, Float, Symbol
-
-    if not (isinstance(one, Expr) and isinstance(other, Expr)) or isinstance(one, Symbol) or isinstance(other, Symbol):
-        return False
-    names = sorted(one.free_symbols | other.free_symbols, key=str)
-    point = {name: Float(f"0.{7310 + 137 * k}1") + k for k, name in enumerate(names)}
-    values = [side.subs(point).evalf(12) for side in (one, other)]
-    if not all(value.is_Float or value.is_Integer for value in values):
-        return False
-    return bool(abs(values[0] - values[1]) > _APART * max(1, abs(values[0]), abs(values[1])))
-
-
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> Any:
-    """The value of an answer in sympy; None if it has none."""
-    from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+def _sympified(text: str) -> Any:
+    """A formula in sympy; None if it is none."""
+    from latex2sympy2_extended import latex2sympy
 
-    if max(depths(text), default=0) > DEEPEST:
+    depth = deepest = 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST:
         return None
-    rules = NormalizationConfig(
-        basic_latex=True, units=True, malformed_operators=True, nits=True, boxed="none", equations=True
-    )
     try:
-        latex = normalize_latex(bare(text), rules)
-        return latex2sympy(
-            latex,
-            is_real=not _machinery().should_treat_as_complex(latex),
-            convert_degrees=False,
-            normalization_config=None,
-        )
+        return latex2sympy(text, is_real=None, convert_degrees=False, normalization_config=None)
     except MemoryError:
         raise
     except Exception:  # as above
@@ -79,15 +217,18 @@ def _parsed(text: str) -> Any:
 @lru_cache(maxsize=1)
 def _machinery() -> Any:
     try:
-        from math_verify import grader
+        import latex2sympy2_extended  # noqa: F401
+        import math_verify  # noqa: F401
+        import sympy
     except ImportError as error:
         raise UserError(
             f"The grader `math` can't compare formulas here: {error}. Install what it needs: "
             f"`pip install math-verify==0.5.2`."
         ) from error
-    return grader
+    return sympy
 
 
 def prepare() -> None:
     """Import and warm all of it, so that the first answer isn't charged for it."""
     equal(r"\sqrt{2}", "2x")
+    equal(r"\int_0^1 x dx", r"\frac{1}{3}")

@@ -151,4 +151,4 @@ def test_a_long_text_is_left_to_the_workers():
 
 
 def test_name_and_version_identify_it():
-    assert (GRADER.name, GRADER.version) == ("math", 1)
+    assert (GRADER.name, GRADER.version) == ("math", 2)

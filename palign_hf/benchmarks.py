@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from palign_hf.config import folder_of
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.traces.sources import open_source
 
@@ -81,8 +82,8 @@ def place_of(name: str, places: Places = None) -> str | None:
     if not folder:
         return None
     known = BENCHMARKS[name]
-    place = Path(folder).expanduser() / known.hub_id / (known.config or "")
-    if not place.is_dir():
+    place = folder_of(folder) / known.hub_id / (known.config or "")
+    if not os.path.isdir(place):  # also of a text that can't be a path
         said = f"`benchmarks={places}`" if places else f"`{VARIABLE}={folder}`"
         raise UserError(
             f"{said} has no copy of {name}: `{place}` is no folder. Put it there, or name its place: "

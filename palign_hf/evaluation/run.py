@@ -100,8 +100,12 @@ class EvaluateConfig(EvaluationSettings):
     def _read(self) -> list[str]:
         """Where an evaluation reads, on this machine or elsewhere."""
         students = named(self.students).values() if self.students else [self.student]
-        asked = [name for name in map(benchmark_of, self.tasks) if name is not None]
-        return [*students, *(place for name in asked if (place := place_of(name, self.benchmarks)) is not None)]
+        places = []
+        for name in filter(None, map(benchmark_of, self.tasks)):
+            # A copy that is missing is refused when its problems are read.
+            with contextlib.suppress(UserError):
+                places.append(place_of(name, self.benchmarks))
+        return [*students, *filter(None, places)]
 
     def _check_students(self) -> None:
         if not self.students:

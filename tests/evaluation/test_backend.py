@@ -120,7 +120,7 @@ def written(tmp_path_factory) -> tuple[Path, dict]:
     """Samples that were labelled before, in lighteval's files: of two benchmarks with 5 and 2 problems."""
     folder = tmp_path_factory.mktemp("lighteval") / "out"
     folder.mkdir()
-    (folder / "stale").write_text("")
+    (folder / "notes.txt").write_text("")
     samples, tasks = [], []
     for name, count in (("aime24", 5), ("amc12", 2)):
         rows = [{"id": at % 2, "problem": f"{name} {at}?", "answer": "1"} for at in range(count)]
@@ -145,7 +145,7 @@ def test_lighteval_aggregates_what_was_labelled(written):
 
 def test_lightevals_files_lie_in_its_own_layout_and_hold_all_labels(written):
     folder, _ = written
-    assert {path.name for path in folder.iterdir()} == {"results", "details"}  # what lay there before is gone
+    assert {path.name for path in folder.iterdir()} == {"results", "details", "notes.txt"}
     (results,) = (folder / "results" / "me" / "student").glob("results_*.json")
     told = json.loads(results.read_text())
     assert told["config_general"]["model_config"]["generation_parameters"]["temperature"] == 0.6

@@ -286,7 +286,7 @@ def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggeste
         # As the cache of the Hub has it: what is read is a link to a blob, which lies where the result would.
         (tmp_path / "snapshot").mkdir()
         (tmp_path / "snapshot" / "train.parquet").symlink_to(table)
-        (tmp_path / "snapshot" / "config.json").symlink_to(home / "config.json")
+        (tmp_path / "snapshot" / "config.json").symlink_to(home / "one" / "config.json")
         source = student = tmp_path / "snapshot"
     given = {"output": str(output), "replace": replace, "student": str(student)}
     before = tree(tmp_path)
@@ -298,7 +298,8 @@ def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggeste
         elif stage == "train":
             TrainRun(TrainConfig(pairs=PairSettings(source=str(source)), **given))
         else:
-            several = {"students": (str(student), str(made / "two")), "student": ""} if stage == "several" else {}
+            students = {"one": str(student), "three": str(made / "two")}
+            several = {"students": students, "student": ""} if stage == "several" else {}
             EvaluateConfig(tasks=("toy",), **given | several)
     assert tree(tmp_path) == before and "replace" not in str(error.value)
 
@@ -405,3 +406,11 @@ def test_a_demo_writes_over_no_report_of_others(tmp_path, capsys):
     assert main(["demo", "--output", str(tmp_path)]) == 2
     assert "holds `report.md`, which no run of this package has written" in capsys.readouterr().err
     assert (tmp_path / "report.md").read_text() == "mine"
+
+
+def test_students_may_lie_where_they_are_compared(made, tmp_path):
+    """Beside the folders that their evaluations go to."""
+    shutil.copytree(made / "one", tmp_path / "student")
+    students = {"before": str(made / "two"), "after": str(tmp_path / "student")}
+    config = EvaluateConfig(students=students, tasks=("toy",), output=str(tmp_path))
+    assert [one.folder for one in config.each().values()] == [tmp_path / "before", tmp_path / "after"]

@@ -80,7 +80,10 @@ class EvaluateConfig(EvaluationSettings):
                 )
             self.tags = tag_style("none")
         check_folder("output", self.output or str(self.folder), written=True)
-        refuse_read(self.folder, self._read())
+        # Where several students are compared there may lie others, but for the names of their folders.
+        refuse_read(self.folder, self._read(), within=not self.students)
+        for name, student in named(self.students).items() if self.students else ():
+            refuse_read(self.folder / name, [student])
         check_push_setting(self.push_to_hub)
 
     @property

@@ -298,15 +298,16 @@ def reported(told: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"fingerprint": settings["fingerprint"], "rows": told.get("rows")}
 
 
-def refuse_read(folder: Path, sources: Iterable[str | None]) -> None:
+def refuse_read(folder: Path, sources: Iterable[str | None], within: bool = True) -> None:
     """Refuse a folder for the result that holds what the run reads, under whatever name; `replace` changes nothing.
 
     Args:
         folder (`Path`): the folder for the result.
         sources (`Iterable[str]`): files, folders and globs that the run reads; names on the Hub are passed over.
+        within (`bool`): whether a source may not lie in the folder either, of which all may be replaced.
     """
     for source in sources:
-        if source and any(_inside(place, folder) for place in _places(source)):
+        if source and any(_inside(place, folder, within) for place in _places(source)):
             raise UserError(
                 f"`output={shown(str(folder), 4096)}` holds `{shown(source, 4096)}`, which this run reads. Give "
                 f"another folder."
@@ -326,14 +327,13 @@ def _places(source: str) -> Iterator[str]:
         yield from (found for name in (*folders, *files) if os.path.islink(found := os.path.join(home, name)))
 
 
-def _inside(place: str, folder: Path) -> bool:
+def _inside(place: str, folder: Path, within: bool) -> bool:
     """Whether a place is the folder, or lies in it."""
     real = Path(os.path.realpath(place))
     if real == Path(os.path.realpath(folder)):
         return True
-    return folder.exists() and any(
-        os.path.exists(one) and os.path.samefile(one, folder) for one in (real, *real.parents)
-    )
+    above = real.parents if within else ()
+    return folder.exists() and any(os.path.exists(one) and os.path.samefile(one, folder) for one in (real, *above))
 
 
 def _listed(folder: Path) -> list[str]:

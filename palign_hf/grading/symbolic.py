@@ -1,4 +1,4 @@
-"""Whether two answers are the same by algebra: by the values of their formulas, and else by math-verify's parser and sympy.
+"""Whether two answers are the same by algebra: by the values of formulas, else by math-verify's parser and sympy.
 
 Of math-verify only the parser is used. Its comparison takes any two relations for equal that evaluate to False, and
 its time limit is an alarm, which works in the main thread alone. What never ends is ended by a `GraderPool`.
@@ -59,7 +59,9 @@ def _same_values(one: Piece, other: Piece) -> bool:
             return True
     percents = [one.percent, other.percent]
     if percents[0] != percents[1]:
-        hundredth = [_scaled(some, 1, 100 if percent else 1) for some, percent in zip((tree, tree2), percents, strict=True)]
+        hundredth = [
+            _scaled(some, 1, 100 if percent else 1) for some, percent in zip((tree, tree2), percents, strict=True)
+        ]
         if values.equal(hundredth[0], hundredth[1]):
             return True
     verdict = values.equal(tree, tree2)
@@ -109,10 +111,10 @@ def _same_relations(one: Relation, other: Relation) -> Verdict:
         return compact("".join(one.sides)) == compact("".join(other.sides)) and one.signs == other.signs
     sides, sides2 = _sides(one), _sides(other)
     if signs == ("=",):
-        trees = [_parsed_sides(some) for some in (one.sides, other.sides)]
-        if trees[0] is None or trees[1] is None:
+        trees, trees2 = _parsed_sides(one.sides), _parsed_sides(other.sides)
+        if trees is None or trees2 is None:
             return [compact(side) for side in one.sides] == [compact(side) for side in other.sides]
-        differences = [_difference(some) for some in trees if some]
+        differences = [_difference(trees), _difference(trees2)]
         if _unsolved(one, other):
             return False
         if values.proportional(differences[0], differences[1]):
@@ -123,15 +125,11 @@ def _same_relations(one: Relation, other: Relation) -> Verdict:
             if variable and variable[0] == "sym" and solution and values.solves(variable[1], solution, equation):
                 return True
         return False
-    differences = []
-    for some in (sides, sides2):
-        trees = _parsed_sides(some)
-        if trees is None:
-            return [compact(side) for side in sides] == [compact(side) for side in sides2]
-        differences.append([_difference([left, right]) for left, right in zip(trees, trees[1:], strict=False)])
-    return len(differences[0]) == len(differences[1]) and all(
-        values.proportional(left, right, positive=True) for left, right in zip(*differences, strict=True)
-    )
+    trees, trees2 = _parsed_sides(sides), _parsed_sides(sides2)
+    if trees is None or trees2 is None:
+        return [compact(side) for side in sides] == [compact(side) for side in sides2]
+    steps, steps2 = ([_difference([*pair]) for pair in zip(some, some[1:], strict=False)] for some in (trees, trees2))
+    return all(values.proportional(left, right, positive=True) for left, right in zip(steps, steps2, strict=True))
 
 
 def _unsolved(one: Relation, other: Relation) -> bool:

@@ -228,7 +228,7 @@ def _value(tree: Tree, where: tuple[Mapping[str, Fraction], bool, bool]) -> Valu
 
 def _add(*parts: Value) -> Value:
     if all(isinstance(part, Fraction) for part in parts):
-        return _small(sum(parts))
+        return _small(sum(parts, Fraction(0)))
     parts = tuple(map(_inexact, parts))
     total = _MP.fsum(parts)
     return Fraction(0) if abs(total) <= _CANCELLED * max(map(abs, parts)) else total

@@ -142,6 +142,9 @@ _CASES = re.compile(
     r"^(?:\\\{\s*)?\\begin\s*\{(?P<kind>cases|aligned|align\*?|array|gathered)\}(?P<rows>.*)\\end\s*\{(?P=kind)\}$",
     re.DOTALL,
 )
+_ANGLE = re.compile(
+    r"(?P<degrees>-?\d+)\s*\^\s*\{?\\circ\}?\s*(?P<minutes>\d+)\s*(?:'|\^\{?\\prime\}?)\s*(?:(?P<seconds>\d+)\s*'')?"
+)
 _TIME = re.compile(r"-?\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+", re.ASCII)
 _LETTERS = re.compile(r"[A-Z]{3,}|[A-Z](?: [A-Z])+")
 _CONDITION = re.compile(
@@ -158,7 +161,9 @@ _LEADING = re.compile(
 )
 _MINUS = re.compile(r"^(?:minus|negative)\s+(?=[\d.\\(])", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:st|nd|rd|th)\s*\}?(?![A-Za-z])")
-_BRACKETED_NOTE = re.compile(r"(?<=[\d})%])\s+\((?:approx|about|exact|round|in total|total)[A-Za-z ]*\.?\)$")
+_NOTE = re.compile(
+    r"(?<=[\d})%])\s+\((?!(?:sin|cos|tan|log|exp|sqrt|theta|alpha|beta))(?P<words>[a-z]{4,}(?: [a-z]+)*)\.?\)$"
+)
 # What a value may be called: x, x_1, x_{\max}, f(80), P(X=2), \theta, \angle ABC, |AB|, f^{-1}(x), Area.
 _LETTER = r"(?:\\(?!frac|sqrt|text|left|sin|cos|tan|log|ln|pi\b|times|cdot|binom)[A-Za-z]+|[A-Za-z])"
 _INDEX = r"(?:_(?:\w|\{[^{}]*(?:\{[^{}]*\}[^{}]*)?\}|\\[A-Za-z]+))?'*"
@@ -167,6 +172,7 @@ _NAME = re.compile(
     rf"\{{?[A-Z]{{1,4}}\}}?{_INDEX}\|?"
     rf"|(?:m|m\s+)?\\angle\s*\{{?[A-Z\d]+\}}?|\[[A-Z]{{3,}}\]|{_LETTER}{_INDEX}"
     rf"|\\(?:vec|hat|bar|mathbf|overline|mathcal|tilde)\s*\{{?\w+\}}?{_INDEX}"
+    r"|[A-Za-z]{1,3}(?:\s*:\s*[A-Za-z]{1,3})+"
     rf"|\\frac\{{(?:d|\\partial ?)[^{{}}]*\}}\{{(?:d|\\partial ?)[^{{}}]*\}}"
     rf"|[A-Za-z]{{3,}}(?:[ -][A-Za-z]+)*{_INDEX}"
     r"|\\(?:max|min|sup|inf|lim|deg|Pr|det|dim|arg|gcd|lcm)(?:_\{[^{}]*\})?\s*[A-Za-z]?(?:\([^()]*\))?"
@@ -242,7 +248,10 @@ def _read(text: str, depth: int) -> Answer:
     if is_words(text) and not re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", without_fonts(text)):
         return _words(without_fonts(text))
     text = _ORDINAL.sub("", _MINUS.sub("-", _LEADING.sub("", loosened(text)) or text))
-    text = _stripped(_BRACKETED_NOTE.sub("", text))
+    text = _stripped(_NOTE.sub(r" \g<words>", text))
+    if minutes := _ANGLE.fullmatch(text):
+        angle = (minutes["degrees"], minutes["minutes"], minutes["seconds"] or "0")
+        return Several("mixed", tuple(Leaf(Piece(part)) for part in angle))
     if (known := _known(text)) is not None:
         return known
     if _LETTERS.fullmatch(text):
@@ -662,11 +671,15 @@ def _related_once(relation: Relation, depth: int) -> Answer:
             return Named(_name(left), without_points(points) or Combined("minus", (REALS, Several("set", points))))
         return relation
     if sign in ("<", "<=", ">", ">="):
-        if (inside := _absolute(left)) and not _uses(right, inside):
+        inside, moved = _absolute(left)
+        if inside and not _uses(right, inside):
             value, closed = _read(right, depth + 1), "=" in sign
             minus = (
                 _read(f"-({right})", depth + 1) if not _FLAT_NUMBER.fullmatch(right) else _read(f"-{right}", depth + 1)
             )
+            if moved:
+                # `|x-3| < 5` is `3-5 < x < 3+5`.
+                value, minus = _read(f"({right})-({moved})", depth + 1), _read(f"-({right})-({moved})", depth + 1)
             if sign[0] == "<":
                 return Named(inside, Interval(minus, value, "[]" if closed else "()"))
             low = Interval(_MINUS_INFINITE, minus, "(]" if closed else "()")
@@ -700,9 +713,10 @@ def _sure_name(text: str) -> bool:
     return len(text) == 1
 
 
-def _absolute(text: str) -> str:
-    found = re.fullmatch(r"\|\s*([A-Za-z])\s*\|", text)
-    return found[1] if found else ""
+def _absolute(text: str) -> tuple[str, str]:
+    """The variable within `|x|`, and what is added to it there."""
+    found = re.fullmatch(r"\|\s*([A-Za-z])\s*([+-]\s*(?:[\d./]+|\\frac\{\d+\}\{\d+\}))?\s*\|", text)
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 def _uses(text: str, name: str) -> bool:

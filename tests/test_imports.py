@@ -30,7 +30,7 @@ LAYERS = [
 ]
 # Only here may these be imported, at any depth of the code.
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
-HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading"}
+HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading", "mpmath": "grading"}
 # Pure modules: none of these, not even inside a function.
 PURE = ["errors", "redact", "schema", "literals", "segmentation", "prompts", "config", "loops", "canvas"]
 PURE += ["truncation.search"]
@@ -48,8 +48,9 @@ PURE += [
     for name in ("names", "marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")
 ]
 PURE += ["hub.model_card", "hub.eval_results", "hub.results_card"]
-PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice")]
-HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy"}
+PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice", "answers", "compare")]
+PURE += [f"grading.{name}" for name in ("formulas", "numerals", "units")]
+HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy", "mpmath"}
 
 
 @cache

@@ -7,10 +7,10 @@ is a wrong one and says so by `answer=None`, and one that couldn't be judged say
     with GraderPool("math") as pool:
         pool.grade(r"so x = \boxed{\frac12}", "0.5")     # Grade(strict=True, lenient=True, answer='\\frac12')
 
-`math` compares numbers, words and equal texts at once; formulas, intervals and matrices go to math-verify's parser
-and sympy, which may take for ever over one of them. So in a run let a `GraderPool` do it, and not the grader itself:
-it ends what takes too long. `choice` compares letters, `exact` is letter for letter, and `module:name` is a function
-of one's own. `make_grader` knows them all.
+`math` compares answers kind by kind (`compare.py`): numbers, words and equal texts at once, formulas by their values.
+What has no value by itself (a sum, an integral) goes to math-verify's parser and sympy, which may take for ever over
+it. So in a run let a `GraderPool` do it, and not the grader itself: it ends what takes too long. `choice` compares
+letters, `exact` is letter for letter, and `module:name` is a function of one's own. `make_grader` knows them all.
 """
 
 from palign_hf.grading.base import ExactGrader, Grade, Grader

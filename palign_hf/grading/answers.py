@@ -7,8 +7,9 @@ Each kind is a type of its own, so that `1<x<2`, `\{1,2\}` and `1, 2` can't be t
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from palign_hf.grading.dress import bare, compact, is_words, without_fonts
 from palign_hf.grading.units import Piece, loosened, pieces
@@ -113,10 +114,13 @@ REALS = Interval(_MINUS_INFINITE, _INFINITE, "()")
 EMPTY = Words("\\emptyset")
 
 _DEEPEST = 25
+_FLAT_FRACTION = re.compile(r"[-+]?(?:\\frac\{\d+\}\{\d+\}|\d+/\d+)", re.ASCII)
 _FLAT_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?<=[\d.])", re.ASCII)
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 _PAIRS = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle"}
-_BRACKET = re.compile(r"\\langle(?![A-Za-z])|\\rangle(?![A-Za-z])|\\[{}]|[()\[\]{}]|\\begin\s*\{\w+\*?\}|\\end\s*\{\w+\*?\}")
+_BRACKET = re.compile(
+    r"\\langle(?![A-Za-z])|\\rangle(?![A-Za-z])|\\[{}]|[()\[\]{}]|\\begin\s*\{\w+\*?\}|\\end\s*\{\w+\*?\}"
+)
 _SEPARATOR = re.compile(
     r"(?P<comma>[,;])|(?P<word>(?<![A-Za-z\\])(?:and|or|und|oder)(?![A-Za-z]))|(?P<sign>\\(?:land|lor|wedge|vee)(?![A-Za-z]))"
 )
@@ -130,42 +134,70 @@ _IMPLIES = {"\\implies", "\\Rightarrow", "\\Longrightarrow", "\\iff", "\\Leftrig
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _SET_SIGN = re.compile(r"\\(?P<sign>cup|cap|setminus|backslash)(?![A-Za-z])|(?<=\})\s*(?P<minus>-)(?=\s*\\\{)")
 _MATRIX = re.compile(
-    r"^(?:[(\[]\s*)?\\begin\s*\{(?P<kind>[pbBv]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<rows>.*)\\end\s*\{(?P=kind)\}"
-    r"(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?)?\s*[)\]]?$",
+    r"^(?:[(\[]\s*)?\\begin\s*\{(?P<kind>[pbBv]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(?P<rows>.*)"
+    r"\\end\s*\{(?P=kind)\}(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?)?\s*[)\]]?$",
     re.DOTALL,
 )
-_CASES = re.compile(r"^(?:\\\{\s*)?\\begin\s*\{(?P<kind>cases|aligned|align\*?|array|gathered)\}(?P<rows>.*)\\end\s*\{(?P=kind)\}$", re.DOTALL)
+_CASES = re.compile(
+    r"^(?:\\\{\s*)?\\begin\s*\{(?P<kind>cases|aligned|align\*?|array|gathered)\}(?P<rows>.*)\\end\s*\{(?P=kind)\}$",
+    re.DOTALL,
+)
+_ANGLE = re.compile(
+    r"(?P<degrees>-?\d+)\s*\^\s*\{?\\circ\}?\s*(?P<minutes>\d+)\s*(?:'|\^\{?\\prime\}?)\s*(?:(?P<seconds>\d+)\s*'')?"
+)
 _TIME = re.compile(r"-?\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+", re.ASCII)
 _LETTERS = re.compile(r"[A-Z]{3,}|[A-Z](?: [A-Z])+")
 _CONDITION = re.compile(
-    r"[,;(\[]?\s*(?<![A-Za-z\\])(?:for (?:all|any|every|each|some|integers?|natural|positive|real|nonnegative|which|[a-zA-Z]\b)"
-    r"|where|if|when|whenever|with|such that|provided|assuming|as long as|as [a-z] \\to|given)(?![A-Za-z])(?P<rest>.*)$",
+    r"[,;(\[]?\s*(?<![A-Za-z\\])(?:for (?:all|any|every|each|some|integers?|natural|positive|real|nonnegative|which"
+    r"|[a-zA-Z]\b)|where|if|when|whenever|with|such that|provided|assuming|as long as|as [a-z] \\to|given)"
+    r"(?![A-Za-z])(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
 _MODULO = re.compile(r"\s*[(]?\s*(?:\\pmod|\\mod|mod|\\bmod)\s*\{?\s*(\w+)\s*\}?\s*[)]?\s*$")
 _LEADING = re.compile(
-    r"^(?:both|either|the (?:numbers|values|answers?|solutions?)(?: (?:are|is))?|all of|exactly|the|answers? (?:is|are))(?![A-Za-z])\s*:?\s*",
+    r"^(?:both|either|the (?:numbers|values|answers?|solutions?)(?: (?:are|is))?|all of|exactly|the"
+    r"|(?:the )?(?:final )?answers?(?: (?:is|are)|\s*:))(?![A-Za-z])\s*:?\s*",
     re.IGNORECASE,
+)
+_MINUS = re.compile(r"^(?:minus|negative)\s+(?=[\d.\\(])", re.IGNORECASE)
+_ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:st|nd|rd|th)\s*\}?(?![A-Za-z])")
+_NOTE = re.compile(
+    r"(?<=[\d})%])\s+\((?!(?:sin|cos|tan|log|exp|sqrt|theta|alpha|beta))(?P<words>[a-z]{4,}(?: [a-z]+)*)\.?\)$"
 )
 # What a value may be called: x, x_1, x_{\max}, f(80), P(X=2), \theta, \angle ABC, |AB|, f^{-1}(x), Area.
 _LETTER = r"(?:\\(?!frac|sqrt|text|left|sin|cos|tan|log|ln|pi\b|times|cdot|binom)[A-Za-z]+|[A-Za-z])"
 _INDEX = r"(?:_(?:\w|\{[^{}]*(?:\{[^{}]*\}[^{}]*)?\}|\\[A-Za-z]+))?'*"
 _NAME = re.compile(
-    rf"(?:\|?(?:\\(?:angle|triangle|arc|m|overline|vec|hat|bar|mathbf|mathcal|widehat|overrightarrow)\s*)*\{{?[A-Z]{{1,4}}\}}?{_INDEX}\|?"
+    r"(?:\|?(?:\\(?:angle|triangle|arc|m|overline|vec|hat|bar|mathbf|mathcal|widehat|overrightarrow)\s*)*"
+    rf"\{{?[A-Z]{{1,4}}\}}?{_INDEX}\|?"
     rf"|(?:m|m\s+)?\\angle\s*\{{?[A-Z\d]+\}}?|\[[A-Z]{{3,}}\]|{_LETTER}{_INDEX}"
     rf"|\\(?:vec|hat|bar|mathbf|overline|mathcal|tilde)\s*\{{?\w+\}}?{_INDEX}"
+    r"|[A-Za-z]{1,3}(?:\s*:\s*[A-Za-z]{1,3})+"
     rf"|\\frac\{{(?:d|\\partial ?)[^{{}}]*\}}\{{(?:d|\\partial ?)[^{{}}]*\}}"
-    rf"|[A-Za-z]{{3,}}(?:[ -][A-Za-z]+)*{_INDEX}|\\(?:max|min|sup|inf|lim|deg|Pr|det|dim|arg|gcd|lcm)(?:_\{{[^{{}}]*\}})?\s*[A-Za-z]?"
-    rf"(?:\([^()]*\))?"
-    rf"|(?:{_LETTER}{_INDEX}(?:\^\{{[^{{}}]*\}}|\^\w)?|\\?(?:max|min|gcd|lcm|Pr|det))\((?P<given>[^()]*(?:\([^()]*\)[^()]*)*)\))"
+    rf"|[A-Za-z]{{3,}}(?:[ -][A-Za-z]+)*{_INDEX}"
+    r"|\\(?:max|min|sup|inf|lim|deg|Pr|det|dim|arg|gcd|lcm)(?:_\{[^{}]*\})?\s*[A-Za-z]?(?:\([^()]*\))?"
+    rf"|(?:{_LETTER}{_INDEX}(?:\^\{{[^{{}}]*\}}|\^\w)?|\\?(?:max|min|gcd|lcm|Pr|det))"
+    r"\((?P<given>[^()]*(?:\([^()]*\)[^()]*)*)\))"
 )
 _VARIABLES = set("xyzuvw")
-_CLOSED = re.compile(r"\\(?:frac|sqrt|times|cdot|div|pi|bmod|mod|pmod|binom|sin|cos|tan|log|ln|circ|infty|left|right)(?![A-Za-z])")
+_CLOSED = re.compile(
+    r"\\(?:frac|sqrt|times|cdot|div|pi|bmod|mod|pmod|binom|sin|cos|tan|log|ln|circ|infty|left|right)(?![A-Za-z])"
+)
 _PLUS_MINUS = re.compile(r"\\(?P<sign>pm|mp)(?![A-Za-z])")
 _REAL = {"\\mathbb{R}", "allrealnumbers", "allreals", "allrealvalues", "therealnumbers", "realnumbers", "allreal"}
 _HALF = re.compile(r"\\mathbb\{R\}(?:[\^_]\{?[+-]\}?|_\{(?:[<>]=?|\\[lg]eq)0\})")
-_NOTHING = {"\\emptyset", "\\{\\}", "nosolution", "nosolutions", "emptyset", "theemptyset", "nosolutionexists", "nosolutionsexist"}
+_NOTHING = {
+    "\\emptyset",
+    "\\{\\}",
+    "nosolution",
+    "nosolutions",
+    "emptyset",
+    "theemptyset",
+    "nosolutionexists",
+    "nosolutionsexist",
+}
 _ENDLESS = re.compile(r"(-|negative|minus)?(?:positive|\+)?(?:infinity|\\infty)")
+_LONE_LETTER = r"(?<![A-Za-z\\]){}(?![A-Za-z])"
 _SPELT_OUT = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
@@ -180,7 +212,8 @@ def flat_numbers(text: str) -> tuple[str, list[str]] | None:
     text = bare(text)
     brackets, inner = _unwrapped(text)
     parts = [part.strip() for part in inner.split(",")]
-    return (brackets, parts) if len(parts) > 1 and all(map(_FLAT_NUMBER.fullmatch, parts)) else None
+    flat = all(_FLAT_NUMBER.fullmatch(part) or _FLAT_FRACTION.fullmatch(part) for part in parts)
+    return (brackets, parts) if flat and len(parts) > 1 else None
 
 
 def cut(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str] | None]]:
@@ -199,7 +232,7 @@ def cut(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str
 
 
 def _read(text: str, depth: int) -> Answer:
-    text = _stripped(text)
+    text = _turned_brackets(_stripped(text))
     if depth > _DEEPEST:
         return Leaf(Piece(text))
     if _FLAT_NUMBER.fullmatch(text):
@@ -214,14 +247,22 @@ def _read(text: str, depth: int) -> Answer:
         return known
     if is_words(text) and not re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", without_fonts(text)):
         return _words(without_fonts(text))
-    text = _stripped(_LEADING.sub("", loosened(text)) or text)
+    text = _ORDINAL.sub("", _MINUS.sub("-", _LEADING.sub("", loosened(text)) or text))
+    text = _stripped(_NOTE.sub(r" \g<words>", text))
+    if minutes := _ANGLE.fullmatch(text):
+        angle = (minutes["degrees"], minutes["minutes"], minutes["seconds"] or "0")
+        return Several("mixed", tuple(Leaf(Piece(part)) for part in angle))
     if (known := _known(text)) is not None:
         return known
     if _LETTERS.fullmatch(text):
         return Words(text.replace(" ", ""))
     if depth == 0 and (conditional := _conditional(text)):
         return conditional
-    text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text) if not text.startswith(("(", "[", "\\{")) else text
+    text = (
+        _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+        if not text.startswith(("(", "[", "\\{"))
+        else text
+    )
     parts, between = [], []
     for part, sign in cut(text, _SEPARATOR):
         if part.strip():
@@ -315,6 +356,13 @@ def _stripped(text: str) -> str:
     return text
 
 
+def _turned_brackets(text: str) -> str:
+    """`]1,2]`, as some write `(1,2]`."""
+    if re.fullmatch(r"[\[\]][^\[\]]*,[^\[\]]*[\[\]]", text) and (text[0] == "]" or text[-1] == "["):
+        return f"{'(' if text[0] == ']' else '['}{text[1:-1]}{')' if text[-1] == '[' else ']'}"
+    return text
+
+
 def _closes_last(text: str, at: int) -> bool:
     """Whether the bracket at a place is closed by the last one of the text."""
     depth = 0
@@ -382,7 +430,11 @@ def _both(text: str) -> list[str]:
 
 
 def _combined(parts: list[tuple[str, re.Match[str] | None]], depth: int) -> Answer:
-    signs = ["minus" if sign["minus"] or sign["sign"] != "cup" and sign["sign"] != "cap" else sign["sign"] for _, sign in parts if sign]
+    signs = [
+        "minus" if sign["minus"] or sign["sign"] != "cup" and sign["sign"] != "cap" else sign["sign"]
+        for _, sign in parts
+        if sign
+    ]
     items = tuple(_as_set(_read(part, depth + 1)) for part, _ in parts)
     if len(set(signs)) > 1:
         return Leaf(Piece("".join(part + (sign[0] if sign else "") for part, sign in parts)))
@@ -426,7 +478,9 @@ def _conditional(text: str) -> Answer | None:
     if (modulo := _MODULO.search(text)) and modulo.start() > 0 and modulo[0].lstrip()[:1] in "(\\m":
         if modulo[0].lstrip()[:5] != "\\bmod" and not modulo[0].lstrip().startswith("\\mod"):
             return Conditional(_read(text[: modulo.start()], 1), f"mod {modulo[1]}")
-    found = next((one for part, one in cut(text, _CONDITION) if one and part.strip() and one["rest"].strip(" )]")), None)
+    found = next(
+        (one for part, one in cut(text, _CONDITION) if one and part.strip() and one["rest"].strip(" )]")), None
+    )
     if found:
         return Conditional(_read(text[: found.start()], 1), found["rest"].strip(" )]"))
     parts = [(part, sign) for part, sign in cut(text, re.compile(r"[,;]"))]
@@ -442,15 +496,24 @@ def _conditional(text: str) -> Answer | None:
 
 def _is_condition(last: str, first: str) -> bool:
     r"""Whether `k \in \mathbb{Z}`, `x > 0` only says of what the answer before it holds."""
-    found = re.match(r"^(?P<names>\\?[A-Za-z]+(?:_\w)?(?:\s*,\s*[A-Za-z])*)\s*(?P<sign>\\in|\\neq|\\geq|\\leq|>|<|=)(?P<rest>.*)$", last)
-    if not found or len(found["names"]) > 1 and found["names"][0] != "\\" and "_" not in found["names"] and "," not in found["names"]:
+    found = re.match(
+        r"^(?P<names>\\?[A-Za-z]+(?:_\w)?(?:\s*,\s*[A-Za-z])*)\s*(?P<sign>\\in|\\neq|\\geq|\\leq|>|<|=)(?P<rest>.*)$",
+        last,
+    )
+    if (
+        not found
+        or len(found["names"]) > 1
+        and found["names"][0] != "\\"
+        and "_" not in found["names"]
+        and "," not in found["names"]
+    ):
         return False
     if found["sign"] == "=":
         return bool(re.search(r"\\ldots|\\dots|\\cdots|\.\.\.", last))
     in_numbers = found["sign"] == "\\in" and "\\mathbb" in found["rest"]
     related = any(sign for _, sign in cut(first, _SIGN))
     used = bool(re.search(rf"(?<![A-Za-z\\]){re.escape(found['names'])}(?![A-Za-z])", first))
-    leading = re.match(rf"^\s*{re.escape(found['names'])}\s*(?:=|\\in|<|>|\\)", first)
+    leading = re.match(rf"^\s*{re.escape(found['names'])}\s*(?:=|\\(?:in|neq|leq|geq)(?![a-z])|<|>)", first)
     return (in_numbers or not related or "=" in first and not leading) and used and not leading
 
 
@@ -495,7 +558,9 @@ def _several_named(named: list[Named], between: list[str]) -> Answer:
                 return Named(named[0].name, EMPTY if _empty(met) else met)
     if any(_left_out(one) for one in values) and not re.search(r"or|vee|oder", joined):
         return Named(named[0].name, Combined("cap", values))
-    flat = tuple(inner for one in values for inner in (one.items if isinstance(one, Combined) and one.kind == "cup" else (one,)))
+    flat = tuple(
+        inner for one in values for inner in (one.items if isinstance(one, Combined) and one.kind == "cup" else (one,))
+    )
     if re.search(r"and|land|wedge", joined):
         return Named(named[0].name, Combined("cap", values))
     return Named(named[0].name, Combined("cup", flat))
@@ -599,14 +664,22 @@ def _related_once(relation: Relation, depth: int) -> Answer:
             return Named("", _read(right, depth + 1))
         return Named(_name(left), _read(right, depth + 1)) if is_name(left) else relation
     if sign == "!=":
+        if is_name(left) and is_name(right):
+            return Relation(tuple(sorted(relation.sides)), relation.signs)
         if is_name(left):
             points = _spread(_read(right, depth + 1))
             return Named(_name(left), without_points(points) or Combined("minus", (REALS, Several("set", points))))
         return relation
     if sign in ("<", "<=", ">", ">="):
-        if (inside := _absolute(left)) and not _uses(right, inside):
+        inside, moved = _absolute(left)
+        if inside and not _uses(right, inside):
             value, closed = _read(right, depth + 1), "=" in sign
-            minus = _read(f"-({right})", depth + 1) if not _FLAT_NUMBER.fullmatch(right) else _read(f"-{right}", depth + 1)
+            minus = (
+                _read(f"-({right})", depth + 1) if not _FLAT_NUMBER.fullmatch(right) else _read(f"-{right}", depth + 1)
+            )
+            if moved:
+                # `|x-3| < 5` is `3-5 < x < 3+5`.
+                value, minus = _read(f"({right})-({moved})", depth + 1), _read(f"-({right})-({moved})", depth + 1)
             if sign[0] == "<":
                 return Named(inside, Interval(minus, value, "[]" if closed else "()"))
             low = Interval(_MINUS_INFINITE, minus, "(]" if closed else "()")
@@ -627,7 +700,9 @@ def _chained(relation: Relation, depth: int) -> Answer:
         left, right = sides
         if is_name(left) and not (is_name(right) and _sure_name(right)) and not _uses(right, left):
             high = _read(right, depth + 1)
-            return Named(_name(left), Interval(_MINUS_INFINITE, high, "(]" if closed[0] else "()"), Relation(sides, signs))
+            return Named(
+                _name(left), Interval(_MINUS_INFINITE, high, "(]" if closed[0] else "()"), Relation(sides, signs)
+            )
         if is_name(right) and not _uses(left, right):
             low = _read(left, depth + 1)
             return Named(_name(right), Interval(low, _INFINITE, "[)" if closed[0] else "()"), Relation(sides, signs))
@@ -638,9 +713,10 @@ def _sure_name(text: str) -> bool:
     return len(text) == 1
 
 
-def _absolute(text: str) -> str:
-    found = re.fullmatch(r"\|\s*([A-Za-z])\s*\|", text)
-    return found[1] if found else ""
+def _absolute(text: str) -> tuple[str, str]:
+    """The variable within `|x|`, and what is added to it there."""
+    found = re.fullmatch(r"\|\s*([A-Za-z])\s*([+-]\s*(?:[\d./]+|\\frac\{\d+\}\{\d+\}))?\s*\|", text)
+    return (found[1], found[2] or "") if found else ("", "")
 
 
 def _uses(text: str, name: str) -> bool:
@@ -669,3 +745,22 @@ def _named_tuple(text: str) -> list[str]:
     brackets, inner = _unwrapped(text)
     parts = [part.strip() for part, _ in cut(inner, re.compile(","))]
     return [_name(part) for part in parts] if brackets == "()" and len(parts) > 1 and all(map(is_name, parts)) else []
+
+
+def substituted(answer: Answer, old: str, new: str) -> Answer | None:
+    """The answer with another letter for one of its variables; None if that one is there already."""
+    taken = False
+
+    def changed(part: Any) -> Any:
+        nonlocal taken
+        if isinstance(part, str):
+            taken |= bool(re.search(_LONE_LETTER.format(new), part))
+            return re.sub(_LONE_LETTER.format(old), new, part)
+        if isinstance(part, tuple):
+            return tuple(map(changed, part))
+        if is_dataclass(part) and not isinstance(part, type | Words):
+            return replace(part, **{field.name: changed(getattr(part, field.name)) for field in fields(part)})
+        return part
+
+    found: Answer = changed(answer)
+    return None if taken else found

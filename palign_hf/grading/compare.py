@@ -27,6 +27,7 @@ from palign_hf.grading.answers import (
     Words,
     flat_numbers,
     read,
+    substituted,
 )
 from palign_hf.grading.dress import bare, compact
 from palign_hf.grading.numerals import number_of, read_number
@@ -73,10 +74,20 @@ def compare(one: str, other: str, judge: Judge, *, asked: bool = False) -> Verdi
         return number == number2
     answer, gold = read(one), read(other)
     verdict = alike(answer, gold, judge)
+    if not verdict and asked and "\\approx" in bare_one:
+        # Both sides are meant: the value, and what it comes to.
+        return _any(alike(read(side), gold, judge) for side in bare_one.split("\\approx"))
     if not verdict and asked and isinstance(answer, Relation) and set(answer.signs) == {"="}:
         if not isinstance(gold, Relation | Named | Assigned):
             return alike(read(answer.sides[-1]), gold, judge)
     return verdict
+
+
+def letter_for_letter(one: str, other: str) -> bool:
+    """Whether two texts are too long to be compared by what they say."""
+    if max(len(one), len(other)) <= LONGEST:
+        return False
+    return max(len(one), len(other)) > LONGEST_LIST or not (flat_numbers(one) and flat_numbers(other))
 
 
 def alike(one: Answer, other: Answer, judge: Judge) -> Verdict:
@@ -93,10 +104,21 @@ def alike(one: Answer, other: Answer, judge: Judge) -> Verdict:
 
 def _conditional(one: Conditional, other: Answer, judge: Judge) -> Verdict:
     if isinstance(other, Conditional):
+        parameter, parameter2 = _parameter(one.condition), _parameter(other.condition)
+        if parameter and parameter2 and parameter != parameter2:
+            answer = substituted(one.answer, parameter, parameter2)
+            condition = re.sub(rf"^{parameter}", parameter2, one.condition)
+            return _conditional(Conditional(answer, condition), other, judge) if answer else False
         if not _same_condition(one.condition, other.condition):
             return False
         return alike(one.answer, other.answer, judge)
     return alike(one.answer, other, judge)
+
+
+def _parameter(condition: str) -> str:
+    r"""The letter of `k \in \mathbb{Z}`."""
+    found = re.match(r"([a-z])\s*\\in\s*\\mathbb\{[ZN]\}", condition)
+    return found[1] if found else ""
 
 
 def _same_condition(one: str, other: str) -> bool:
@@ -129,17 +151,16 @@ def _named(one: Named, other: Answer, judge: Judge) -> Verdict:
 def _renamed(one: Named, other: Named) -> Answer | None:
     """The value of `f(n) = n+1` as it is written for `f(x)`; None for other names."""
     applied, applied2 = (re.fullmatch(r"(\\?[A-Za-z]+)\(([a-z])\)", some.name) for some in (one, other))
-    if not (applied and applied2 and one.relation and applied[1] == applied2[1]):
+    if not (applied and applied2 and applied[1] == applied2[1]):
         return None
-    variable, text = applied2[2], one.relation.sides[-1]
-    if re.search(rf"(?<![A-Za-z\\]){variable}(?![A-Za-z])", text):
-        return None
-    return read(re.sub(rf"(?<![A-Za-z\\]){applied[2]}(?![A-Za-z])", variable, text))
+    return substituted(one.value, applied[2], applied2[2])
 
 
 def _one_name(one: str, other: str) -> bool:
     r"""Whether two names may be one: `I` and `I(t)`, `\lambda` and `\lambda_1`, `A` and `area`."""
-    one, other = (re.sub(r"\\(?:overline|vec|overrightarrow|mathbf)|[|{}]|m(?=\\angle)", "", some) for some in (one, other))
+    one, other = (
+        re.sub(r"\\(?:overline|vec|overrightarrow|mathbf)|[|{}]|m(?=\\angle)", "", some) for some in (one, other)
+    )
     if one == other:
         return True
     short, long = sorted((one, other), key=len)
@@ -237,8 +258,11 @@ def _combined(one: Combined, other: Answer, judge: Judge) -> Verdict:
 
 def _are_intervals(items: Sequence[Answer]) -> bool:
     """Whether pairs in brackets can be no points."""
-    ends = [item.brackets in ("[)", "(]", "[]") or _end(item.items[-1]) == float("inf") for item in items
-            if isinstance(item, Several) and item.kind == "tuple" and len(item.items) == 2]
+    ends = [
+        item.brackets in ("[)", "(]", "[]") or _end(item.items[-1]) == float("inf")
+        for item in items
+        if isinstance(item, Several) and item.kind == "tuple" and len(item.items) == 2
+    ]
     return len(ends) == len(items) and any(ends)
 
 
@@ -302,6 +326,12 @@ def _all(verdicts: Iterable[Verdict]) -> Verdict:
             return False
         unsure |= verdict is None
     return None if unsure else True
+
+
+def _any(verdicts: Iterable[Verdict]) -> Verdict:
+    """Yes if one says so, no if all say no."""
+    found = [*verdicts]
+    return True if True in found else None if None in found else False
 
 
 def _in_order(some: Sequence[Answer], others: Sequence[Answer], judge: Judge) -> Verdict:

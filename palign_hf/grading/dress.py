@@ -72,6 +72,7 @@ _SPELT: dict[re.Pattern[str], str | Callable[[re.Match[str]], str]] = {
     re.compile(r"^\(([A-Za-z])\)$"): r"\1",
 }
 
+
 @lru_cache(maxsize=8192)
 def bare(text: str) -> str:
     """An answer without its layout, in plain LaTeX: `$\\left(\\dfrac12, 3\\right)$.` is `(\\frac{1}{2}, 3)`."""

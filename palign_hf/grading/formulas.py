@@ -38,6 +38,7 @@ _FONTS |= {"boldsymbol", "hbox", "emph", "textnormal"}
 _APPLIED = {"f", "g", "h", "F", "G", "H"}
 _MULTIPLY = {"*", "\\times", "\\cdot", "\\ast", "\\cdotp"}
 _DIVIDE = {"/", "\\div", "\\over"}
+_DIGITS = set("0123456789.")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "\\{": "\\}"}
 
 
@@ -141,7 +142,7 @@ class _Parser:
                 self.take()
                 tree = ("mod", tree, self.factor(first=True))
             elif self.starts():
-                if self.next[0].isdigit() or self.next[0] == ".":
+                if self.next[0] in _DIGITS and self.tokens[self.at - 1][0] in _DIGITS:
                     # Two numbers side by side are no product.
                     raise NoFormulaError
                 tree = ("mul", tree, self.factor())
@@ -157,7 +158,21 @@ class _Parser:
         if token[0] == "\\":
             name = token[1:].rstrip("*")
             return (
-                name in ("frac", "sqrt", "binom", "lfloor", "lceil", "pi", "mathbb", "imath", "jmath", "angle", "circ")
+                name
+                in (
+                    "frac",
+                    "sqrt",
+                    "binom",
+                    "lfloor",
+                    "lceil",
+                    "pi",
+                    "mathbb",
+                    "imath",
+                    "jmath",
+                    "angle",
+                    "circ",
+                    "lg",
+                )
                 or name in _SYMBOLS | _ACCENTS | _FONTS | set(FUNCTIONS)
                 or token in ("\\{",)
             )
@@ -267,6 +282,11 @@ class _Parser:
             return self.function(name)
         if name in ("gcd", "lcm", "max", "min"):
             return self.several(name)
+        if name == "lg":
+            return self.function("log", ("num", Fraction(10)))
+        if name == "Gamma" and self.next == "(":
+            self.take()
+            return ("call", "gamma", self.inside("("))
         if name in _SYMBOLS:
             return self.variable(_SAME.get(name, name))
         if name in _FONTS and escaped:
@@ -315,9 +335,8 @@ class _Parser:
             return _negated(self.argument(), self.signs())
         return self.atom()
 
-    def function(self, name: str) -> Tree:
+    def function(self, name: str, base: Tree | None = None) -> Tree:
         power: Tree | None = None
-        base: Tree | None = None
         while self.next in ("^", "_"):
             if self.take() == "^":
                 power = self.exponent()

@@ -6,7 +6,7 @@ from palign_hf.grading import symbolic
 from palign_hf.grading.base import Grade, as_text
 from palign_hf.grading.boxes import read_boxes
 from palign_hf.grading.choice import lettered
-from palign_hf.grading.compare import LONGEST, compare
+from palign_hf.grading.compare import LONGEST, compare, letter_for_letter
 from palign_hf.grading.dress import bare, compact
 from palign_hf.grading.plain import PLAIN
 from palign_hf.grading.reading import readings
@@ -64,7 +64,7 @@ class MathGrader:
         if unsure:
             return None
         error = None
-        if found is not None and max(len(found), len(gold)) > LONGEST:
+        if found is not None and letter_for_letter(found, gold):
             error = f"longer than {LONGEST} characters: compared letter for letter"
         return Grade(False, False, found, error)
 

@@ -1,4 +1,4 @@
-r"""Numbers of any spelling, read exactly: `1,234.5`, `\frac{1}{2}`, `2 1/2`, `3\times10^8`, `0.\overline{3}`, `5 million`. Pure."""
+r"""Numbers of any spelling, read exactly: `1,234.5`, `\frac{1}{2}`, `2 1/2`, `3\times10^8`, `5 million`. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -10,14 +10,17 @@ from palign_hf.grading.units import MEANING, Piece, conflict, loosened, pieces
 
 
 _MOST_DIGITS, _MOST_POWER = 400, 400
-# From so many significant digits on, a rounded decimal counts as the number that it rounds.
+# From so many significant digits on, a rounded decimal counts as the fraction that it rounds.
 ROUNDED = 6
+# From so many digits after its point on, and some that say something, it counts as any other value that it rounds.
+_PLACES, _SAYING = 6, 4
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 _REPEATING = re.compile(r"(?P<whole>\d*)\.(?P<first>\d*)\\(?:overline|bar)\s*\{(?P<again>\d+)\}")
 _DECIMAL = re.compile(rf"(?P<whole>{_DIGITS})?(?P<rest>\.\d*)?")
 _POWER = re.compile(
-    r"(?:(?P<head>[\d., ]+?)\s*(?:(?:\*|\\times|\\cdot)\s*10\s*\^\s*\{?|(?<=\d)[eE])|10\s*\^\s*\{?)\s*(?P<power>[+-]?\d+)\s*\}?"
+    r"(?:(?P<head>[\d., ]+?)\s*(?:(?:\*|\\times|\\cdot)\s*10\s*\^\s*\{?|(?<=\d)[eE])|10\s*\^\s*\{?)"
+    r"\s*(?P<power>[+-]?\d+)\s*\}?"
 )
 _FRACTION = re.compile(
     r"\\frac\s*\{(?P<over>[^{}]*)\}\s*\{(?P<under>[^{}]*)\}|(?P<over2>[^/\s]+)\s*/\s*(?P<under2>[^/\s]+)"
@@ -89,7 +92,9 @@ def _value(text: str) -> tuple[Fraction, int] | None:
         return (int(mixed["whole"] or mixed["whole2"]) + part[0], 0) if part else None
     if fraction := _FRACTION.fullmatch(text):
         sides = [fraction[name] or fraction[f"{name}2"] or "" for name in ("over", "under")]
-        over, under = (read_number(side.strip()) if "\\frac" not in side and "/" not in side else None for side in sides)
+        over, under = (
+            read_number(side.strip()) if "\\frac" not in side and "/" not in side else None for side in sides
+        )
         if over and under and under.value and not (over.percent or under.percent):
             return over.value / under.value, 0
     return None
@@ -103,7 +108,7 @@ def agree(one: Number, other: Number) -> bool:
         percent, plain = (one, other) if one.percent else (other, one)
         return percent.value / 100 == plain.value
     for decimal, exact in ((one, other), (other, one)):
-        if is_rounded(decimal) and exact.value.denominator > 1:
+        if decimal.decimals and _digits(decimal) >= ROUNDED and exact.value.denominator > 1:
             if not exact.decimals and abs(decimal.value - exact.value) * 10**decimal.decimals < 1:
                 return True
             if exact.decimals > decimal.decimals >= ROUNDED:
@@ -112,9 +117,12 @@ def agree(one: Number, other: Number) -> bool:
 
 
 def is_rounded(number: Number) -> bool:
-    """Whether a decimal has so many digits that it may stand for what it rounds."""
-    digits = len(str(abs(number.value.numerator * 10**number.decimals // number.value.denominator)))
-    return bool(number.decimals) and digits >= ROUNDED
+    """Whether a decimal has so many digits that it may stand for an irrational value, which it rounds."""
+    return number.decimals >= _PLACES and _digits(number) >= _SAYING
+
+
+def _digits(number: Number) -> int:
+    return len(str(abs(number.value.numerator * 10**number.decimals // number.value.denominator)))
 
 
 def same_pieces(one: Piece, other: Piece) -> bool | None:

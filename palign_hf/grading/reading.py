@@ -26,7 +26,11 @@ _NUMBER = re.compile(
 _WORDED = re.compile(r"[*_]*[A-Za-z]{2,}")
 _LEADS = re.compile(r"(?:[A-Za-z]{2,}[,:]?|=|:)[\s*_]*(?:\$|\\\(|\\\[)?\s*-?\$?$")
 _ENDS = re.compile(r"(?:\$|\\\)|\\\])?[\s*_.,]*(?:(?!because|since|as|but|and|or)[A-Za-z%]+[\s*_.]*){0,2}")
-_TURNED = re.compile(r"\b(?:not|never|cannot|neither|nor|between|least|most|more|less|greater|fewer)\b|n't\b", re.IGNORECASE)
+_CONSEQUENCE = re.compile(r"\b(?:hence|thus|therefore|so)\b", re.IGNORECASE)
+_TURNED = re.compile(
+    r"\b(?:not|never|cannot|neither|nor|between|least|most|more|less|greater|fewer|because|since)\b|n't\b",
+    re.IGNORECASE,
+)
 _LEADING = re.compile(rf"[*_\s]*(?P<number>{_NUMBER.pattern})(?=$|[*_,;:]|\.(?:\s|$)|\s+(?![-+*/^=<>\\]))")
 
 
@@ -55,6 +59,10 @@ def _stated(text: str) -> Iterator[str]:
         return
     if rest.lstrip("* ").startswith(("$", "\\(", "\\[")) and (formula := next(_formulas(rest), None)):
         yield formula[1]
+        end = _PHRASE_END.search(rest)
+        phrase = rest[: end.start()] if end else rest
+        if (then := _last(_CONSEQUENCE, phrase)) and (tail := _tail(phrase[then.start() :])):
+            yield tail
         return
     end = _PHRASE_END.search(rest)
     phrase = (rest[: end.start()] if end else rest).strip("* \t")

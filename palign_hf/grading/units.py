@@ -13,12 +13,14 @@ from palign_hf.grading.dress import FONTS
 
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # Names of functions and constants that a plain text may have; they are no words.
-FUNCTIONS = "arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth sin cos tan cot sec csc".split()
+FUNCTIONS = (
+    "arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth sin cos tan cot sec csc".split()
+)
 FUNCTIONS += "ln log exp sqrt cbrt gcd lcm max min abs floor ceil binom det sgn".split()
 CONSTANTS = "infinity infty theta alpha beta gamma delta lambda sigma omega phi rho tau mu pi oo inf".split()
 
-_DROPPABLE = "of the a an is are was about approximately approx roughly around exactly answer final total both either by at"
-_DROPPABLE += " value values equal equals equally to per each every altogether there"
+_DROPPABLE = "of the a an is are was about approximately approx roughly around exactly answer final total both either"
+_DROPPABLE += " by at value values equal equals equally to per each every altogether there"
 _DROPPED = frozenset(_DROPPABLE.split())
 # What means nothing by itself, whatever the other answer counts in.
 _GENERIC = {"unit", "unit^2", "unit^3", "square", "cubic", "number", "item", "thing", "object", "time"}
@@ -26,12 +28,14 @@ _GENERIC = {"unit", "unit^2", "unit^3", "square", "cubic", "number", "item", "th
 _MEANING = "more less fewer greater smaller than least most not and plus minus times over half halves third thirds"
 _MEANING += " squared cubed factorial base choose divided mod modulo profit loss gain increase decrease rise fall drop"
 _MEANING += " east west north south left right up down above below before after ago early late later negative positive"
-_MEANING += " maximum minimum even odd win lose win draw heads tails ahead behind faster slower longer shorter or none"
+_MEANING += " even odd win lose win draw heads tails ahead behind faster slower longer shorter or none"
 _MEANING += " infinite infinitely undefined northeast northwest southeast southwest clockwise counterclockwise"
 MEANING = frozenset(_MEANING.split())
+# Words before a number that count only if the other answer has such a one, too.
+_EXTREMES = {"maximum", "minimum", "max", "min", "largest", "smallest", "first", "last"}
 # What a question asks for, and so says nothing before its number.
 _ASKING = "area volume length width height perimeter sum product difference probability distance speed time cost price"
-_ASKING += " angle amount age mean average median mode result minimum maximum we get have obtain has gives hence so thus"
+_ASKING += " angle amount age mean average median mode result we get have obtain has gives hence so thus number"
 _ASKED = set(_ASKING.split()) - MEANING
 _ALIASES = {
     "cm": "centimeter centimetre cms",
@@ -121,7 +125,7 @@ def _freed(found: re.Match[str]) -> str:
 
 
 def pieces(text: str) -> tuple[Piece, ...]:
-    """The numbers and formulas of a loosened text, each with the words behind it (the first also with those before)."""
+    """The numbers and formulas of a loosened text, each with the words behind it, the first with those before it."""
     text = _CURRENCY.sub(" ", text)
     marked, words = _without_words(text)
     if not words:
@@ -133,12 +137,13 @@ def pieces(text: str) -> tuple[Piece, ...]:
         if k:
             word = next(following)
             (found[-1][1] if found else before).append(word)
-        if part.strip(" ,"):
-            found.append((part.strip(" ,"), []))
+        if part.strip(" ,:"):
+            found.append((part.strip(" ,:"), []))
     if not found:
         return ()
     # A unit comes behind its number; what comes before says what it is (`July 4`), but for what asks for it.
-    lead = [word if word in MEANING or word in _CANON.values() else f"<{word}" for word in before if word not in _ASKED]
+    kept = MEANING | _EXTREMES | set(_CANON.values())
+    lead = [word if word in kept else f"<{word}" for word in before if word not in _ASKED]
     found[0] = (found[0][0], lead + found[0][1])
     return tuple(_piece(core, said) for core, said in found)
 
@@ -193,20 +198,21 @@ def _is_word(word: str, before: str, after: str) -> bool:
         return False
     if len(plain) == 1:
         # `5 m`, and not `5m`, which may be a product; `30^\circ E`.
-        spaced = bool(re.search(r"\d\s+$|\\circ\s*\}?\s*$", before)) or (
-            bool(re.search(r"[})]\s+$", before)) and not after.strip()
+        if word not in _LETTERS or not re.search(r"\d", before) or re.match(r"\s*[-+*/^=(\\]", after):
+            return False
+        return bool(
+            re.search(r"\d\s+$|\\circ\s*\}?\s*$", before) or re.search(r"[})]\s+$", before) and not after.strip()
         )
-        return spaced and word in _LETTERS and bool(re.search(r"\d", before)) and not re.match(r"\s*[-+*/^=(\\]", after)
     if plain in SCALES or plain in MEANING or plain in _UNIT_LIKE or plain in _DROPPED:
         return True
     if len(plain) < 4 and not re.search(r"\d", before + after):
         return False
-    return len(plain) > 2 and (before[-1:] in ("", " ", _MARK) or not before[-1:].isalnum()) and " " in f" {before}"[-1:]
+    return len(plain) > 2 and before[-1:] in ("", " ")
 
 
 def _canonical(run: str) -> Iterator[str]:
     """`square centimeters` is `cm^2`, `miles per hour` is `mi/h`, `Apples` is `apple`."""
-    parts = []
+    parts: list[str] = []
     for below, part in enumerate(re.split(r"/|\s+per\s+|\s*\\cdot\s*|^per ", run)):
         words = part.casefold().split()
         power = 3 if {"cubic", "cu", "cu."} & set(words) else 2 if {"square", "sq", "sq."} & set(words) else 1

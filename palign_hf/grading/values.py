@@ -36,7 +36,12 @@ class UnsureError(Exception):
 
 
 def value(
-    tree: Tree, point: Mapping[str, Fraction] | None = None, *, degrees: bool = False, log10: bool = True
+    tree: Tree,
+    point: Mapping[str, Fraction] | None = None,
+    *,
+    degrees: bool = False,
+    log10: bool = True,
+    left_reals: list[Tree] | None = None,
 ) -> Value:
     """The value at a point, a fraction if it is exactly one.
 
@@ -45,13 +50,14 @@ def value(
         point (`Mapping`, *optional*): A value for each variable.
         degrees (`bool`, defaults to `False`): Whether a degree outside of a sine and its like is worth pi/180, not 1.
         log10 (`bool`, defaults to `True`): Whether a logarithm without a base is that to the base 10.
+        left_reals (`list`, *optional*): Gets what has no real value here, such as the root of a negative number.
 
     Raises:
         `UndefinedError`: There is none.
         `UnsureError`: It can't be told.
     """
     try:
-        return _value(tree, (point or {}, degrees, log10))
+        return _value(tree, (point or {}, degrees, log10, left_reals if left_reals is not None else []))
     except (ZeroDivisionError, OverflowError) as error:
         raise UndefinedError from error
     except (ValueError, TypeError, mpmath.libmp.NoConvergence) as error:
@@ -85,38 +91,43 @@ _MOST_SHARED = {"log"}
 
 def _equal(one: Tree, other: Tree, degrees: tuple[bool, bool], log10: bool) -> Verdict:
     variables = sorted(names(one) | names(other))
-    same_real, same_complex, differ_complex, undefined = 0, 0, 0, 0
-    try:
-        for positive, point in _points(variables):
-            found = []
-            for tree, in_degrees in zip((one, other), degrees, strict=True):
-                try:
-                    found.append(value(tree, point, degrees=in_degrees, log10=log10))
-                except UndefinedError:
-                    found.append(None)
-            if found[0] is None or found[1] is None:
-                if not variables or (found[0] is None) != (found[1] is None) and positive:
-                    return False
-                undefined += 1
-                continue
-            agree = close(*found)
-            if all(map(is_real, found)):
-                if not agree:
-                    return False
-                same_real += 1
-            elif not agree:
-                if not positive:
-                    continue
-                differ_complex += 1
-            else:
-                same_complex += 1
-        if same_real:
-            return True
-        if same_complex and not differ_complex:
-            return True
-        return _equal_for_integers(one, other, variables, log10)
-    except UnsureError:
+    seen: set[str] = set()
+    for positive, point in _points(variables):
+        here = _equal_at(point, (one, other), degrees, log10)
+        if here == "undefined" and not positive:
+            continue
+        if here == "other" or here == "undefined":
+            return False
+        if here != "other branch" or positive:
+            seen.add(here)
+    if "same" in seen:
+        return True
+    if "unsure" in seen:
         return None
+    if seen == {"same complex"}:
+        return True
+    return _equal_for_integers(one, other, variables, log10)
+
+
+def _equal_at(point: dict[str, Fraction], trees: tuple[Tree, Tree], degrees: tuple[bool, bool], log10: bool) -> str:
+    """What two formulas are at a point: `same`, `same complex`, `other`, `other branch`, `undefined` or `unsure`."""
+    found: list[Value] = []
+    left: list[Tree] = []
+    undefined = 0
+    for tree, in_degrees in zip(trees, degrees, strict=True):
+        try:
+            found.append(value(tree, point, degrees=in_degrees, log10=log10, left_reals=left))
+        except UndefinedError:
+            undefined += 1
+        except UnsureError:
+            return "unsure"
+    if undefined:
+        return "undefined"
+    agree, real = close(*found), all(map(is_real, found))
+    if agree:
+        return "same" if real else "same complex"
+    # Roots of negative numbers have two values, and `\sqrt{x}\sqrt{y}` picks another one than `\sqrt{xy}`.
+    return "other" if real and (not left or not point) else "other branch"
 
 
 def _equal_for_integers(one: Tree, other: Tree, variables: list[str], log10: bool) -> bool:
@@ -126,7 +137,7 @@ def _equal_for_integers(one: Tree, other: Tree, variables: list[str], log10: boo
         try:
             if not close(*(value(tree, point, log10=log10) for tree in (one, other))):
                 return False
-        except UndefinedError:
+        except (UndefinedError, UnsureError):
             return False
     return bool(variables)
 
@@ -197,7 +208,10 @@ def _points(variables: list[str]) -> Iterator[tuple[bool, dict[str, Fraction]]]:
         yield sign > 0, point
 
 
-def _value(tree: Tree, where: tuple[Mapping[str, Fraction], bool, bool]) -> Value:
+Where = tuple[Mapping[str, Fraction], bool, bool, list[Tree]]
+
+
+def _value(tree: Tree, where: Where) -> Value:
     kind = tree[0]
     if kind == "num":
         return tree[1]
@@ -212,23 +226,30 @@ def _value(tree: Tree, where: tuple[Mapping[str, Fraction], bool, bool]) -> Valu
         return _times(found, _MP.pi() / 180) if where[1] else found
     if kind == "call":
         if tree[1] in _ANGLED:
-            where = (where[0], True, where[2])
+            where = (where[0], True, *where[2:])
         if tree[1] == "log" and len(tree) == 3 and where[2]:
             tree = (*tree, ("num", Fraction(10)))
-        return _called(tree[1], [_value(part, where) for part in tree[2:]])
+        return _noted(tree, [_value(part, where) for part in tree[2:]], where)
     if kind == "apply":
         # An unknown function: any will do that is another one for another name.
         inner = _inexact(_value(tree[2], where))
         return inner * inner * 3 + where[0][tree[1]] * inner + 1
     if kind == "several":
         return _several(tree[1], [_value(part, where) for part in tree[2:]])
-    parts = [_value(part, where) for part in tree[1:]]
-    return _OPERATIONS[kind](*parts)
+    return _noted(tree, [_value(part, where) for part in tree[1:]], where)
+
+
+def _noted(tree: Tree, parts: list[Value], where: Where) -> Value:
+    """The value of an operation or function; it is noted where that leaves the real numbers."""
+    found = _called(tree[1], parts) if tree[0] == "call" else _OPERATIONS[tree[0]](*parts)
+    if isinstance(found, _MP.mpc) and not any(isinstance(part, _MP.mpc) for part in parts):
+        where[3].append(tree)
+    return found
 
 
 def _add(*parts: Value) -> Value:
     if all(isinstance(part, Fraction) for part in parts):
-        return _small(sum(parts))
+        return _small(sum(parts, Fraction(0)))
     parts = tuple(map(_inexact, parts))
     total = _MP.fsum(parts)
     return Fraction(0) if abs(total) <= _CANCELLED * max(map(abs, parts)) else total
@@ -379,6 +400,10 @@ def _called(name: str, parts: list[Value]) -> Value:
         return _cut(_MP.log(inner))
     if name == "sgn":
         return Fraction(int(_MP.sign(inner)))
+    if name == "gamma":
+        if is_real(inner) and _inexact(inner).real <= 0:
+            raise UndefinedError
+        return _factorial(parts[0] - 1 if isinstance(parts[0], Fraction) else inner - 1)
     if name in ("exp", "sinh", "cosh", "tanh", "coth") and abs(inner) > _MOST_EXPONENT:
         raise UnsureError
     function = _CALLS.get(name)

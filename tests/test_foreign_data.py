@@ -22,6 +22,7 @@ from palign_hf.runs.claims import WRITTEN
 from palign_hf.runs.launch import run_here
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PREFIXES
+from palign_hf.traces.sources import open_source
 from palign_hf.training.folder import StudentFolder
 from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TrainConfig
@@ -397,6 +398,8 @@ def test_the_report_of_a_folder_with_brackets_counts_its_own_rows(stages, made, 
     pq.write_table(pa.concat_tables([table] * 5), tmp_path / "x1" / "data" / "train-00000-of-00001.parquet")
     stages["truncate"](tmp_path / "x[1]", True, "two")
     assert json.loads((tmp_path / "x[1]" / REPORT).read_text())["rows"] == 3
+    read, name = open_source(str(tmp_path / "x[1]"), split="train", config=None, revision=None, streaming=False)
+    assert (len(read), name) == (3, "x[1]")
     stages["align"](tmp_path / "x[2]", False, "one")
     assert json.loads((tmp_path / "x[2]" / REPORT).read_text())["rows"] == 3
 
@@ -414,3 +417,11 @@ def test_students_may_lie_where_they_are_compared(made, tmp_path):
     students = {"before": str(made / "two"), "after": str(tmp_path / "student")}
     config = EvaluateConfig(students=students, tasks=("toy",), output=str(tmp_path))
     assert [one.folder for one in config.each().values()] == [tmp_path / "before", tmp_path / "after"]
+
+
+def test_a_source_with_brackets_that_is_no_folder_of_a_run_is_refused_rather_than_another_read(tmp_path):
+    for name in ("x1", "x[1]"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "traces.jsonl").write_text('{"question": "q", "trace": "t"}\n')
+    with pytest.raises(UserError, match="has a pattern in its name, so `datasets` would read another folder"):
+        open_source(str(tmp_path / "x[1]"), split=None, config=None, revision=None, streaming=False)

@@ -40,6 +40,7 @@ UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
 # What `save_to_disk`, the Hub and our own runs write beside the data.
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "report.json"}
 _HUB_FILE = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
+_SHARD = re.compile(r"(?P<split>\w+)-\d{5}-of-\d{5}\.parquet")
 _HUB_ID = re.compile(r"(?=.{1,200}$)[\w-][\w.-]*(/[\w.-]+)?")
 
 
@@ -193,7 +194,28 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
         raise _mixed(what, found, "a folder with files of one format")
     check_card(path)
     kind = formats.pop()
+    if glob.has_magic(str(path)):
+        return _open_shards(path, kind, split, config, streaming)
     return _open_data_of(path, _BUILDERS.get(kind, (kind, {}))[0], list(found), split, config, streaming)
+
+
+def _open_shards(path: Path, kind: str, split: str | None, config: str | None, streaming: bool) -> Any:
+    """A folder of a run, by the names of its shards: to `datasets` a bracket in its own name would be a pattern."""
+    _refuse(path.name, config=config)
+    found: dict[str, list[str]] = {}
+    for file in sorted((path / "data").iterdir() if (path / "data").is_dir() else ()):
+        if (match := _SHARD.fullmatch(file.name)) is not None:
+            found.setdefault(match["split"], []).append(glob.escape(str(file)))
+    if kind != "parquet" or not found:
+        raise UserError(
+            f"`{path}` has a pattern in its name, so `datasets` would read another folder. Rename it, or pass the "
+            f"data files themselves."
+        )
+    check_inside(path, (path / "data").iterdir())
+    if not streaming:
+        with _in_words(f"`{path.name}`"):
+            check_decoded(file for file in (path / "data").iterdir() if _SHARD.fullmatch(file.name))
+    return _load(f"`{path.name}`", kind, data_files=found, split=split, streaming=streaming)
 
 
 def _open_data_of(

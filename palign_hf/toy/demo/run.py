@@ -4,6 +4,7 @@ Every stage goes on where an interrupted one stopped, by what it left in the out
 the ledger, so the second run of a finished demo asks nothing and takes seconds. `telling.py` has the words.
 """
 
+import glob
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -200,7 +201,11 @@ def _align(
 def _table(folder: Path, split: str | None = None) -> Any:
     from datasets import load_dataset
 
-    return load_dataset(str(folder), split=split)
+    # By its files: to `datasets` a bracket in the folder's own name would be a pattern.
+    data = folder / "data"
+    splits = [name for name in ("train", "rejected") if any(data.glob(f"{name}-*.parquet"))]
+    files = {name: f"{glob.escape(str(data))}/{name}-*.parquet" for name in splits}
+    return load_dataset("parquet", data_files=files, split=split)
 
 
 def _next(config: DemoConfig) -> list[tuple[list[str], str]]:

@@ -56,6 +56,8 @@ _FILL = 0.85
 _MOST_PROBLEMS = 256
 # How long the engine core may take to give its memory back before it is killed.
 _SHUTDOWN_S = 30.0
+# The length of the first question.
+_FIRST_TOKENS = 128
 # Options by which prompts are meant to be read in pieces.
 _PIECES = {"enable_chunked_prefill", "max_num_batched_tokens", "long_prefill_token_threshold"}
 
@@ -186,9 +188,12 @@ class VLLMEngine:
 
     async def _try(self) -> None:
         """A first forward pass: weights that are no numbers are refused before they answer anything."""
-        ids = first_ids(self._running.model_config.get_vocab_size())
+        config = self._running.model_config
+        # As long as real prompts are: kernels of CPUs have died of a few tokens as the first question (vLLM 0.32).
+        few = first_ids(config.get_vocab_size())
+        ids = (few * _FIRST_TOKENS)[: max(1, min(_FIRST_TOKENS, config.max_model_len - 1))]
         with contextlib.suppress(RequestFailed):  # each row will say why
-            output = await self._ask(ids, self._labels(tuple(ids[:2])))
+            output = await self._ask(ids, self._labels(tuple(few[:2])))
             read = output.outputs[0].logprobs
             refuse_no_numbers(self._arguments["model"], [told.logprob for told in read[0].values()] if read else [])
 

@@ -108,7 +108,8 @@ def report(
     import torch
 
     account, logs = trainer.accounts["train"], trainer.state.log_history
-    reasons = Counter(lessons.left_out) + Counter({"longer than `max_length`": account.overlong})
+    reasons = Counter(lessons.left_out)
+    reasons += Counter({"longer than `max_length`": account.overlong, "a tag in its own text": account.tagged})
     steps = [log for log in logs if "loss" in log]
     ran = next((log["train_runtime"] for log in reversed(logs) if "train_runtime" in log), None)
     trained, whole = counted(trainer.model)

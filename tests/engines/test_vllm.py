@@ -56,7 +56,7 @@ def answering(monkeypatch, logprob=None, error=None):
     """An engine whose core was started, and answers its first question so."""
     closed = []
     llm = SimpleNamespace(
-        model_config=SimpleNamespace(get_vocab_size=lambda: 64),
+        model_config=SimpleNamespace(get_vocab_size=lambda: 64, max_model_len=512),
         shutdown=lambda timeout: closed.append(timeout),
         output_processor=SimpleNamespace(propagate_error=lambda error: None),
     )

@@ -318,7 +318,7 @@ def test_tags_inside_the_text_of_a_published_set_are_dropped_with_their_reason(p
     """Nobody can tell which of two closing tags is the border."""
     tagged = alpaca(f"<Begin_of_Prefix>{prefix}<End_of_Prefix>\n{continuation}")
     columns = {"question": QUESTION, "prefix": prefix, "continuation": continuation}
-    for given, good in ((tagged, alpaca()), (columns, columns | {"prefix": PREFIX, "continuation": MORE})):
-        read, report = read_prefixes(rows(given, good))
+    for odd, good in ((tagged, alpaca()), (columns, columns | {"prefix": PREFIX, "continuation": MORE})):
+        read, report = read_prefixes(rows(odd, good))
         assert read["prefix"][:] == [PREFIX]
         assert report.dropped == {f"`{tag}` inside the text, where it would be taken for the border": 1}

@@ -142,6 +142,11 @@ class TagStyle:
         """The target text: tagged prefix, then continuation."""
         return f"{self.open}{prefix}{self.close}{continuation}"
 
+    def tag_in(self, text: str) -> str | None:
+        """A tag of this style that stands in a text itself, where nothing could tell it from the border."""
+        tags = (self.open.strip(), self.close.strip())
+        return next((tag for tag in tags if tag and tag in text), None)
+
     def split(self, text: str) -> tuple[str, str, bool]:
         """`(prefix, continuation, closed)` of an output: `closed` is False for a draft without end."""
         if not self.open or not text.startswith(self.open):

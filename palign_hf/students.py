@@ -153,11 +153,22 @@ def _hash_folder(folder: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
     total = xxhash.xxh3_128()
     for name, size, _ in stamp:
         total.update(f"{name}\0{size}\0".encode())
-        with open(Path(folder) / name, "rb") as file:
-            if size <= _READ_WHOLE:
-                total.update(file.read())
-                continue
-            for piece in range(_PIECES + 1):
-                file.seek(piece * (size - _PIECE) // _PIECES)
-                total.update(file.read(_PIECE))
+        _hash_file(total, Path(folder) / name, size)
     return total.hexdigest()
+
+
+def content_hash(path: Path, size: int) -> str:
+    """The hash of a file of `size` bytes; of a large one, of its sampled pieces."""
+    total = xxhash.xxh3_128()
+    _hash_file(total, path, size)
+    return total.hexdigest()
+
+
+def _hash_file(total: Any, path: Path, size: int) -> None:
+    with open(path, "rb") as file:
+        if size <= _READ_WHOLE:
+            total.update(file.read())
+            return
+        for piece in range(_PIECES + 1):
+            file.seek(piece * (size - _PIECE) // _PIECES)
+            total.update(file.read(_PIECE))

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "redact"},
     {"schema", "shipped", "located", "literals"},
     {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
-    {"students"},
+    {"students", "weights"},
     {"engines"},
     {"asking", "runs"},
     {"traces"},

@@ -95,3 +95,25 @@ def test_published_format():
 def test_unknown_style_names_the_nearest():
     with pytest.raises(ValueError, match=r"`prefixes` is no tag style \(nearest match: `prefix`\)"):
         tag_style("prefixes")
+
+
+_seams = st.lists(st.sampled_from(["<", ">", "\n", "a", "<End_of_Prefix", "End_of_Prefix>", "<think>", "</think>"]))
+
+
+@given(
+    prefix=st.text() | _seams.map("".join),
+    continuation=st.text() | _seams.map("".join),
+    style=st.sampled_from(["prefix", "draft", "think"]),
+)
+def test_a_target_without_tags_inside_has_each_of_them_once(prefix, continuation, style):
+    tags = tag_style(style)
+    if tags.tag_in(prefix) is None and tags.tag_in(continuation) is None:
+        target = tags.wrap(prefix, continuation)
+        assert target.count(tags.open.strip()) == target.count(tags.close.strip()) == 1
+        assert tags.split(target) == (prefix, continuation, True)
+
+
+def test_tags_inside_a_text_are_named_and_a_style_without_tags_has_none():
+    assert tag_style("prefix").tag_in("a <End_of_Prefix> b") == "<End_of_Prefix>"
+    assert tag_style("prefix").tag_in("a <End_of_Draft> b") is None
+    assert tag_style("none").tag_in("a <End_of_Prefix> b") is None

@@ -105,7 +105,11 @@ class Drawer:
             cached_tokens=kept.cached_tokens,
             grade=grade,
             flags=found,
-            against=(*self._rules.against(grade, found), *(["control tokens"] if control else [])),
+            against=(
+                *self._rules.against(grade, found),
+                *(["control tokens"] if control else []),
+                *(["a tag of the training target"] if self._prompts.tag_in(text) else []),
+            ),
             engine=None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})",
             fresh=drawn.fresh,
         )

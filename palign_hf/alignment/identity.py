@@ -16,7 +16,7 @@ from palign_hf.schema import PAIRS
 
 # Raised when the same settings may give other samples, or other rows of the same samples, than before.
 SAMPLER_VERSION = 1
-TRANSFORM_VERSION = 1
+TRANSFORM_VERSION = 2
 
 
 class Identity(SamplesIdentity[AlignmentSettings]):

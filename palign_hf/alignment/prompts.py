@@ -8,7 +8,7 @@ from palign_hf.alignment.fallbacks import full_end, longer_ends
 from palign_hf.alignment.rows import Beginning
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.asking.rendering import ChatPrompt
-from palign_hf.prompts import SOLVE, TagStyle, Template
+from palign_hf.prompts import SOLVE, TagStyle, Template, tag_style
 
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class BeginningPrompt:
         self._chat = ChatPrompt(tokenizer, template, student)
         self._template_ids = Counter(self._chat.head_ids + self._chat.tail_ids)
         self._settings, self._context, self._tokenizer = settings, context, tokenizer
+        # In the user's turn a prefix has no tags; those of the training target are the usual ones.
+        self._style = settings.tags if isinstance(settings.tags, TagStyle) else tag_style("prefix")
 
     def found(self, source: Mapping[str, Any]) -> Beginning:
         """The prefix that the row has."""
@@ -58,12 +60,18 @@ class BeginningPrompt:
 
     def refused(self, one: Beginning) -> str | None:
         """Why the student can't be asked to go on from this."""
+        if tag := self.tag_in(one.prefix):
+            return f"the prefix holds `{tag}` itself, which would be taken for its border"
         # More of them than the template has: the text's own.
         if control := self._chat.control((Counter(one.prompt) - self._template_ids).elements()):
             return f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
         if self.room(one) < 1:
             return f"the prompt has {len(one.prompt)} tokens, and the context holds {self._context}"
         return None
+
+    def tag_in(self, text: str) -> str | None:
+        """A tag of the training target that stands in a text itself."""
+        return self._style.tag_in(text)
 
     def room(self, one: Beginning) -> int:
         """Tokens that a continuation may have."""

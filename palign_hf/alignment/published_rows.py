@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from palign_hf.prompts import SOLVE, TAG_STYLES
+from palign_hf.prompts import SOLVE, TAG_STYLES, TagStyle, tag_style
 from palign_hf.schema import PREFIXES, SchemaError
 from palign_hf.traces.cells import Dropped, content, filled, scalar, speech, turns_of, wrong_type
 from palign_hf.traces.layouts import Layout
@@ -125,7 +125,11 @@ def _texts(row: Mapping[str, Any], index: int, where: Published, notes: list[str
     if where.tags:
         if (turns := turns_of(value)) is not None:
             value = content(speech(turns, "ua" if column == where.layout.question else "a", "output")[-1])
-        return find_border(filled(value, "output", index, column), where.tags, notes)
+        text = filled(value, "output", index, column)
+        style = next((TAG_STYLES[name] for name in where.tags if text.startswith(TAG_STYLES[name].open)), None)
+        prefix, found = find_border(text, where.tags, notes)
+        _refuse_tags(style, prefix, found)
+        return prefix, found
     outcome = row[where.outcome] if where.outcome else "kept"
     if value is None:
         raise Dropped("prefix missing")
@@ -136,7 +140,14 @@ def _texts(row: Mapping[str, Any], index: int, where: Published, notes: list[str
     continuation = row[where.continuation] if where.continuation and outcome == "kept" else None
     if continuation is not None and not isinstance(continuation, str):
         raise wrong_type(continuation, index, str(where.continuation), "text")
+    _refuse_tags(tag_style("prefix"), value, continuation)
     return value, continuation
+
+
+def _refuse_tags(style: TagStyle | None, prefix: str, continuation: str | None) -> None:
+    """What holds the tags of a target itself can't be made into one; in a target nobody knows which is the border."""
+    if style is not None and (tag := style.tag_in(prefix) or style.tag_in(continuation or "")):
+        raise Dropped(f"`{tag}` inside the text, where it would be taken for the border")
 
 
 def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.matching import matches
 from palign_hf.errors import UserError, listed, nearest
-from palign_hf.pairs.conversation import assistant_turn, prompt_and_completion, target_text, user_turn
-from palign_hf.prompts import SOLVE, Template, tag_style
+from palign_hf.pairs.conversation import (
+    assistant_turn,
+    prompt_and_completion,
+    tag_inside,
+    target_text,
+    user_turn,
+)
+from palign_hf.prompts import SOLVE, TagStyle, Template, tag_style
 from palign_hf.schema import TRAINED, SchemaError
 from palign_hf.traces.cache import cached_apart
 
@@ -79,6 +85,7 @@ def to_dpo(
     for name in ("question", "continuation", "other"):
         _check_filled(matched, name)
     columns = {"prompt": _turns(), "chosen": _turns(), "rejected": _turns()}
+    matched = _without_tags(matched, tag_style(tags))
     return _mapped(matched, dpo_row, columns, tags, template, keep_id=True)
 
 
@@ -138,6 +145,7 @@ def _view(
     kept = _trained(pairs)
     for name in ("question", "continuation"):
         _check_filled(kept, name)
+    kept = _without_tags(kept, tag_style(tags))
     return _mapped(kept, read, columns, tags, template, keep_id)
 
 
@@ -151,7 +159,6 @@ def _mapped(
 ) -> "Dataset":
     from datasets import Features
 
-    tag_style(tags)  # a wrong name is an error of the call, not of its first row
     ids = ["id"] if keep_id and "id" in table.column_names else []
     inputs = [name for name in (*_NEEDED, "other") if name in table.column_names]
     return (
@@ -213,3 +220,27 @@ def _trained(pairs: "Dataset") -> "Dataset":
     if left_out:
         logger.info("%d of %d pairs left out of the view: their status is not kept", left_out, len(pairs))
     return pairs.select(rows) if left_out else pairs
+
+
+def _without_tags(table: "Dataset", style: TagStyle) -> "Dataset":
+    """Rows whose target has each tag once; others are left out with a warning."""
+    names = [name for name in ("continuation", "other") if name in table.column_names]
+    rows = []
+    for at, row in enumerate(table.with_format(None).select_columns(["prefix", *names])):
+        if not any(tag_inside({"prefix": row["prefix"], "continuation": row[name]}, style) for name in names):
+            rows.append(at)
+    left_out = len(table) - len(rows)
+    if left_out and not rows:
+        raise UserError(
+            f"All {left_out} rows hold a tag of `tags={style.name!r}` in their own text, so nothing could tell prefix "
+            f"from continuation. Take other tags."
+        )
+    if left_out:
+        logger.warning(
+            "%d of %d rows left out of the view: their text holds a tag of `tags=%r` itself, which would stand in the "
+            "target twice",
+            left_out,
+            len(table),
+            style.name,
+        )
+    return table.select(rows) if left_out else table

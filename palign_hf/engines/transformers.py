@@ -27,6 +27,7 @@ from palign_hf.engines.base import (
     completion,
 )
 from palign_hf.engines.threads import sensible_threads
+from palign_hf.weights import BrokenWeights, first_ids, refuse_incomplete, refuse_no_numbers
 
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class TransformersEngine:
         """Load the student's weights."""
         try:
             self._model = await asyncio.to_thread(self._load_model)
+        except BrokenWeights:
+            raise
         except Exception as error:  # whatever the libraries of weights and configs raise, there is no model
             raise EngineUnavailable(
                 f"transformers could not load the student `{self._student}`: {_shown(error)}. Check the name or the "
@@ -162,11 +165,25 @@ class TransformersEngine:
 
         logging.disable_progress_bar()
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-        loaded: Any = AutoModelForCausalLM.from_pretrained(self._student, **self._load)
-        model: PreTrainedModel = loaded.to(device)
+        made: Any = AutoModelForCausalLM.from_pretrained(self._student, output_loading_info=True, **self._load)
+        loaded, told = made
+        if getattr(loaded.config, "quantization_config", None) is None:
+            refuse_incomplete(self._student, told)
+        model: PreTrainedModel = loaded.to(device).eval()
+        self._try(model)
         # `generate` fills what a request leaves open from the model's own settings: only its stop tokens are wanted.
         model.generation_config = GenerationConfig(eos_token_id=loaded.generation_config.eos_token_id)
-        return model.eval()
+        return model
+
+    def _try(self, model: "PreTrainedModel") -> None:
+        """A first forward pass: weights that are no numbers are refused before they answer anything."""
+        import torch
+
+        embeddings: Any = model.get_input_embeddings()
+        ids = first_ids(int(embeddings.num_embeddings))
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+            refuse_no_numbers(self._student, torch.log_softmax(logits.float(), dim=-1).tolist())
 
     def _score(self, prompt_ids: list[int], label_ids: tuple[int, ...]) -> Score:
         import torch

@@ -43,6 +43,7 @@ from palign_hf.engines.base import (
 )
 from palign_hf.engines.loading import Loading, load
 from palign_hf.engines.orphans import OrphanWatch
+from palign_hf.weights import check_weights, first_ids, refuse_no_numbers
 
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ _FILL = 0.85
 _MOST_PROBLEMS = 256
 # How long the engine core may take to give its memory back before it is killed.
 _SHUTDOWN_S = 30.0
+# The length of the first question.
+_FIRST_TOKENS = 128
 # Options by which prompts are meant to be read in pieces.
 _PIECES = {"enable_chunked_prefill", "max_num_batched_tokens", "long_prefill_token_threshold"}
 
@@ -155,6 +158,7 @@ class VLLMEngine:
         # A forked core would inherit the process group of an `accelerate launch` and wait for the other processes.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         student = self._arguments["model"]
+        looked_at = await asyncio.to_thread(self._check_weights)
         try:
             self._llm, self._watch = await load(self._load)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
@@ -164,6 +168,34 @@ class VLLMEngine:
                 f"`gpu_memory_utilization`; memory that others use: lower it, or end them; an architecture that vLLM "
                 f"lacks: `engine='transformers'`."
             ) from error
+        try:
+            if not looked_at:  # what came from the Hub is here by now
+                await asyncio.to_thread(self._check_weights)
+            await self._try()
+        except EngineDied as error:
+            await self.close()
+            raise EngineUnavailable(f"vLLM died of its first question to the student `{student}`: {error}.") from error
+        except BaseException:
+            await self.close()
+            raise
+
+    def _check_weights(self) -> bool:
+        """Look at the student's files, unless options give it another shape or other weights."""
+        told = self._arguments
+        if told.get("hf_overrides") or told.get("load_format", "auto") not in ("auto", "hf", "safetensors"):
+            return True
+        return check_weights(told["model"], told["revision"], told["trust_remote_code"])
+
+    async def _try(self) -> None:
+        """A first forward pass: weights that are no numbers are refused before they answer anything."""
+        config = self._running.model_config
+        # As long as real prompts are: kernels of CPUs have died of a few tokens as the first question (vLLM 0.32).
+        few = first_ids(config.get_vocab_size())
+        ids = (few * _FIRST_TOKENS)[: max(1, min(_FIRST_TOKENS, config.max_model_len - 1))]
+        with contextlib.suppress(RequestFailed):  # each row will say why
+            output = await self._ask(ids, self._labels(tuple(few[:2])))
+            read = output.outputs[0].logprobs
+            refuse_no_numbers(self._arguments["model"], [told.logprob for told in read[0].values()] if read else [])
 
     def _load(self, loading: Loading) -> "AsyncLLM":
         """Blocks until the core answers; on a thread of its own."""

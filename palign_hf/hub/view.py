@@ -5,18 +5,21 @@
 A row a kept pair, by its `id`, without this package; its texts are those of `to_sft`.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.hub.names import VIEW, view_name
 from palign_hf.hub.plan import Item
-from palign_hf.pairs.conversation import prompt_and_completion
+from palign_hf.pairs.conversation import prompt_and_completion, tag_inside
 from palign_hf.prompts import SOLVE, TAG_STYLES, TagStyle, tag_style
 
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+logger = logging.getLogger("palign_hf")
 
 SPLIT = "train"
 _READ = ("id", "question", "prefix", "continuation")
@@ -40,8 +43,16 @@ def _view(file: Path, style: TagStyle) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(file, columns=list(_READ))
-    made = [{"id": row["id"], **prompt_and_completion(row, style, SOLVE)} for row in rows.to_pylist()]
+    given = pq.read_table(file, columns=list(_READ)).to_pylist()
+    rows = [row for row in given if tag_inside(row, style) is None]
+    if len(rows) < len(given):
+        logger.warning(
+            "%d of %d rows of `%s` left out of the view for trainers: their text holds a tag of the target itself",
+            len(given) - len(rows),
+            len(given),
+            file.name,
+        )
+    made = [{"id": row["id"], **prompt_and_completion(row, style, SOLVE)} for row in rows]
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(made, schema=_schema()), buffer)
     return bytes(buffer.getvalue().to_pybytes())

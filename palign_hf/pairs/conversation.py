@@ -20,6 +20,16 @@ def target_text(row: Mapping[str, Any], style: TagStyle) -> str:
     return style.wrap(row["prefix"], row["continuation"])
 
 
+def tag_inside(row: Mapping[str, Any], style: TagStyle) -> str | None:
+    """A tag that stands in the prefix or the continuation itself: the target would have it twice.
+
+    A target without a prefix has no tags, so there is nothing to mistake one for.
+    """
+    if row["prefix"] is None:
+        return None
+    return style.tag_in(row["prefix"]) or style.tag_in(row["continuation"] or "")
+
+
 def prompt_and_completion(row: Mapping[str, Any], style: TagStyle, template: Template) -> dict[str, Turns]:
     """Two conversations of one message each, as TRL's trainers take them."""
     return {"prompt": user_turn(row["question"], template), "completion": assistant_turn(target_text(row, style))}

@@ -14,6 +14,7 @@ import io
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +24,7 @@ from typing import Any, Protocol, TypeVar
 from palign_hf.config import Parser, add_options, read_options
 from palign_hf.config.wording import as_typed
 from palign_hf.errors import UserError
+from palign_hf.runs.leaving import destroyable, grouped, leave
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, end_with_parent, terminable
 
@@ -120,7 +122,16 @@ def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = Non
     add_stage_options(parser, stage)
     with contextlib.nullcontext() if _rank() == 0 else contextlib.redirect_stderr(io.StringIO()):
         options = parser.parse_args(argv)
-    return ended(stage.name, lambda: _in_turn(stage, lambda: _launch(stage, options)), parser)
+    try:
+        status = ended(stage.name, lambda: _in_turn(stage, lambda: _launch(stage, options)), parser)
+    except Exception:
+        if not grouped():
+            raise
+        traceback.print_exc()
+        status = 1
+    if grouped():
+        leave(status)
+    return status
 
 
 def _in_turn(stage: Stage[Any], body: Callable[[], int]) -> int:
@@ -195,15 +206,14 @@ def _followed(stage: Stage[C], settings: C, ending: Ending) -> int:
 
 
 def _part(state: Any) -> None:
-    """End the group of processes, once all of them are here.
-
-    Threads of gloo give back what the last exchange was of, for which they need the interpreter's lock; ending the
-    group waits for these threads with that lock held. So they get a moment for it.
-    """
+    """Let go of the group of processes, once all of them are here; it is destroyed where that can't hang."""
     state.wait_for_everyone()
-    if state.num_processes > 1:
-        time.sleep(_MOMENT_S)
-    state.destroy_process_group()
+    if not grouped():
+        return
+    # Threads of the backend may still be sending what the last exchange was of.
+    time.sleep(_MOMENT_S)
+    if destroyable():
+        state.destroy_process_group()
 
 
 def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser, going_on: str = GO_ON) -> int:

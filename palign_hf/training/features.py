@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from palign_hf.errors import UserError, listed, shown
+from palign_hf.pairs.conversation import tag_inside as inside_of_pair
 from palign_hf.prompts import TagStyle, tag_style
 from palign_hf.segmentation import cuts
 from palign_hf.training.segments import CLOSE_TAG, CONTINUATION, LEARNED, PREFIX, PROMPT
@@ -191,6 +192,19 @@ def completion_text(completion: Any) -> str | None:
     if isinstance(completion, (list, tuple)) and len(completion) == 1 and isinstance(completion[0], Mapping):
         completion = completion[0].get("content") if completion[0].get("role") == "assistant" else None
     return completion if isinstance(completion, str) else None
+
+
+def tag_inside(row: Mapping[str, Any], layout: Layout, style: TagStyle) -> str | None:
+    """A tag that stands in what is learned more often than the target's own borders do."""
+    if layout == "tokens" or not style.open:
+        return None
+    if layout != "completion":
+        return inside_of_pair(row, style)
+    said = completion_text(row["completion"])
+    if said is None or not said.startswith(style.open):
+        return None
+    prefix, continuation, closed = style.split(said)
+    return style.tag_in(prefix) or style.tag_in(continuation) if closed else None
 
 
 def _shorter(target: Target, turns: Turns, style: TagStyle, starts: np.ndarray, room: int) -> Target | None:

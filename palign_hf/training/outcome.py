@@ -1,5 +1,6 @@
 """What a training leaves behind: the student, its replies, the report and the card."""
 
+import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -7,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, listed
 from palign_hf.hub.retries import fault_of
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.report import escaped
 from palign_hf.runs.shards import REPORT
 from palign_hf.training.checks import stops
 from palign_hf.training.data import Lessons
 from palign_hf.training.forecast import counted
-from palign_hf.training.report import TrainingReport
+from palign_hf.training.report import TrainingReport, diverged_words
 from palign_hf.training.segments import LEARNED
 from palign_hf.training.settings import TrainConfig
+from palign_hf.weights import not_finite
 
 
 if TYPE_CHECKING:
@@ -26,6 +30,34 @@ def sharded(trainer: "PAlignTrainer") -> bool:
     """Whether the weights lie in parts on several devices, so that no process could use them alone."""
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     return bool(trainer.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
+
+
+def divergence(trainer: "PAlignTrainer", measured: dict[str, float]) -> list[str]:
+    """The signs that a training has diverged, the same on all processes: weights and figures that are no numbers.
+
+    The loss is no sign: transformers logs 0 where it is NaN.
+    """
+    import torch
+
+    model: Any = trainer.model
+    trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    broken = not_finite(trained)
+    everywhere: Any = trainer.accelerator.reduce(
+        torch.tensor(float(len(broken)), device=trainer.accelerator.device), "sum"
+    )
+    signs = []
+    if everywhere.item():
+        count = f"{len(broken)} of {len(trained)}" if broken else "some"
+        where = f" ({listed(broken[:3])}{' and more' if len(broken) > 3 else ''})" if broken else ""
+        signs.append(f"{count} trained weights hold NaN or infinite numbers{where}")
+    steps = [log for log in trainer.state.log_history if "loss" in log]
+    # Steps whose gradients are too large for half precision are left out, which is as it should be.
+    allowed = {"grad_norm"} if trainer.args.fp16 else set()
+    for what, log in (("the last log", steps[-1] if steps else {}), ("the evaluation", measured)):
+        odd = [name for name, value in _figures(log).items() if not math.isfinite(value) and name not in allowed]
+        if odd:
+            signs.append(f"in {what} {listed(odd)} {'is no number' if len(odd) == 1 else 'are no numbers'}")
+    return signs
 
 
 def save(trainer: "PAlignTrainer") -> None:
@@ -70,12 +102,14 @@ def report(
     settings: dict[str, Any],
     measured: dict[str, float],
     told: dict[str, Any] | None,
+    signs: list[str],
 ) -> TrainingReport:
     """The figures of a training, out of what the trainer has logged and of its rows."""
     import torch
 
     account, logs = trainer.accounts["train"], trainer.state.log_history
-    reasons = Counter(lessons.left_out) + Counter({"longer than `max_length`": account.overlong})
+    reasons = Counter(lessons.left_out)
+    reasons += Counter({"longer than `max_length`": account.overlong, "a tag in its own text": account.tagged})
     steps = [log for log in logs if "loss" in log]
     ran = next((log["train_runtime"] for log in reversed(logs) if "train_runtime" in log), None)
     trained, whole = counted(trainer.model)
@@ -90,7 +124,7 @@ def report(
         steps=trainer.state.global_step,
         epochs=float(trainer.state.epoch or 0),
         first=_figures(steps[0]) if steps else {},
-        last=_figures(steps[-1]) if steps else {},
+        last=_honest(_figures(steps[-1])) if steps else {},
         measured=measured,
         measured_rows=(eval_account.trained or 0) if eval_account else 0,
         weights={"trained": trained, "all": whole},
@@ -98,7 +132,13 @@ def report(
         seconds=ran,
         peak_memory=torch.cuda.max_memory_allocated() if device == "cuda" else None,
         stops=told,
+        diverged=signs,
     )
+
+
+def card_of_none(folder: Path, made: TrainingReport) -> None:
+    """A card that says that no student came of this training; checkpoints have brought theirs."""
+    write_whole(folder / "README.md", f"# {escaped(made.title())}\n\n> **Warning.** {diverged_words(made.diverged)}\n")
 
 
 def card(trainer: "PAlignTrainer", config: TrainConfig) -> None:
@@ -155,6 +195,12 @@ def figures_of_evaluation(measured: dict[str, float]) -> dict[str, float]:
 
 def _figures(log: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in log.items() if isinstance(value, (int, float))}
+
+
+def _honest(log: dict[str, float]) -> dict[str, float]:
+    """A log whose loss is NaN where those of its parts are: transformers makes it 0."""
+    lost = any(name.endswith("/nll") and not math.isfinite(value) for name, value in log.items())
+    return log | {"loss": math.nan} if lost else log
 
 
 def _tokens(rows: Any) -> dict[str, int]:

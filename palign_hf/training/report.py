@@ -5,7 +5,7 @@ The figures are those that the trainer has logged, at the first log and at the l
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from palign_hf.runs.report import StageReport, escaped, often, table
@@ -44,6 +44,8 @@ class TrainingReport(StageReport):
     seconds: float | None = None
     peak_memory: int | None = None
     stops: dict[str, Any] | None = None
+    # The signs by which it has diverged: then there is no student.
+    diverged: list[str] = field(default_factory=list)
 
     @property
     def learned(self) -> int:
@@ -53,6 +55,8 @@ class TrainingReport(StageReport):
     def lines(self) -> list[tuple[str, str]]:
         """What happened, as (name, value) pairs in the order in which one reads them."""
         told = [*self.counted()]
+        if self.diverged:
+            told.insert(0, ("student", "none: the training diverged"))
         if self.shortened:
             told.append(("rows with a shortened prefix", f"{self.shortened:,}"))
         if self.measured_rows:
@@ -83,9 +87,9 @@ class TrainingReport(StageReport):
 
     def warnings(self) -> list[str]:
         """Signs that the student didn't learn what it was to learn, each with what to do."""
-        found = []
+        found = [diverged_words(self.diverged)] if self.diverged else []
         loss = self.last.get("loss")
-        if loss is not None and not math.isfinite(loss):
+        if not self.diverged and loss is not None and not math.isfinite(loss):
             found.append("The loss is no number any more: lower `training.learning_rate`, or train in bf16, not fp16.")
         overlong = sum(count for reason, count in self.reasons.items() if "max_length" in reason)
         if often(overlong / self.rows if self.rows else None, self.rows, 0.05):
@@ -109,6 +113,13 @@ class TrainingReport(StageReport):
                 f"raise `training.close_tag_loss_weight`."
             )
         return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, which has no NaN."""
+        told = super().as_dict()
+        for name in ("first", "last", "measured"):
+            told[name] = {key: value if math.isfinite(value) else None for key, value in told[name].items()}
+        return told
 
     @property
     def _tagged(self) -> bool:
@@ -142,6 +153,15 @@ class TrainingReport(StageReport):
         versions = ", ".join(f"{name} {number}" for name, number in self.settings.get("versions", {}).items())
         made = f"Made with {escaped(versions)}.\n"
         return ["## Settings\n", "\n".join([*table(("setting", "value"), training), ""]), made] if training else [made]
+
+
+def diverged_words(signs: Sequence[str]) -> str:
+    """That a training diverged, by which signs, and what to do."""
+    return (
+        f"The training diverged, and no student was saved: {'; '.join(signs)}. Lower `training.learning_rate`, keep "
+        f"`training.max_grad_norm` above 0 (1.0 is usual), or train in bf16, not fp16; then run it with "
+        f"`replace=True`, or into another `output`."
+    )
 
 
 def _went(name: str, first: float | None, last: float | None) -> list[tuple[str, str]]:

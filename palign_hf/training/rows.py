@@ -15,7 +15,7 @@ from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
 from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
 from palign_hf.traces.cache import cached_apart
 from palign_hf.training.config import PAlignConfig
-from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text
+from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text, tag_inside
 
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Account:
     given: int | None = None
     trained: int | None = None
     overlong: int = 0
+    tagged: int = 0
     shortened: int = 0
     not_kept: Counter[str] = field(default_factory=Counter)
 
@@ -55,6 +56,7 @@ class Account:
             return f"The {self.name} dataset is a stream: its rows are used as they come, uncounted."
         said = [f"{count:,} {status}" for status, count in sorted(self.not_kept.items())]
         said += [f"{self.overlong:,} longer than `max_length`"] * bool(self.overlong)
+        said += [f"{self.tagged:,} with a tag in their own text"] * bool(self.tagged)
         left = f", left out: {', '.join(said)}" if said else ""
         cut = f"; {self.shortened:,} with a shortened prefix" if self.shortened else ""
         return f"{self.trained:,} of {self.given:,} rows of the {self.name} dataset are used{left}{cut}."
@@ -93,6 +95,7 @@ def build_rows(
     dataset = cached_apart(dataset.with_format(None))
     if layout in ("question", "prompt") and "status" in column_names(dataset):
         dataset = _kept(dataset, account)
+    dataset = _without_tags(dataset, layout, tag_style(config.tags), account)
     _refuse_nothing(dataset, account)
     described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
     # Whoever takes the first row of a stream waits for its batch.
@@ -116,7 +119,8 @@ def build_rows(
     dataset = _within(dataset, config, account)
     _refuse_nothing(dataset, account)
     if account.trained is not None:
-        logger.log(logging.WARNING if account.overlong or account.shortened else logging.INFO, "%s", account)
+        odd = account.overlong or account.shortened or account.tagged
+        logger.log(logging.WARNING if odd else logging.INFO, "%s", account)
     return dataset.select_columns(list(COLUMNS)), account
 
 
@@ -152,6 +156,39 @@ def _kept(dataset: Rows, account: Account) -> Rows:
     if not account.not_kept:
         return dataset
     return dataset.select([row for row, status in enumerate(statuses) if status in TRAINED])
+
+
+def _without_tags(dataset: Rows, layout: Layout, style: TagStyle, account: Account) -> Rows:
+    """Rows whose target has each tag once: else the student would learn that a draft may be closed twice."""
+    if layout == "tokens" or not style.open:
+        return dataset
+    read = ["completion"] if layout == "completion" else ["prefix", "continuation"]
+    if isinstance(dataset, IterableDataset):
+        return dataset.filter(_Tagless(layout, style))
+    # Counted, and told in the account.
+    tagless = _Tagless(layout, style, told=True)
+    rows = [at for at, row in enumerate(dataset.select_columns(read)) if tagless(row)]
+    account.tagged = len(dataset) - len(rows)
+    return dataset.select(rows) if account.tagged else dataset
+
+
+@dataclass
+class _Tagless:
+    """Whether a row's target has each tag once; the first that hasn't is told of, since nobody counts a stream's."""
+
+    layout: Layout
+    style: TagStyle
+    told: bool = False
+
+    def __call__(self, row: Any) -> bool:
+        try:
+            tag = tag_inside(row, self.layout, self.style)
+        except (TypeError, AttributeError):  # no texts: building the row says so
+            return True
+        if tag is not None and not self.told:
+            logger.warning("Rows that hold `%s` in their own text are left out: it would stand there twice.", tag)
+        self.told = self.told or tag is not None
+        return tag is None
 
 
 def _refuse_nothing(dataset: Rows, account: Account) -> None:

@@ -5,6 +5,7 @@ alone looks at the folder, lets the student reply, and writes the report. What w
 checkpoint when the same command is given again.
 """
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,16 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
-from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.stage import PushedSettings, PushedStage
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.launch import Ending, one_gpu
 from palign_hf.runs.provenance import Timings, command, content_of, now, versions
-from palign_hf.runs.shards import Shard
+from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.students import Student, load_tokenizer, resolve_student
 from palign_hf.training.data import READ, read_lessons
 from palign_hf.training.folder import StudentFolder
+from palign_hf.training.report import diverged_words
 from palign_hf.training.settings import TrainConfig
+from palign_hf.weights import check_weights, not_finite, refuse_not_finite
 
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class TrainRun:
         self.config, self.shown, self.timings = config, shown, Timings()
         self.student = resolve_student(config.student, config.revision)
         refuse_read(config.folder, _read(config, self.student))
+        if shown:
+            check_weights(self.student.where, self.student.commit, config.trust_remote_code)
         self.tokenizer = load_tokenizer(self.student, config.trust_remote_code)
         self.lessons = read_lessons(config, self.tokenizer)
         self.arguments = config.arguments(self.student.commit)
@@ -50,6 +55,7 @@ class TrainRun:
         self.trainer: PAlignTrainer | None = None
         self._begun: dict[str, Any] = {}
         self._measured: dict[str, float] = {}
+        self._diverged: list[str] = []
         self.timings.lap("reading")
 
     def identity(self) -> dict[str, Any]:
@@ -68,10 +74,15 @@ class TrainRun:
 
     def agree(self) -> dict[str, Any]:
         """Whether there is anything to do, and from where."""
-        goes_on = self.folder.goes_on()
+        replace = self.config.replace
+        ended = self.folder.ended() and not replace
+        goes_on = None if ended else self.folder.goes_on(replace)
+        for why in self.folder.passed_over():
+            way = "begins anew" if goes_on is None else f"goes on from {goes_on.name}"
+            sys.stderr.write(f"{why} The training {way}.\n")
         self._begun = {
             "identity": self.folder.identity,
-            "finished": self.folder.finished() and not self.config.replace,
+            "ended": ended,
             "checkpoint": None if goes_on is None else str(goes_on),
         }
         return self._begun
@@ -84,9 +95,9 @@ class TrainRun:
                 f"student and data."
             )
         self._begun = agreed
-        if agreed["finished"]:
+        if agreed["ended"]:
             return
-        from palign_hf.training.outcome import save
+        from palign_hf.training.outcome import divergence, save
 
         trainer = self._made()
         if trainer.is_world_process_zero():
@@ -97,10 +108,11 @@ class TrainRun:
         if self.lessons.measured is not None:
             self._measured = trainer.evaluate()
             self.timings.lap("evaluation")
-        if trainer.is_world_process_zero():
+        self._diverged = divergence(trainer, self._measured)
+        if not self._diverged and trainer.is_world_process_zero():
             with self.folder.saving():
                 save(trainer)
-        else:
+        elif not self._diverged:
             save(trainer)
         self.timings.lap("saving")
         self.trainer = trainer
@@ -108,16 +120,31 @@ class TrainRun:
     def finish(self, count: int) -> Ending:
         """Let the student reply, write the report, and say how it went and what to do next."""
         folder = self.folder.folder
-        if self._begun["finished"]:
+        if self._begun["ended"]:
+            if signs := self.folder.diverged():
+                return Ending(f"This training was run before: {diverged_words(signs)}", 1)
             return Ending(f"This training is finished: {folder} has the student. `--replace` trains it anew.", 0)
-        from palign_hf.training.outcome import card, figures_of_evaluation, merge, push, replies, report, words
+        from palign_hf.training.outcome import (
+            card,
+            card_of_none,
+            figures_of_evaluation,
+            merge,
+            push,
+            replies,
+            report,
+            words,
+        )
 
         trainer, config = self.trainer, self.config
         assert trainer is not None
-        told = replies(trainer, config, self.lessons)
+        told = None if self._diverged else replies(trainer, config, self.lessons)
         self.timings.lap("replies")
         measured = figures_of_evaluation(self._measured)
-        made = report(trainer, config, self.lessons, self.settings(count), measured, told)
+        made = report(trainer, config, self.lessons, self.settings(count), measured, told, self._diverged)
+        if self._diverged:
+            card_of_none(folder, made)
+            self.folder.end(made.as_dict(), made.page())
+            return Ending(f"{made.text()}\nreport:   {folder / REPORT}, {folder / 'report.md'}", 1)
         with self.folder.saving():
             merged = merge(trainer, folder / "merged") if config.lora and config.lora.merge else None
         card(trainer, config)
@@ -184,7 +211,11 @@ class TrainRun:
                 raise
             raise UserError(f"`{self.config.student}` can't be trained so: {one_line(error)}") from error
         from palign_hf.training.outcome import sharded
+        from palign_hf.training.recorder import CheckpointRecorder
 
+        model: Any = trainer.model
+        refuse_not_finite(self.config.student, not_finite(model.named_parameters()))
+        trainer.add_callback(CheckpointRecorder())
         if lora is not None and lora.merge and sharded(trainer):
             raise UserError(
                 "`lora.merge=True`: the weights would lie in parts on several devices, and are merged only as a "
@@ -207,6 +238,11 @@ class TrainRun:
     def _going_on(self) -> str:
         """Where a run that is broken off will go on: half a step is nothing that one could save."""
         last = self.folder.checkpoint()
+        if last is None and self.arguments.save_only_model:
+            return (
+                "Its checkpoints have the weights alone (`training.save_only_model`), from which no training goes on: "
+                "`--replace` begins anew."
+            )
         if last is None:
             return (
                 "No checkpoint was saved yet (`training.save_strategy`, `training.save_steps`), so the same command "
@@ -233,11 +269,18 @@ class TrainStage(PushedStage):
         merged = settings.lora is not None and settings.lora.merge
         return [(settings.hub.config_name, settings.folder / "merged" if merged else settings.folder)]
 
+    def follow(self, settings: PushedSettings, ending: Ending) -> str | None:
+        """Push the student, if there is one."""
+        if ending.failed:
+            return None if settings.push_to_hub is None else "not pushed, since the training diverged"
+        return super().follow(settings, ending)
+
     def forecast(self, settings: TrainConfig) -> str:
         """What the run would do; no weights are loaded and nothing is written."""
         from palign_hf.training.forecast import forecast
 
         student = resolve_student(settings.student, settings.revision)
+        check_weights(student.where, student.commit, settings.trust_remote_code)
         tokenizer = load_tokenizer(student, settings.trust_remote_code)
         return forecast(settings, student, tokenizer, read_lessons(settings, tokenizer))
 

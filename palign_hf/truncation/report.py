@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palign_hf.prompts import tag_style
 from palign_hf.runs.report import StageReport, figures, kind, often, quantiles, share
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE
@@ -28,6 +29,10 @@ _LOW_MASS = 0.5
 _ENOUGH_AT_NOTHING = 0.3
 _NOT_ENOUGH_AT_ALL = 0.3
 _WAVERING = 0.5
+
+# That of the usual training target.
+_STYLE = tag_style("prefix")
+_TAGGED = "the prefix holds a tag of the training target itself"
 
 _TERMS = {
     "sufficient": "the student judged a shorter beginning of the trace to be enough to finish alone.",
@@ -76,7 +81,7 @@ class Report(StageReport):
         """Measure a PREFIXES table; `usage` adds the costs of the run that made it."""
         check_columns(prefixes.column_names, PREFIXES)
         columns = prefixes.with_format(None).select_columns(
-            ["status", "reason", "prefix_ratio", "n_segments", "probes"]
+            ["status", "reason", "prefix", "prefix_ratio", "n_segments", "probes"]
         )
         count = _Count()
         for batch in columns.iter(batch_size=1000):
@@ -115,6 +120,11 @@ class Report(StageReport):
             said.append(
                 f"In {self.violation_share:.0%} of the problems the judge takes an ENOUGH back when it is shown more: "
                 f"the cut is uncertain by several segments. Measure it with `audit=0.02`."
+            )
+        if tagged := self.reasons.get(_TAGGED):
+            said.append(
+                f"{tagged} prefixes hold `{_STYLE.open.strip()}` or `{_STYLE.close.strip()}` in their own text, "
+                f"which would be taken for their border: alignment skips them, and training leaves them out."
             )
         if self.failed:
             said.append(
@@ -187,6 +197,7 @@ class _Count:
         self,
         status: str,
         reason: str | None,
+        prefix: str | None,
         prefix_ratio: float | None,
         n_segments: int | None,
         probes: Iterable[Mapping[str, Any]] | None,
@@ -194,6 +205,8 @@ class _Count:
         """Count one row."""
         self.rows += 1
         self.statuses[status] += 1
+        if _STYLE.tag_in(prefix or "") is not None:
+            self.reasons[_TAGGED] += 1
         if reason is not None:
             self.reasons[kind(reason)] += 1
         if status == "sufficient" and prefix_ratio is not None:

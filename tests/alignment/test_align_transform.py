@@ -170,6 +170,26 @@ def test_a_sample_with_a_control_token_inside_is_not_kept(make, speaker):
     assert {row["status"] for row in pairs if row["seed"] % 2 == 0} <= {"kept"}
 
 
+@pytest.mark.parametrize("given", [{}, {"mode": "prefill"}, {"mode": "prefill", "tags": "draft"}])
+def test_tags_inside_a_trace_are_a_reason_of_their_own(make, speaker, given):
+    """Such a pair was kept, and trained with two closing tags; what the student writes itself counts as well."""
+    tag = "<End_of_Draft>" if "tags" in given else "<End_of_Prefix>"
+    trace = f"We {tag} add."
+    odd = prefix_row("trace", trace=trace, prefix=trace, prefix_end=len(trace))
+    speaker.text = lambda prompt, seed: rf"So {tag} \boxed{{4}}." if seed % 2 else RIGHT
+    alignment = make(sampling="all", n=4, **given)
+    pairs = prefixes(odd, prefix_row("b"), prefix_row("c")).map(alignment, batched=True)
+    (skipped,) = [row for row in pairs if row["id"] == "trace"]
+    reason = f"the prefix holds `{tag}` itself, which would be taken for its border"
+    assert (skipped["status"], skipped["reason"]) == ("skipped", reason)
+    wrote = [row for row in pairs if tag in row["continuation"]]
+    assert wrote and {(row["status"], row["reason"]) for row in wrote} == {
+        ("rejected", "a tag of the training target")
+    }
+    told = alignment.report(pairs).reasons
+    assert told[reason] == 1 and told["a tag of the training target"] == len(wrote)
+
+
 def test_a_status_that_is_none_of_prefixes_is_told(make, speaker):
     found = list(make().stream([prefix_row("a", status="enough"), prefix_row("b", status=None)], 2))
     assert [row["status"] for row in found] == ["skipped"] * 2 and "its status is `enough`" in found[0]["reason"]

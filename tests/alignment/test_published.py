@@ -304,3 +304,21 @@ class TestPlain:
 def test_what_cannot_be_read_is_refused_in_words(given, options, message):
     with pytest.raises(UserError, match=message):
         load_prefixes(given, **options)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "continuation", "tag"),
+    [
+        ("We <End_of_Prefix> add.", "So 4.", "<End_of_Prefix>"),
+        ("We add.", "So <End_of_Prefix>\n4.", "<End_of_Prefix>"),
+        ("We <Begin_of_Prefix> add.", "So 4.", "<Begin_of_Prefix>"),
+    ],
+)
+def test_tags_inside_the_text_of_a_published_set_are_dropped_with_their_reason(prefix, continuation, tag):
+    """Nobody can tell which of two closing tags is the border."""
+    tagged = alpaca(f"<Begin_of_Prefix>{prefix}<End_of_Prefix>\n{continuation}")
+    columns = {"question": QUESTION, "prefix": prefix, "continuation": continuation}
+    for odd, good in ((tagged, alpaca()), (columns, columns | {"prefix": PREFIX, "continuation": MORE})):
+        read, report = read_prefixes(rows(odd, good))
+        assert read["prefix"][:] == [PREFIX]
+        assert report.dropped == {f"`{tag}` inside the text, where it would be taken for the border": 1}

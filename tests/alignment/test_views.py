@@ -213,3 +213,21 @@ class TestPreferences:
             of_one = [match for match in possible if samples[match[0]]["id"] == problem]
             taken = sum(samples[at]["id"] == problem for at, _ in found)
             assert taken == (len(of_one) if per_problem is None else min(per_problem, len(of_one)))
+
+
+@pytest.mark.parametrize("part", ["prefix", "continuation"])
+@pytest.mark.parametrize("view", [to_sft, to_alpaca, to_sharegpt])
+def test_rows_with_tags_inside_their_text_are_left_out_of_views_with_a_warning(view, part, caplog):
+    odd = pair("b", **{part: "So <End_of_Prefix> it is."})
+    assert list(view(table(ROW, odd))) == list(view(table(ROW)))
+    assert "1 of 2 rows left out of the view: their text holds a tag of `tags='prefix'`" in caplog.text
+    assert len(view(table(ROW, odd), tags="draft")) == 2
+    with pytest.raises(UserError, match="All 1 rows hold a tag of `tags='prefix'`.*Take other tags"):
+        view(table(odd))
+
+
+def test_preferences_with_tags_inside_are_left_out(caplog):
+    worse = {"status": "rejected", "reason": "wrong answer", "sample": 1, "continuation": "So <End_of_Prefix> 2."}
+    fine = [pair("a"), pair("a", **worse | {"continuation": "So 2."})]
+    assert len(to_dpo(table(*fine, pair("b"), pair("b", **worse)))) == 1
+    assert "1 of 2 rows left out of the view" in caplog.text

@@ -11,6 +11,7 @@ from palign_hf.alignment.views import to_sft
 from palign_hf.errors import UserError
 from palign_hf.hub.folders import read_folder
 from palign_hf.prompts import tag_style
+from palign_hf.schema import PAIRS
 
 
 def paths(found, config="c"):
@@ -170,3 +171,15 @@ def test_another_kind_of_run_keeps_its_configuration(tmp_path):
     for there in (b'{"kind": "prefixes"}', b"{}", b"[]", b"\xff"):
         with pytest.raises(UserError, match="Give it another name with `--config-name`"):
             guard(there)
+
+
+def test_pairs_with_tags_inside_their_text_stay_out_of_the_published_view(tmp_path, caplog):
+    folder = pairs_run(tmp_path / "run")
+    file = folder / "data" / "train-00000-of-00001.parquet"
+    pairs = Dataset.from_parquet(str(file)).to_list()
+    odd = [pairs[0] | {"id": "odd", "prefix": "We <End_of_Prefix> add. "}]
+    Dataset.from_list(pairs + odd, features=PAIRS.features).to_parquet(str(file))
+    (view,) = (item for item in read_folder(folder).files("c") if item.path.startswith("sft/"))
+    (tmp_path / "view.parquet").write_bytes(view.source)
+    assert Dataset.from_parquet(str(tmp_path / "view.parquet"))["id"][:] == [row["id"] for row in pairs]
+    assert f"1 of {len(pairs) + 1} rows of `{file.name}` left out of the view for trainers" in caplog.text

@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
+from palign_hf.runs.leaving import leave
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.rows import build_rows
 from palign_hf.training.trainer import PAlignTrainer
@@ -99,3 +100,4 @@ def main(folder: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]))
+    leave(0)

@@ -269,3 +269,18 @@ def test_a_process_by_itself_takes_one_gpu_and_says_so(monkeypatch, capsys, coun
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == (taken or visible)
     said = capsys.readouterr().err
     assert said == (f"One process takes one GPU, here number {taken}; a launcher takes all.\n" if taken else "")
+
+
+@pytest.mark.parametrize(("error", "status"), [(None, 0), (UserError("no"), 2), (ZeroDivisionError(), 1)])
+def test_one_of_several_processes_leaves_without_the_end_of_the_interpreter(alone, monkeypatch, error, status, capsys):
+    """There torch's gloo may hang for ever."""
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr("palign_hf.runs.launch.grouped", lambda: True)
+    monkeypatch.setattr("palign_hf.runs.launch.leave", leave)
+    monkeypatch.setattr("palign_hf.runs.launch._launch", lambda *given: raises(error)() if error else 0)
+    with pytest.raises(SystemExit) as left:
+        launch(Counting(), "Counts.", [])
+    assert left.value.code == status and (status != 1 or "ZeroDivisionError" in capsys.readouterr().err)

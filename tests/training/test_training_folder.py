@@ -5,6 +5,7 @@ import json
 import pytest
 
 from palign_hf.errors import UserError
+from palign_hf.training.checkpoints import Fault, fault, record
 from palign_hf.training.folder import StudentFolder
 
 
@@ -12,13 +13,20 @@ OWN = {"rows": 3, "learning_rate": 5e-5, "lora": {"r": 8, "layers": ("q", "k")}}
 OTHER = OWN | {"learning_rate": 1e-4}
 
 
+def saved(checkpoint) -> None:
+    """A checkpoint, with its record."""
+    checkpoint.mkdir()
+    for name in ("model.safetensors", "optimizer.pt", "trainer_state.json"):
+        (checkpoint / name).write_text(name)
+    record(checkpoint, resumes=True)
+
+
 def begun(path, identity=OWN, checkpoints=(), student=False) -> StudentFolder:
     folder = StudentFolder(path, identity)
     folder.begin()
     folder.release()
     for number in checkpoints:
-        (path / f"checkpoint-{number}").mkdir()
-        (path / f"checkpoint-{number}" / "trainer_state.json").write_text("{}")
+        saved(path / f"checkpoint-{number}")
     if student:
         (path / "model.safetensors").write_text("weights")
         folder.end({})
@@ -86,3 +94,21 @@ def test_two_runs_at_once_are_refused(tmp_path):
         with pytest.raises(UserError, match="Another process writes to"):
             StudentFolder(tmp_path, {"rows": 3}).begin()
         other.stdin.close()
+
+
+def test_one_that_diverged_is_known_again_and_is_not_finished(tmp_path):
+    begun(tmp_path, checkpoints=(2,)).end({"diverged": ["weights are NaN"]})
+    again = StudentFolder(tmp_path, OWN)
+    again.check(replace=False)
+    assert again.ended() and not again.finished() and again.diverged() == ["weights are NaN"]
+    with pytest.raises(UserError, match="holds the result of another run"):
+        StudentFolder(tmp_path, OTHER).check(replace=False)
+    again.begin()
+    assert not again.ended() and again.goes_on() is None
+
+
+@pytest.mark.parametrize("held", ["[1", "{}", '{"resumes": true, "files": 3}', '{"files": {}}'])
+def test_a_record_that_cannot_be_right_is_never_gone_on_from(tmp_path, held):
+    saved(tmp_path / "checkpoint-3")
+    (tmp_path / "checkpoint-3" / "checkpoint.json").write_text(held)
+    assert isinstance(fault(tmp_path / "checkpoint-3"), Fault)

@@ -1,5 +1,6 @@
 """What a training's report says and what it warns of."""
 
+import json
 import math
 
 import pytest
@@ -66,3 +67,16 @@ def test_the_page_has_the_run_its_settings_and_what_words_mean():
     page = report().page()
     assert page.startswith("# Training of me/student\n") and "| learning\\_rate | 5e-05 |" in page
     assert "- 10 rows: not kept: rejected" in page and "## Terms" in page
+
+
+def test_a_training_that_diverged_says_so_everywhere_and_its_json_has_no_nan():
+    """The loss alone tells nothing: transformers logs 0 where it is NaN."""
+    last = {"loss": math.nan, "prefix/nll": math.nan, "grad_norm": math.inf}
+    made = report(last=last, diverged=["3 of 9 trained weights hold NaN or infinite numbers"])
+    (warning,) = made.warnings()
+    for told in (warning, made.text(), made.page()):
+        assert "The training diverged, and no student was saved: 3 of 9 trained weights" in told
+    assert dict(made.lines())["student"] == "none: the training diverged"
+    assert dict(made.lines())["loss"] == "2.0000 -> nan"
+    read = json.loads(made.json(), parse_constant=pytest.fail)
+    assert read["last"] == dict.fromkeys(last) and read["diverged"]

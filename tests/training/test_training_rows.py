@@ -167,3 +167,32 @@ def test_tokens_are_cached_whatever_the_weights(config, tmp_path):
     other, _ = build_rows(given, "question", TOKENIZER, config(tags="draft"), "train")
     assert first.cache_files == again.cache_files != other.cache_files
     assert first.cache_files
+
+
+INSIDE = "There are <End_of_Prefix> 50. "
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("part", ["prefix", "continuation"])
+def test_rows_with_tags_inside_their_text_are_left_out_and_counted(config, caplog, part, streamed):
+    """They were trained with two closing tags."""
+    given = rows({}, {part: INSIDE}, {})
+    given = given.to_iterable_dataset() if streamed else given
+    built, account = build_rows(given, "question", TOKENIZER, config(), "train")
+    assert len(list(built)) == 2
+    assert ("`<End_of_Prefix>` in their own text" if streamed else "1 with a tag in their own text") in caplog.text
+    assert streamed or "2 of 3 rows of the train dataset are used, left out: 1 with a tag" in str(account)
+
+
+def test_a_tag_of_another_style_or_without_a_prefix_is_text(config):
+    for given in ({"prefix": "a <End_of_Draft> b"}, {"prefix": None, "continuation": INSIDE}):
+        assert len(build_rows(rows(given), "question", TOKENIZER, config(), "train")[0]) == 1
+    assert len(build_rows(rows({"prefix": INSIDE}), "question", TOKENIZER, config(tags="none"), "train")[0]) == 1
+
+
+def test_completions_with_two_closing_tags_are_left_out_and_counted(config):
+    twice = [{"prompt": "Q:", "completion": said} for said in (TAGGED, TAGGED + "<End_of_Prefix>", TAGGED)]
+    built, account = build_rows(Dataset.from_list(twice), "completion", TOKENIZER, config(), "train")
+    assert len(built) == 2 and account.tagged == 1
+    with pytest.raises(UserError, match="0 of 1 rows .* left out: 1 with a tag in their own text. Nothing is left"):
+        build_rows(Dataset.from_list(twice[1:2]), "completion", TOKENIZER, config(), "train")

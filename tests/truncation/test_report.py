@@ -284,3 +284,9 @@ def test_the_markdown_of_a_run_is_a_table_then_reasons_then_warnings():
     kinds = [line[:1] for line in lines if line]
     assert kinds == sorted(kinds, key="|->".index) and {"|", "-", ">"} == set(kinds)
     assert all(line.count("|") == 3 for line in lines if line.startswith("|"))
+
+
+def test_prefixes_with_tags_inside_their_text_are_counted_and_warned_of():
+    found = report([row(), row() | {"prefix": "We <End_of_Prefix> add."}])
+    assert found.reasons == {"the prefix holds a tag of the training target itself": 1}
+    assert about(found.warnings(), "1 prefixes hold `<Begin_of_Prefix>` or `<End_of_Prefix>` in their own text")

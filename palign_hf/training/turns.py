@@ -8,7 +8,7 @@ is data: a special token's name in it is spelled out, and ends nothing. Only a p
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
+
+
+class ReplyEnd(NamedTuple):
+    """What a chat template puts behind a reply: its visible text, and the special token that this is, if it is one."""
+
+    text: str
+    token: str | None
+
 
 _QUESTION, _REPLY, _SPELLED = "PalignQuestionGoesHere", "PalignReplyGoesHere", "PalignTokenSpelledOut"
 
@@ -83,6 +91,13 @@ class Turns:
         visible = len(after.rstrip())
         learned = sum(start < visible for start, _ in read["offset_mapping"])
         return read["input_ids"][:learned], read["input_ids"][learned:]
+
+    @cached_property
+    def reply_end(self) -> ReplyEnd:
+        """What ends a reply, as messages name it."""
+        learned, _ = self.ending
+        token = next((str(self.decode([id])) for id in learned if id in self._special), None)
+        return ReplyEnd(self._conversation[1].strip(), token)
 
     @cached_property
     def around_reply(self) -> tuple[str, str]:

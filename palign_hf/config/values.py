@@ -212,7 +212,12 @@ def _refusal(hint: Any, value: Any, plain: bool) -> str:
         others = [_name(option) for option in spelt(hint) if get_origin(option) is not Literal]
         more = "".join(f" or {name}" for name in others)
         return f"is unknown{nearest(shown(value), [str(one) for one in known])}. Choose one of {listed(known)}{more}"
-    if isinstance(value, Real) and not isinstance(value, Rational) and not math.isfinite(value) and float in members(hint):
+    if (
+        isinstance(value, Real)
+        and not isinstance(value, Rational)
+        and not math.isfinite(value)
+        and float in members(hint)
+    ):
         return "must be a finite number"
     named = [_name(option) or ("" if plain else getattr(option, "__name__", "an object")) for option in members(hint)]
     return f"must be {' or '.join(dict.fromkeys(filter(None, named)))}"

@@ -82,7 +82,7 @@ def with_segments(collator: Any, aligned: bool, masked: Sequence[int]) -> Any:
     if aligned and not isinstance(collator, SegmentCollator):
         raise UserError(
             f"`data_collator={type(collator).__name__}` drops the segments of the rows, so prefix and continuation "
-            f"could not be told apart. Leave it out: the default one pads and packs. Or derive it from the collator of "
-            f"`SFTTrainer`."
+            f"could not be told apart. Leave it out: the default one pads and packs. Or derive it from the collator "
+            f"of `SFTTrainer`."
         )
     return collator

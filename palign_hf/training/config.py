@@ -153,8 +153,8 @@ def as_config(args: TrainingArguments) -> PAlignConfig:
         given = {one.name: getattr(args, one.name) for one in fields(args) if one.init}
         if own := sorted(given.keys() - {one.name for one in fields(PAlignConfig)}):
             raise UserError(
-                f"`args={type(args).__name__}(...)` has {listed(own)}, which `SFTConfig` doesn't have, so it belongs to "
-                f"another trainer. Derive `{type(args).__name__}` from `PAlignConfig`, or give a `PAlignConfig`."
+                f"`args={type(args).__name__}(...)` has {listed(own)}, which `SFTConfig` doesn't have, so it belongs "
+                f"to another trainer. Derive `{type(args).__name__}` from `PAlignConfig`, or give a `PAlignConfig`."
             )
         return PAlignConfig(**given)
     config = PAlignConfig.__new__(PAlignConfig)

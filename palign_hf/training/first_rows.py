@@ -6,6 +6,7 @@ wrong with them is logged as a warning, and no more.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ class FirstRows:
         """Check a dataset before its rows are tokenised: a reply must stand where the prompt left off."""
         if not self.wanted:
             return
-        row, tokenizer = next(iter(dataset), {}), trainer._tokenizer
+        row: dict[str, Any] = next(iter(dataset), {})
+        tokenizer: Any = trainer._tokenizer
         if name == "train":
             self._columns = frozenset(row)
             self._roles = layout == "question" or any(
@@ -68,16 +70,23 @@ class FirstRows:
             {name: value for name, value in row.items() if name in used or not config.remove_unused_columns}
             for row in islice(iter(dataset), CHECKED_ROWS)
         ]
-        given: tuple[Any, ...] = (rows, trainer.data_collator, trainer.model, trainer._tokenizer)
-        turns = Turns(given[-1]) if self._roles else None
+        tokenizer: Any = trainer._tokenizer
+        turns = Turns(tokenizer) if self._roles else None
+        most = None if aligned or trainer._skip_prepare_dataset else config.max_length
+        weight = config.continuation_loss_weight if aligned else 1.0
+        check = partial(
+            check_batch,
+            *(rows, trainer.data_collator, trainer.model, tokenizer),
+            continuation_weight=weight,
+            origin=Origin(self._columns, most, turns),
+        )
         if not aligned:
-            most = None if trainer._skip_prepare_dataset else config.max_length
-            self._advise(lambda: check_batch(*given, 1.0, Origin(self._columns, most, turns)))
+            self._advise(check)
             return
-        check_batch(*given, config.continuation_loss_weight, Origin(self._columns, None, turns))
+        check()
         # Rows of this packing begin wherever the one before ended.
         wrapped = config.packing and config.packing_strategy == "wrapped"
-        check_prompts(rows[:1] if wrapped else rows, Turns(given[-1]))
+        check_prompts(rows[:1] if wrapped else rows, Turns(tokenizer))
 
     def _advise(self, check: Callable[[], None]) -> None:
         """Let a check of plain data say what it finds: as a warning, and once."""

@@ -19,8 +19,11 @@ _SUMS = 3
 def segment_sums(
     log_probs: torch.Tensor, is_top1: torch.Tensor, learned: torch.Tensor, segments: torch.Tensor
 ) -> torch.Tensor:
-    """Tokens, loss and hits of each learned segment; then tokens and loss of all that is learned; then how many closing
-    tags there are, and how probable each is as a whole, added up."""
+    """Sums over a batch, in the order in which `SegmentMeter` reads them.
+
+    Tokens, loss and hits of each learned segment; then tokens and loss of all that is learned; then how many closing
+    tags there are, and how probable each is as a whole, added up.
+    """
     sums = []
     for segment in LEARNED:
         here = learned & (segments == segment)

@@ -136,7 +136,8 @@ class Turns:
         if not self._tokenizer.chat_template:
             raise UserError(
                 f"The student `{self.student}` has no chat template, so it can't be asked anything: it is a base "
-                f"model, or its tokenizer was saved without one. Give one with `chat_template_path`."
+                f"model, or its tokenizer was saved without one. Set `chat_template_path` to a tokenizer that has one "
+                f"(a name on the Hub or a folder): its tokens are added, too, which a `.jinja` file can't do."
             )
         given = {"enable_thinking": False, "strftime_now": TODAY.strftime, **more}
         try:

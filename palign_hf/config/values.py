@@ -9,6 +9,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Rational, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from palign_hf.errors import listed, nearest, shown
@@ -135,7 +136,7 @@ def _fit_one(option: Any, value: Any, bounds: Bounds, plain: bool) -> Any:
     if kind is float:
         return _number(value, bounds, plain)
     if kind is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else _NO
+        return _whole(value)
     if kind in _NAMES:
         return value if isinstance(value, kind) else _NO
     if kind in (dict, Mapping):
@@ -173,12 +174,19 @@ def _same(fitted: Sequence[Any], values: Sequence[Any]) -> bool:
     return all(one is other for one, other in zip(fitted, values, strict=True))
 
 
+def _whole(value: Any) -> Any:
+    """Whole numbers of other libraries (`numpy.int64`) become those of Python."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return _NO
+    return value if isinstance(value, int) else int(value)
+
+
 def _number(value: Any, bounds: Bounds, plain: bool) -> Any:
-    """YAML reads 5e-5 as text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str) if plain else (int, float)):
+    """YAML reads 5e-5 as text, and `numpy.float32` is no float of Python."""
+    if isinstance(value, bool) or not isinstance(value, (Real, str) if plain else Real):
         return _NO
     try:
-        number = value if isinstance(value, float) else float(value)
+        number = value if type(value) is float else float(value)
     except (ValueError, OverflowError):
         return _NO
     return number if math.isfinite(number) or (math.isinf(number) and bounds.infinite) else _NO
@@ -204,7 +212,12 @@ def _refusal(hint: Any, value: Any, plain: bool) -> str:
         others = [_name(option) for option in spelt(hint) if get_origin(option) is not Literal]
         more = "".join(f" or {name}" for name in others)
         return f"is unknown{nearest(shown(value), [str(one) for one in known])}. Choose one of {listed(known)}{more}"
-    if isinstance(value, float) and not math.isfinite(value) and float in members(hint):
+    if (
+        isinstance(value, Real)
+        and not isinstance(value, Rational)
+        and not math.isfinite(value)
+        and float in members(hint)
+    ):
         return "must be a finite number"
     named = [_name(option) or ("" if plain else getattr(option, "__name__", "an object")) for option in members(hint)]
     return f"must be {' or '.join(dict.fromkeys(filter(None, named)))}"

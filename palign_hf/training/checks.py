@@ -4,6 +4,7 @@ A loss looks healthy while a student learns never to stop, or learns prompts tha
 are looked at as the model gets them, through the collator, and a trained student is let go on a few prompts.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def check_template(turns: Turns) -> None:
 
 def check_conversation(row: Mapping[str, Any], tokenizer: Any, student: str) -> None:
     """A conversation of plain data: its prompt's tokens must begin those of the whole, or TRL moves the border."""
-    more = row.get("chat_template_kwargs") or {}
+    more = {"tools": _tools(row), **(row.get("chat_template_kwargs") or {})}
     asked = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True, **more)
     whole = tokenizer.apply_chat_template([*row["prompt"], *row["completion"]], return_dict=True, **more)
     prompt = asked["input_ids"]
@@ -80,12 +81,28 @@ def check_conversation(row: Mapping[str, Any], tokenizer: Any, student: str) -> 
         )
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows of a batch come from, as far as it explains what they lack.
+
+    Args:
+        columns: Names of the columns of the dataset before its preparation.
+        max_length: The length at which plain rows were truncated, or `None`.
+        turns: What the chat template made of conversations, or `None` for rows without roles.
+    """
+
+    columns: frozenset[str] = frozenset()
+    max_length: int | None = None
+    turns: Turns | None = None
+
+
 def check_batch(
     rows: Sequence[Mapping[str, Any]],
     collator: Any,
     model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     continuation_weight: float,
+    origin: Origin | None = None,
 ) -> None:
     """What ends the student's turn must be among the labels of these rows as a batch, and padding must not."""
     batch = collator([dict(row) for row in rows])
@@ -98,10 +115,13 @@ def check_batch(
         )
     stops = stop_ids(model, tokenizer)
     if not stops & set(labels[labels != IGNORED].tolist()):
-        given = [row.get("labels", row["input_ids"]) for row in rows]
-        labelled = any(stops & set(each) for each in given)
-        said = any(stops & set(row["input_ids"]) for row in rows)
-        raise UserError(f"{_why_no_end(stops, said, labelled, tokenizer, continuation_weight)} {_WAY_OUT}")
+        why = _why_no_end(rows, stops, tokenizer, continuation_weight, origin or Origin())
+        raise UserError(f"{why} {_WAY_OUT}")
+
+
+def _tools(row: Mapping[str, Any]) -> Any:
+    tools = row.get("tools")
+    return json.loads(tools) if isinstance(tools, str) else tools
 
 
 def check_prompts(rows: Iterable[Mapping[str, Any]], turns: Turns) -> None:
@@ -211,7 +231,13 @@ def _fixed_ids(turns: Turns) -> tuple[list[int], list[int]]:
     return list(begin), list(end)
 
 
-def _why_no_end(stops: set[int], said: bool, labelled: bool, tokenizer: Any, continuation_weight: float) -> str:
+def _why_no_end(
+    rows: Sequence[Mapping[str, Any]],
+    stops: set[int],
+    tokenizer: Any,
+    continuation_weight: float,
+    origin: Origin,
+) -> str:
     """Why nothing of the first rows teaches the student to stop, and what to do."""
     if not stops:
         return (
@@ -219,13 +245,21 @@ def _why_no_end(stops: set[int], said: bool, labelled: bool, tokenizer: Any, con
             "to stop. Set `eos_token` to the token with which the chat template ends a turn."
         )
     names = listed(tokenizer.convert_ids_to_tokens(sorted(stops)))
-    if not said:
+    most = origin.max_length
+    if most is not None and all(len(row["input_ids"]) >= most for row in rows):
         return (
-            f"No row ends with {names}, where the student stops, so it would never learn to. Set `eos_token` to the "
-            f"token with which the chat template ends the assistant's turn, or give a template that ends it so with "
-            f"`chat_template_path`."
+            f"`max_length={most}` cuts all of the first {len(rows)} rows before {names}, where the student stops, so "
+            f"it would never learn to. Raise `max_length`, or leave long rows out."
         )
-    if not labelled:
+    if not any(stops & set(row["input_ids"]) for row in rows):
+        return f"No row ends with {names}, where the student stops, so it would never learn to. {_end(names, origin)}"
+    if not any(stops & set(row.get("labels", row["input_ids"])) for row in rows):
+        if origin.columns and "labels" not in origin.columns:
+            return (
+                f"The rows say {names}, but the student learns none of it (`completion_only_loss`, "
+                f"`assistant_only_loss`, masks of the dataset, `max_length`), so it would never learn to stop. Let "
+                f"the masks and the chat template's `generation` part reach over what ends a turn."
+            )
         return (
             f"The rows say {names}, but their `labels` mask it, so the student would never learn to stop. Set the "
             f"label where a turn ends, or leave the `labels` column out."
@@ -240,4 +274,35 @@ def _why_no_end(stops: set[int], said: bool, labelled: bool, tokenizer: Any, con
         f"`data_collator` takes {pads} out of the labels, so the student would never learn to stop. Leave "
         f"`data_collator` out, whose default knows padding by its place, or set `tokenizer.pad_token` to a token that "
         f"ends nothing."
+    )
+
+
+def _end(names: str, origin: Origin) -> str:
+    """What to do where rows don't end with an end token, by what they were made of."""
+    if "input_ids" in origin.columns:
+        return (
+            "The rows were given as `input_ids`: put an end token behind each reply, with its label, or set "
+            "`eos_token` to the token with which they end."
+        )
+    if origin.turns is None:
+        return (
+            "Set `eos_token` to the token with which the chat template ends the assistant's turn, or give a template "
+            "that ends it so with `chat_template_path`."
+        )
+    ending = origin.turns.reply_end
+    if not ending.text:
+        return (
+            "The chat template puts no token behind a reply. Give one that ends the assistant's turn with "
+            "`chat_template_path`."
+        )
+    if ending.token is None:
+        return (
+            f"The chat template ends a reply with `{shown(ending.text)}`, which is no token of this tokenizer but "
+            f"plain text, as where the template of another model is given to a base model. Set `chat_template_path` "
+            f"to the tokenizer that the template belongs to (a name on the Hub or a folder, no `.jinja` file): its "
+            f"tokens are added."
+        )
+    return (
+        f"The chat template ends the assistant's turn with `{ending.token}`: set `eos_token` to it, or give a "
+        f"template that ends it with {names} with `chat_template_path`."
     )

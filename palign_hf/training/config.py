@@ -1,13 +1,13 @@
 """`PAlignConfig`: TRL's `SFTConfig`, and what prefix alignment adds to it."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
 from trl import SFTConfig
 
 from palign_hf.config.values import Bounds, Unfit, fit, told
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import tag_style
 from palign_hf.training.segments import CLOSE_TAG, CONTINUATION, PREFIX, PROMPT
 
@@ -43,25 +43,44 @@ class PAlignConfig(SFTConfig):
         default="drop",
         metadata={
             "help": "What becomes of rows longer than `max_length`: `drop` leaves them out, `truncate_prefix` ends "
-            "their prefix at an earlier sentence, `error` refuses them. They are counted, and none is cut otherwise."
+            "their prefix at an earlier sentence, `error` refuses them. They are counted, and none is cut otherwise, "
+            "but by `packing_strategy='wrapped'`, which cuts every row and keeps all tokens."
         },
     )
     check: bool = field(
         default=True,
-        metadata={"help": "Whether to look before training at the prompts and at what ends the student's turn."},
+        metadata={
+            "help": "Whether to look before training at the prompts and at what ends the student's turn. Rows with a "
+            "prefix are refused if something is wrong there; for others there is a warning."
+        },
     )
 
     def __post_init__(self) -> None:
+        self.check_own()
+        super().__post_init__()
+
+    def check_own(self) -> None:
+        """Check what prefix alignment adds, and with which settings of TRL it can be.
+
+        Raises:
+            UserError: If a setting can't be what it is, or not beside another one.
+        """
         for name, hint in PAlignConfig.__annotations__.items():
             self._fit(name, hint)
         tag_style(self.tags)
         if not any(getattr(self, name) for name in _WEIGHTS):
             zeros = ", ".join(f"{name}=0" for name in _WEIGHTS)
             raise UserError(f"`{zeros}` leave nothing to learn: give one of them a weight above 0.")
-        if self.loss_type not in ("nll", "chunked_nll"):
+        losses = SFTConfig.__dataclass_fields__["loss_type"].metadata.get("choices", [self.loss_type])
+        if self.loss_type not in losses:
+            raise UserError(
+                f"`loss_type={told(self.loss_type)}` is unknown{nearest(self.loss_type, losses)}. Choose one of "
+                f"{listed(losses)}."
+            )
+        if self.loss_type not in ("nll", "chunked_nll") and self.weighted:
             raise UserError(
                 f"`loss_type={self.loss_type!r}` makes another loss of each token's probability, so the weights of "
-                f"prefix and continuation would not be theirs. Leave it out, or train with TRL's `SFTTrainer`."
+                f"prefix and continuation would not be theirs. Leave it out, or leave all weights at 1."
             )
         if self.label_smoothing_factor and self.weighted:
             raise UserError(
@@ -69,7 +88,6 @@ class PAlignConfig(SFTConfig):
                 f"there are no weights. Leave it out, or leave all weights at 1."
             )
         refuse_sharded_sequences(self.parallelism_config)
-        super().__post_init__()
 
     @property
     def segment_weights(self) -> tuple[float, ...]:
@@ -112,13 +130,37 @@ def refuse_sharded_sequences(parallelism: Any) -> None:
             )
 
 
-def as_config(model: Any, args: TrainingArguments | None) -> PAlignConfig:
-    """The settings of a trainer, also where those of `SFTTrainer` or none were given."""
-    if isinstance(args, PAlignConfig):
-        return args
+def as_given(model: Any, args: TrainingArguments | None) -> SFTConfig:
+    """The arguments that a trainer keeps, also where those of `SFTTrainer` or none were given.
+
+    A subclass of `SFTConfig` is kept as it is, with whatever is its own, as `SFTTrainer` keeps it.
+    """
     if args is None:
         name = model if isinstance(model, str) else getattr(model.config, "_name_or_path", "")
         return PAlignConfig(f"{name.rstrip('/').split('/')[-1] or 'student'}-P-ALIGN")
-    given = args.to_dict()
-    hidden = {name: getattr(args, name) for name in given if name.endswith("_token")}
-    return PAlignConfig(**given | hidden)
+    return args if isinstance(args, SFTConfig) and type(args) is not SFTConfig else as_config(args)
+
+
+def as_config(args: TrainingArguments) -> PAlignConfig:
+    """The same settings as a `PAlignConfig`; what it adds is at its defaults.
+
+    The attributes are taken as they are: `to_dict` is for reading, and hides or drops some of them. Plain
+    `TrainingArguments` get the defaults of `SFTConfig`, as in `SFTTrainer`.
+    """
+    if isinstance(args, PAlignConfig):
+        return args
+    if not isinstance(args, SFTConfig):
+        given = {one.name: getattr(args, one.name) for one in fields(args) if one.init}
+        if own := sorted(given.keys() - {one.name for one in fields(PAlignConfig)}):
+            raise UserError(
+                f"`args={type(args).__name__}(...)` has {listed(own)}, which `SFTConfig` doesn't have, so it belongs "
+                f"to another trainer. Derive `{type(args).__name__}` from `PAlignConfig`, or give a `PAlignConfig`."
+            )
+        return PAlignConfig(**given)
+    config = PAlignConfig.__new__(PAlignConfig)
+    for one in fields(PAlignConfig):
+        if one.default is not MISSING or one.default_factory is not MISSING:
+            setattr(config, one.name, one.default if one.default_factory is MISSING else one.default_factory())
+    vars(config).update(vars(args))
+    config.check_own()
+    return config

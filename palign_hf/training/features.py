@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # The cache of `datasets` knows a function by its name alone: raise this whenever a row would become other tokens.
 VERSION = 1
 COLUMNS = ("input_ids", "labels", "segment_ids")
+# What is only asked of a row before it is used; PAIRS have a column `tokens` of their own.
+LENGTH, SHORTENED = "row_tokens", "row_shortened"
 IGNORED = -100
 
 # What the rows of a dataset say, by its columns: a problem; a prompt, prefix and continuation; a completion with the
@@ -88,10 +90,11 @@ def build_features(
 ) -> dict[str, list[Any]]:
     """The features of a batch of rows, for `Dataset.map(batched=True, with_indices=True)`.
 
-    With `shorten`, a row longer than `max_length` ends its prefix at an earlier sentence, if that helps; `tokens`
-    tells those that are too long still, and `shortened` those that were changed.
+    With `shorten`, a row longer than `max_length` ends its prefix at an earlier sentence, if that helps; `row_tokens`
+    tells those that are too long still, and `row_shortened` those that were changed.
     """
-    style, columns = tag_style(tags), [*COLUMNS, "tokens", "shortened"]
+    style = tag_style(tags)
+    columns = {name: name for name in COLUMNS} | {LENGTH: "tokens", SHORTENED: "shortened"}
     found: dict[str, list[Any]] = {name: [] for name in columns}
     turns = turns_of(tokenizer, tokenizer.chat_template) if layout != "tokens" else None
     for number, values in zip(indices, zip(*batch.values(), strict=True), strict=True):
@@ -103,8 +106,8 @@ def build_features(
                 features = row_features(row, turns, layout, style, max_length if shorten else None)
         except UserError as error:
             raise UserError(f"Row {number}{_named(row)}: {error}") from error
-        for name in columns:
-            found[name].append(features[name])
+        for name, feature in columns.items():
+            found[name].append(features[feature])
     return found
 
 
@@ -141,6 +144,11 @@ def given_features(row: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(
             f"`input_ids`, `segment_ids` and `labels` have {len(ids)}, {len(segments)} and {len(labels)} entries, but "
             f"each token has one of each. Make them together."
+        )
+    if (lengths := row.get("seq_lengths")) is not None and sum(lengths) != len(ids):
+        raise UserError(
+            f"`seq_lengths` are those of {sum(lengths)} tokens, but `input_ids` has {len(ids)}, so the borders of the "
+            f"packed rows can't be known. Make them together."
         )
     if unknown := set(segments) - {PROMPT, *LEARNED}:
         names = ", ".join(f"{segment} ({name})" for segment, name in LEARNED.items())

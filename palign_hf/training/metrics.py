@@ -4,6 +4,9 @@ Sums and not means are kept, so that a figure is the mean over all tokens since 
 batched, and it is the same on every process.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from palign_hf.training.segments import CLOSE_TAG, LEARNED
@@ -16,12 +19,16 @@ _SUMS = 3
 def segment_sums(
     log_probs: torch.Tensor, is_top1: torch.Tensor, learned: torch.Tensor, segments: torch.Tensor
 ) -> torch.Tensor:
-    """Tokens, loss and hits of each learned segment; then how many closing tags there are, and how probable each is
-    as a whole, added up."""
+    """Sums over a batch, in the order in which `SegmentMeter` reads them.
+
+    Tokens, loss and hits of each learned segment; then tokens and loss of all that is learned; then how many closing
+    tags there are, and how probable each is as a whole, added up.
+    """
     sums = []
     for segment in LEARNED:
         here = learned & (segments == segment)
         sums += [here.sum(), -(log_probs * here).sum(), (is_top1 * here).sum()]
+    sums += [learned.sum(), -(log_probs * learned).sum()]
     tags = (learned & (segments == CLOSE_TAG)).flatten()
     # A tag is a run of tokens; each run has a place of its own, in which its tokens' logarithms are added up.
     first = tags & ~torch.cat([tags.new_zeros(1), tags[:-1]])
@@ -45,6 +52,12 @@ class SegmentMeter:
         """One batch, summed over all processes; nothing waits for the device here."""
         self._sums = sums if self._sums is None else self._sums + sums
 
+    def logged(self, logs: Mapping[str, Any], training: bool) -> dict[str, float]:
+        """The figures beside what is logged: those of an evaluation have its prefix, `eval_NAME` with several sets."""
+        begins = [name.removesuffix("runtime") for name in logs if name.endswith("_runtime")]
+        prefix = "" if training else next(iter(begins), "eval_")
+        return {f"{prefix}{name}": value for name, value in self.take(keep_tokens=training).items()}
+
     def take(self, keep_tokens: bool) -> dict[str, float]:
         """The figures since the last time; a segment of which nothing was learned has none."""
         if self._sums is None:
@@ -58,7 +71,9 @@ class SegmentMeter:
                 found[f"{name}/nll"] = loss / tokens
                 found[f"{name}/token_accuracy"] = hits / tokens
                 found[f"{name}/num_tokens"] = float(self._tokens[segment])
-        count, probable = sums[-2:]
+        tokens, loss, count, probable = sums[-4:]
+        if tokens:
+            found["nll"] = loss / tokens
         if count:
             found["close_tag/probability"] = probable / count
         if not keep_tokens:

@@ -207,7 +207,7 @@ def _tokens(rows: Any) -> dict[str, int]:
     """The tokens of an epoch by what they are of."""
     names = {0: "prompt"} | LEARNED
     found = dict.fromkeys(names.values(), 0)
-    for batch in rows.with_format("numpy").iter(1000):
+    for batch in rows.select_columns(["segment_ids"]).with_format("numpy").iter(1000):
         counts = np.bincount(np.concatenate(list(batch["segment_ids"])).astype(np.int64), minlength=len(names))
         for segment, name in names.items():
             found[name] += int(counts[segment])

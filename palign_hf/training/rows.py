@@ -15,7 +15,16 @@ from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
 from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
 from palign_hf.traces.cache import cached_apart
 from palign_hf.training.config import PAlignConfig
-from palign_hf.training.features import COLUMNS, VERSION, Layout, build_features, completion_text, tag_inside
+from palign_hf.training.features import (
+    COLUMNS,
+    LENGTH,
+    SHORTENED,
+    VERSION,
+    Layout,
+    build_features,
+    completion_text,
+    tag_inside,
+)
 
 
 if TYPE_CHECKING:
@@ -30,8 +39,8 @@ _FEATURES = Features(
         "input_ids": List(Value("int32")),
         "labels": List(Value("int32")),
         "segment_ids": List(Value("int8")),
-        "tokens": Value("int32"),
-        "shortened": Value("bool"),
+        LENGTH: Value("int32"),
+        SHORTENED: Value("bool"),
     }
 )
 # How many rows of a stream are looked at for tags: what comes later can't be known.
@@ -49,6 +58,7 @@ class Account:
     overlong: int = 0
     tagged: int = 0
     shortened: int = 0
+    parted: int = 0
     not_kept: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
@@ -59,6 +69,8 @@ class Account:
         said += [f"{self.tagged:,} with a tag in their own text"] * bool(self.tagged)
         left = f", left out: {', '.join(said)}" if said else ""
         cut = f"; {self.shortened:,} with a shortened prefix" if self.shortened else ""
+        if self.parted:
+            cut += f"; {self.parted:,} longer than `max_length` go on in the next packed row"
         return f"{self.trained:,} of {self.given:,} rows of the {self.name} dataset are used{left}{cut}."
 
 
@@ -79,7 +91,8 @@ def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
     if names & {config.dataset_text_field, "messages", "conversations", "image", "images"}:
         return None
     wanted = {"question", "prompt", "prefix", "continuation", "completion"}
-    near = "".join(f"`{name}`{near} is missing. " for name in sorted(wanted - names) if (near := nearest(name, names)))
+    missing = [(name, nearest(name, names - wanted)) for name in sorted(wanted - names)]
+    near = "".join(f"`{name}`{match} is missing. " for name, match in missing if match)
     raise UserError(
         f"A dataset with the columns {listed(sorted(names), 'none')} can't be trained on. {near}"
         f"Give rows of PAIRS, `question` or `prompt` with `prefix` and `continuation`, or what `SFTTrainer` takes: "
@@ -88,9 +101,21 @@ def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
 
 
 def build_rows(
-    dataset: Rows, layout: Layout, tokenizer: "PreTrainedTokenizerBase", config: PAlignConfig, name: str
+    dataset: Rows,
+    layout: Layout,
+    tokenizer: "PreTrainedTokenizerBase",
+    config: PAlignConfig,
+    name: str,
+    packing: bool = False,
 ) -> tuple[Rows, Account]:
-    """The dataset as tokens, labels and segments, every row within `max_length`, and the account of its rows."""
+    """Add tokens, labels and segments to the rows, and leave out those that can't be trained on.
+
+    Other columns stay, as in `SFTTrainer`: callbacks read them. With `packing_strategy="wrapped"` a row may be longer
+    than `max_length`, since packing cuts the rows anyway.
+
+    Returns:
+        The dataset and the account of its rows.
+    """
     account = Account(name, given=len(dataset) if isinstance(dataset, Dataset) else None)
     dataset = cached_apart(dataset.with_format(None))
     if layout in ("question", "prompt") and "status" in column_names(dataset):
@@ -100,6 +125,12 @@ def build_rows(
     described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
     # Whoever takes the first row of a stream waits for its batch.
     handed = described if isinstance(dataset, Dataset) else {"batch_size": _STREAMED}
+    came_packed = layout == "tokens" and "seq_lengths" in column_names(dataset)
+    # A stream of unknown types can't keep what it has: the features of a `map` name all of its columns.
+    known = dataset.features or {}
+    dropped = [each for each in column_names(dataset) if each not in known]
+    if layout != "tokens" and "seq_lengths" in known:
+        dropped.append("seq_lengths")  # of other tokens than these
     dataset = dataset.map(
         build_features,
         batched=True,
@@ -112,25 +143,32 @@ def build_rows(
             "shorten": config.overlong == "truncate_prefix",
             "version": VERSION,
         },
-        remove_columns=column_names(dataset),
-        features=_FEATURES,
+        remove_columns=dropped,
+        features=Features({each: known[each] for each in known if each not in dropped} | _FEATURES),
         **handed,
     )
-    dataset = _within(dataset, config, account)
+    parts = packing and config.packing_strategy == "wrapped" and not came_packed
+    dataset = _within(dataset, config, account, parts)
     _refuse_nothing(dataset, account)
     if account.trained is not None:
         odd = account.overlong or account.shortened or account.tagged
         logger.log(logging.WARNING if odd else logging.INFO, "%s", account)
-    return dataset.select_columns(list(COLUMNS)), account
+    return dataset.remove_columns([LENGTH, SHORTENED]), account
 
 
 def packed(dataset: Rows, config: SFTConfig, name: str) -> Rows:
-    """Rows filled up to `max_length`, as TRL fills them; each keeps the segments of its tokens."""
+    """Rows filled up to `max_length`, as TRL fills them; each keeps the segments of its tokens.
+
+    Rows that come packed stay as they are: packed again, their documents would attend to each other.
+    """
+    if "seq_lengths" in column_names(dataset):
+        return dataset
     if config.max_length is None:
         raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
     if config.shuffle_dataset:
         dataset = dataset.shuffle(seed=config.seed)
     described = {"desc": f"Packing {name} dataset", "num_proc": config.dataset_num_proc}
+    dataset = dataset.select_columns(list(COLUMNS))
     return pack_dataset(
         dataset, config.max_length, config.packing_strategy, described if isinstance(dataset, Dataset) else {}
     )
@@ -195,23 +233,28 @@ def _refuse_nothing(dataset: Rows, account: Account) -> None:
     if isinstance(dataset, Dataset):
         account.trained = len(dataset)
         if not account.trained:
-            raise UserError(f"{account} Nothing is left to train on: look at the rows, or raise `max_length`.")
+            use = "train on" if account.name == "train" else "evaluate on"
+            raise UserError(f"{account} Nothing is left to {use}: look at the rows, or raise `max_length`.")
 
 
-def _within(dataset: Rows, config: PAlignConfig, account: Account) -> Rows:
-    """Rows that fit; what doesn't is refused or left out, as the config says."""
-    most = config.max_length
+def _within(dataset: Rows, config: PAlignConfig, account: Account, parts: bool) -> Rows:
+    """Rows that fit; what doesn't is refused or left out, as the config says. `parts`: packing parts the long ones."""
+    most, refuse = config.max_length, config.overlong == "error"
     if most is None:
         return dataset
     if isinstance(dataset, IterableDataset):
-        return dataset.filter(_Fits(most, refuse=config.overlong == "error"), input_columns="tokens")
-    tokens = np.asarray(dataset["tokens"][:], dtype=np.int64)
-    account.shortened = int(np.sum(np.asarray(dataset["shortened"][:], dtype=bool) & (tokens <= most)))
-    account.overlong = int(np.sum(tokens > most))
-    if not account.overlong:
+        return dataset.filter(_Fits(most, refuse), input_columns=LENGTH) if refuse or not parts else dataset
+    tokens = np.asarray(dataset[LENGTH][:], dtype=np.int64)
+    account.shortened = int(np.sum(np.asarray(dataset[SHORTENED][:], dtype=bool) & (tokens <= most)))
+    overlong = int(np.sum(tokens > most))
+    if overlong and refuse:
+        raise _too_long(f"{overlong:,} of {len(dataset):,} rows are", most, int(tokens.max()))
+    if parts:
+        account.parted = overlong
         return dataset
-    if config.overlong == "error":
-        raise _too_long(f"{account.overlong:,} of {len(dataset):,} rows are", most, int(tokens.max()))
+    account.overlong = overlong
+    if not overlong:
+        return dataset
     return dataset.select(np.flatnonzero(tokens <= most))
 
 

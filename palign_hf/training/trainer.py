@@ -20,15 +20,14 @@ from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import TrainingArguments
 from trl import SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
 from palign_hf.hub.paper import PAPER
 from palign_hf.training.card import model_card
-from palign_hf.training.collator import SegmentCollator
-from palign_hf.training.config import as_config, refuse_sharded_sequences
-from palign_hf.training.first_rows import check_conversations, check_rows
+from palign_hf.training.collator import with_segments
+from palign_hf.training.config import as_config, as_given, refuse_sharded_sequences
+from palign_hf.training.first_rows import FirstRows
 from palign_hf.training.metrics import SegmentMeter, segment_sums
 from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of, packed
 
@@ -48,8 +47,10 @@ class PAlignTrainer(SFTTrainer):
     def __init__(self, model: Any, args: TrainingArguments | None = None, *others: Any, **named: Any) -> None:
         self.accounts: dict[str, Account] = {}
         self._meters = {"train": SegmentMeter(), "eval": SegmentMeter()}
-        config = as_config(model, args)
-        super().__init__(model, config, *others, **named)
+        args = as_given(model, args)
+        config = as_config(args)
+        self._first_rows = FirstRows(config.check)
+        super().__init__(model, args, *others, **named)
         refuse_sharded_sequences(self.accelerator.parallelism_config)
         self._aligned = "segment_ids" in column_names(self.train_dataset)
         if config.weighted and not self._aligned:
@@ -62,16 +63,9 @@ class PAlignTrainer(SFTTrainer):
                 "`compute_loss_func` makes a loss of its own, in which the weights of prefix and continuation have no "
                 "part. Leave it out, or leave all weights at 1."
             )
-        if type(self.data_collator) is DataCollatorForLanguageModeling:
-            self.data_collator = SegmentCollator.like(self.data_collator, config.masked_segments)
-        elif self._aligned and not isinstance(self.data_collator, SegmentCollator):
-            raise UserError(
-                f"`data_collator={type(self.data_collator).__name__}` drops the segments of the rows, so prefix and "
-                f"continuation could not be told apart. Leave it out: the default one pads and packs."
-            )
-        if config.check:
-            self._set_signature_columns_if_needed()
-            check_rows(self, config, aligned=self._aligned)
+        self.data_collator = with_segments(self.data_collator, self._aligned, config.masked_segments)
+        self._set_signature_columns_if_needed()
+        self._first_rows.ready(self, config, aligned=self._aligned)
         self._weights = torch.tensor(config.segment_weights, device=config.device) if config.weighted else None
 
     def _prepare_dataset(
@@ -85,9 +79,10 @@ class PAlignTrainer(SFTTrainer):
     ) -> Rows:
         """Rows with segments are tokenised and packed here, all others by TRL."""
         transformed = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
-        layout = None if transformed or formatting_func is not None else layout_of(dataset, args)
-        if args.check and not transformed:
-            check_conversations(dataset, layout, self._tokenizer)
+        config = as_config(args)
+        layout = None if transformed or formatting_func is not None else layout_of(dataset, config)
+        if not transformed:
+            self._first_rows.before(self, dataset, layout, dataset_name)
         if layout is None:
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if args.completion_only_loss is False:
@@ -97,7 +92,7 @@ class PAlignTrainer(SFTTrainer):
             )
         state = PartialState()
         with state.main_process_first(), state.local_main_process_first():
-            dataset, account = build_rows(dataset, layout, self._tokenizer, args, dataset_name)
+            dataset, account = build_rows(dataset, layout, self._tokenizer, config, dataset_name, packing)
             self.accounts[dataset_name] = account
             if packing:
                 dataset = packed(dataset, args, dataset_name)
@@ -120,17 +115,28 @@ class PAlignTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """TRL's loss, over log-probabilities that are weighted by segment."""
+        inputs = dict(inputs)  # the caller's own: a subclass may ask for the loss of a batch twice
         segments = inputs.pop("segment_ids", None)
-        asked = model if segments is None else partial(self._weighted, model, segments)
-        return super().compute_loss(
+        self._weighed = False
+        asked = model if segments is None else partial(self._weighted, model, segments, torch.is_grad_enabled())
+        found = super().compute_loss(
             asked, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
         )
+        if self._weights is not None and not self._weighed and (segments is not None or self._mode == "train"):
+            raise UserError(
+                "A weight other than 1 was set, but the loss was made without it: the batch has no `segment_ids`, or "
+                "this release of TRL makes the loss without `fused_lm_head`. Keep `segment_ids` in the batch and take "
+                "a TRL that this package supports, or leave all weights at 1."
+            )
+        return found
 
-    def _weighted(self, model: Any, segments: torch.Tensor, **inputs: Any) -> Any:
+    def _weighted(self, model: Any, segments: torch.Tensor, learning: bool, **inputs: Any) -> Any:
         """The model's forward; where it gives a log-probability for each label, these are measured and weighted."""
         outputs = model(**inputs)
         if not inputs.get("fused_lm_head"):
             return outputs
+        # Of a forward without gradients beside a loss with them, only metrics are made.
+        self._weighed |= torch.is_grad_enabled() or not learning
         # A label is predicted one place before it stands; prompt tuning puts places before the first.
         places = outputs.log_probs.size(1) - segments.size(1)
         segments = torch.nn.functional.pad(segments, (places, 0))
@@ -143,9 +149,7 @@ class PAlignTrainer(SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """TRL's log with the figures of the segments: means over all tokens since the last one."""
-        mode = self._mode
-        for name, value in self._meters[mode].take(keep_tokens=mode == "train").items():
-            self._metrics[mode][name] = [value]
+        logs.update(self._meters[self._mode].logged(logs, training=self._mode == "train"))
         super().log(logs, start_time)
 
     def create_model_card(  # type: ignore[override]  # TRL's arguments, which aren't those of its own base
@@ -157,7 +161,7 @@ class PAlignTrainer(SFTTrainer):
         """Write the card beside the student: with what is known, and nothing else."""
         if not self.is_world_process_zero():
             return
-        config: Any = self.args
+        config = as_config(self.args)
         card = model_card(
             config,
             model_name=model_name or Path(str(config.output_dir)).name,

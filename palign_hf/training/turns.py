@@ -8,7 +8,7 @@ is data: a special token's name in it is spelled out, and ends nothing. Only a p
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
+
+
+class ReplyEnd(NamedTuple):
+    """What a chat template puts behind a reply: its visible text, and the special token that this is, if it is one."""
+
+    text: str
+    token: str | None
+
 
 _QUESTION, _REPLY, _SPELLED = "PalignQuestionGoesHere", "PalignReplyGoesHere", "PalignTokenSpelledOut"
 
@@ -85,6 +93,13 @@ class Turns:
         return read["input_ids"][:learned], read["input_ids"][learned:]
 
     @cached_property
+    def reply_end(self) -> ReplyEnd:
+        """What ends a reply, as messages name it."""
+        learned, _ = self.ending
+        token = next((str(self.decode([id])) for id in learned if id in self._special), None)
+        return ReplyEnd(self._conversation[1].strip(), token)
+
+    @cached_property
     def around_reply(self) -> tuple[str, str]:
         """What the chat template puts before a reply: when it is asked for, and when it is there."""
         asked = self._rendered([{"role": "user", "content": _QUESTION}], add_generation_prompt=True)
@@ -121,7 +136,8 @@ class Turns:
         if not self._tokenizer.chat_template:
             raise UserError(
                 f"The student `{self.student}` has no chat template, so it can't be asked anything: it is a base "
-                f"model, or its tokenizer was saved without one. Give one with `chat_template_path`."
+                f"model, or its tokenizer was saved without one. Set `chat_template_path` to a tokenizer that has one "
+                f"(a name on the Hub or a folder): its tokens are added, too, which a `.jinja` file can't do."
             )
         given = {"enable_thinking": False, "strftime_now": TODAY.strftime, **more}
         try:

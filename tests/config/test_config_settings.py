@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from config_sample import Pilot, Sample, Source, Spelling
 
@@ -24,6 +25,17 @@ def test_what_is_right_is_kept():
 def test_values_take_the_form_of_their_type():
     made = make(share=1, stops=["x"], sizes=(2,), names=("n",))
     assert isinstance(made.share, float) and made.stops == ("x",) and made.sizes == [2] and made.names == ("n",)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """`np.float32(0.5)` and `np.int64(3)` are settings as 0.5 and 3 are, and become them."""
+    made = make(heat=np.float32(0.5), share=np.float64(0.25), batch_size=np.int64(3), sizes=[np.int32(1)])
+    assert (made.heat, made.share, made.batch_size, made.sizes) == (0.5, 0.25, 3, [1])
+    found = (made.heat, made.share, made.batch_size, *made.sizes)
+    assert [type(one) for one in found] == [float, float, int, int]
+    for given, message in ((np.float32("nan"), "must be a finite number"), (np.bool_(True), "must be a number")):
+        with pytest.raises(UserError, match=message):
+            make(share=given)
 
 
 @pytest.mark.parametrize(

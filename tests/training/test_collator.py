@@ -1,10 +1,14 @@
 """The batch: TRL's own, with segments that lie where the tokens lie."""
 
+import pickle
+from dataclasses import dataclass
+
 import pytest
 import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from palign_hf.training.collator import SegmentCollator
+from palign_hf.errors import UserError
+from palign_hf.training.collator import SegmentCollator, with_segments
 
 
 ROWS = [
@@ -47,3 +51,37 @@ def test_what_has_no_weight_leaves_the_labels_and_nothing_else():
 def test_plain_rows_become_the_batch_of_trl():
     base = DataCollatorForLanguageModeling(pad_token_id=0)
     assert "segment_ids" not in SegmentCollator.like(base, (1,))(plain(ROWS))
+
+
+@dataclass
+class Noisy(DataCollatorForLanguageModeling):
+    """A user's collator: other tokens in the same places."""
+
+    noise: int = 9
+
+    def torch_call(self, examples):
+        batch = super().torch_call(examples)
+        batch["input_ids"][:, 0] = self.noise
+        return batch
+
+
+class Leftward(DataCollatorForLanguageModeling):
+    """A user's collator that pads on the left."""
+
+    def torch_call(self, examples):
+        batch = super().torch_call(examples)
+        return {name: value.flip(1) for name, value in batch.items()}
+
+
+def test_a_subclass_of_the_collator_of_trl_is_looked_at():
+    """It makes the batch, and gets the segments beside; refused is one that puts tokens elsewhere."""
+    given = Noisy(pad_token_id=0, noise=7)
+    collator = with_segments(given, True, (1,))
+    found = pickle.loads(pickle.dumps(collator))(ROWS)
+    assert found["input_ids"].tolist() == [[7, 2, 3, 4], [7, 6, 0, 0]]
+    assert found["segment_ids"].tolist() == [[0, 1, 2, 3], [0, 3, 0, 0]]
+    assert found["labels"].tolist() == [[-100, -100, 3, 4], [-100, 6, -100, -100]]
+    with pytest.raises(UserError, match="`data_collator=Leftward` puts tokens in other places"):
+        with_segments(Leftward(pad_token_id=0), True, ())(ROWS)
+    # For plain data it is the user's own, as in `SFTTrainer`.
+    assert with_segments(given, False, ()) is given

@@ -52,6 +52,8 @@ def test_figures_are_means_over_all_tokens_however_they_were_batched(given_batch
             expected[f"{name}/nll"] = -sum(token[2] for token in mine) / len(mine)
             expected[f"{name}/token_accuracy"] = sum(token[3] for token in mine) / len(mine)
             expected[f"{name}/num_tokens"] = len(mine)
+    if everywhere := [token[2] for token in everything if token[1]]:
+        expected["nll"] = -sum(everywhere) / len(everywhere)
     if runs := [run for batch in given_batches for run in closing_tags(batch)]:
         expected["close_tag/probability"] = sum(math.exp(run) for run in runs) / len(runs)
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)

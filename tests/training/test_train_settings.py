@@ -34,7 +34,7 @@ def config(**given) -> TrainConfig:
         ({"lr_scheduler_type": "cosin"}, "`training` can't be carried out: .*cosin is not a valid SchedulerType"),
         ({"tags": "prefx"}, "`training`: .*nearest match: `prefix`"),
         ({"prefix_loss_weight": -1}, "`prefix_loss_weight=-1.0` must be at least 0"),
-        ({"loss_type": "dft"}, "`loss_type='dft'` makes another loss"),
+        ({"loss_type": "dft", "prefix_loss_weight": 0.5}, "`loss_type='dft'` makes another loss"),
         ({"overlong": "dorp"}, "`training.overlong='dorp'` is unknown .nearest match: `drop`"),
         ({"output_dir": "x"}, "`training.output_dir='x'` is not to be said here: it is `output` of the recipe"),
         ({"resume_from_checkpoint": "x"}, "goes on from its last checkpoint by itself"),

@@ -1,5 +1,6 @@
 """What is looked at before training, one failure at a time, and what a trained student is asked after it."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,15 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import SOLVE, tag_style
-from palign_hf.training.checks import Stops, check_batch, check_conversation, check_prompts, check_template, stops
+from palign_hf.training.checks import (
+    Origin,
+    Stops,
+    check_batch,
+    check_conversation,
+    check_prompts,
+    check_template,
+    stops,
+)
 from palign_hf.training.collator import SegmentCollator
 from palign_hf.training.features import row_features
 from palign_hf.training.turns import Turns
@@ -96,6 +105,78 @@ def test_a_student_that_would_not_learn_to_stop_is_not_trained(changed, message)
     with pytest.raises(UserError) as refused:
         check_batch(given["rows"], given["collator"], model(), given["tokenizer"], given["weight"])
     assert message in str(refused.value)
+
+
+def cut(row, most):
+    return {name: row[name][:most] for name in ("input_ids", "labels")}
+
+
+MASKED = [row | {"labels": [-100] * len(row["labels"])} for row in features()]
+NO_END = {"template": tiny.CHATML.replace("<|im_end|>", "")}  # as GLM-4.5's, where the next turn ends this one
+OTHERS_END = {"template": tiny.CHATML.replace("<|im_end|>", "<|eot_id|>")}  # a `.jinja` of another model
+
+
+@pytest.mark.parametrize(
+    ("changed", "origin", "wanted", "unwanted"),
+    [
+        # Long rows of any kind: TRL's truncation is what takes the end away.
+        (
+            {"rows": [cut(row, 12) for row in features()]},
+            {"columns": {"text"}, "max_length": 12},
+            "`max_length=12` cuts all of the first 2 rows before `<|im_end|>`",
+            ("`labels` column", "eos_token", "chat_template_path"),
+        ),
+        (
+            {"rows": [row | {"labels": [-100] * len(row["labels"])} for row in features()]},
+            {"columns": {"prompt", "completion"}, "max_length": 20},
+            "`max_length=20` cuts",
+            ("`labels` column",),
+        ),
+        # Labels that TRL made are nobody's column.
+        ({"rows": MASKED}, {"columns": {"messages"}}, "`assistant_only_loss`, masks", ("`labels` column",)),
+        ({"rows": MASKED}, {"columns": {"input_ids", "labels"}}, "leave the `labels` column out", ()),
+        # Tokens that were given have no template.
+        (
+            {"end": "<|endoftext|>"},
+            {"columns": {"input_ids"}},
+            "given as `input_ids`: put an end token behind each reply",
+            ("template",),
+        ),
+        (
+            {"end": "<|endoftext|>"},
+            {"turns": {}},
+            "ends the assistant's turn with `<|im_end|>`: set `eos_token` to it",
+            ("base model",),
+        ),
+        (
+            {"end": "<|endoftext|>", "made": NO_END},
+            {"turns": NO_END},
+            "The chat template puts no token behind a reply. Give one that",
+            ("eos_token",),
+        ),
+        (
+            {"end": "<|endoftext|>", "made": OTHERS_END},
+            {"turns": OTHERS_END},
+            "`<|eot_id|>`, which is no token of this tokenizer.* Set `chat_template_path` to the tokenizer",
+            ("eos_token",),
+        ),
+    ],
+)
+def test_what_is_missing_is_explained_by_what_was_given(changed, origin, wanted, unwanted):
+    given = {"rows": features(tokenizer_with(**changed.get("made", {})))} | changed
+    known = dict(origin)
+    if "turns" in known:
+        known["turns"] = Turns(tokenizer_with(**known["turns"], end=given.get("end", "<|im_end|>")))
+    tokenizer = no_end(given.get("end", "<|im_end|>"))
+    with pytest.raises(UserError, match=re.escape(wanted).replace(r"\.\*", ".*")) as refused:
+        check_batch(given["rows"], collator(), model(), tokenizer, 1.0, Origin(**known))
+    assert not [word for word in unwanted if word in str(refused.value)]
+
+
+def test_rows_of_which_one_is_whole_are_not_said_to_be_cut():
+    rows = [cut(features()[0], 12), {"input_ids": [5, 6], "labels": [5, 6]}]
+    with pytest.raises(UserError, match="No row ends with"):
+        check_batch(rows, collator(), model(), TOKENIZER, 1.0, Origin(frozenset({"text"}), 12))
 
 
 THINKS = tiny.CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n\n</think>\n\n{% endif %}")

@@ -1,16 +1,17 @@
 """Which rows of which datasets are trained on, and that every other row is counted."""
 
 import logging
+from itertools import chain
 
 import pytest
 import tiny
-from datasets import Dataset, load_from_disk
+from datasets import Dataset, IterableDataset, load_from_disk
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import tag_style
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.features import COLUMNS
-from palign_hf.training.rows import build_rows, layout_of
+from palign_hf.training.rows import build_rows, layout_of, packed
 
 
 TOKENIZER = tiny.fast(tiny.byte_level())
@@ -66,6 +67,8 @@ def test_tags_are_looked_for_in_all_rows(config):
     [
         ({"question": "Q", "prefix": "a", "continuations": "b"}, "prefix", "`continuation` (nearest match: `cont"),
         ({"a": 1}, "prefix", "columns `a` can't be trained on"),
+        # What is there already is no match for what is missing, `prompt` for `prefix`.
+        ({"prompt": "Q", "continuation": "b"}, "prefix", "can't be trained on. Give rows of PAIRS"),
         ({"prompt": "Q:", "completion": "<Begin_of_Draft>a"}, "prefix", "Set `tags='draft'`"),
         ({"prompt": "Q:", "completion": TAGGED}, "none", "looks for `no tags`. Set `tags='prefix'`"),
     ],
@@ -81,7 +84,7 @@ def test_kept_rows_are_used_and_all_others_counted(config, caplog):
     statuses = ["kept", "rejected", "kept", "left_out", "rejected", "error"]
     given = Dataset.from_list([ROW | {"id": str(n), "status": status} for n, status in enumerate(statuses)])
     built, account = build_rows(given, "question", TOKENIZER, config(), "train")
-    assert built.column_names == list(COLUMNS) and len(built) == 2
+    assert set(built.column_names) == {*COLUMNS, *ROW, "id", "status"} and len(built) == 2
     assert account.given == 6 and account.trained == 2
     assert dict(account.not_kept) == {"rejected": 2, "left_out": 1, "error": 1}
     assert "2 of 6 rows of the train dataset are used, left out: 1 error, 1 left_out, 2 rejected." in caplog.text
@@ -156,6 +159,60 @@ def test_prefixes_are_shortened_on_request_and_counted(config):
 def test_without_a_limit_nothing_is_left_out(config):
     built, account = build_rows(rows({}, LONG), "question", TOKENIZER, config(max_length=None), "train")
     assert len(built) == 2 and account.overlong == 0
+
+
+def test_columns_of_the_source_stay_as_in_sfttrainer(config):
+    """Callbacks such as `LogCompletionsCallback` read `prompt`; PAIRS have a column `tokens` of their own."""
+    given = Dataset.from_list([{"prompt": CHAT, "prefix": "a", "continuation": "b", "tokens": 7, "shortened": "so"}])
+    built, _ = build_rows(given, "prompt", TOKENIZER, config(), "train")
+    assert built.select_columns(given.column_names).to_list() == given.to_list()
+    streamed, _ = build_rows(given.to_iterable_dataset(), "prompt", TOKENIZER, config(), "train")
+    assert list(streamed) == list(built)
+    filled = packed(built, config(), "train")
+    assert set(filled.column_names) == {*COLUMNS, "seq_lengths"}
+
+
+def test_a_stream_that_knows_no_types_is_read(config):
+    stream = IterableDataset.from_generator(lambda: iter([ROW, ROW]))
+    built, _ = build_rows(stream, "question", TOKENIZER, config(), "train")
+    assert stream.features is None and [set(row) for row in built] == [set(COLUMNS)] * 2
+
+
+PACKED = {"input_ids": [5, 6, 7, 8], "labels": [-100, 6, -100, 8], "segment_ids": [0, 1, 0, 3], "seq_lengths": [2, 2]}
+
+
+def test_rows_that_come_packed_keep_where_each_begins(config):
+    """Without `seq_lengths` their documents would attend to each other."""
+    built, _ = build_rows(Dataset.from_list([PACKED]), "tokens", TOKENIZER, config(), "train")
+    assert built.to_list() == [PACKED] and packed(built, config(packing=True), "train").to_list() == [PACKED]
+    wrong = Dataset.from_list([PACKED | {"seq_lengths": [2, 1]}])
+    with pytest.raises(UserError, match="`seq_lengths` are those of 3 tokens, but `input_ids` has 4"):
+        build_rows(wrong, "tokens", TOKENIZER, config(), "train")
+    # Those of other tokens say nothing of these.
+    other = Dataset.from_list([ROW | {"seq_lengths": [2, 2]}])
+    assert "seq_lengths" not in build_rows(other, "question", TOKENIZER, config(), "train")[0].column_names
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_rows_too_long_stay_whole_where_packing_cuts_anyway(config, streamed):
+    given, settings = rows({}, LONG, {}), {"max_length": 250, "packing": True, "packing_strategy": "wrapped"}
+    whole, _ = build_rows(given, "question", TOKENIZER, config(max_length=None), "train")
+    given = given.to_iterable_dataset() if streamed else given
+    built, account = build_rows(given, "question", TOKENIZER, config(**settings), "train", packing=True)
+    filled = packed(built, config(**settings), "train")
+    assert list(chain.from_iterable(row["input_ids"] for row in filled)) == list(chain(*whole["input_ids"]))
+    assert max(len(row["input_ids"]) for row in filled) == 250
+    if not streamed:
+        assert (account.trained, account.overlong, account.parted) == (3, 0, 1)
+        assert "1 longer than `max_length` go on in the next packed row" in str(account)
+        with pytest.raises(UserError, match="refuses them"):
+            refusing = config(**settings, overlong="error")
+            build_rows(given, "question", TOKENIZER, refusing, "train", packing=True)
+
+
+def test_evaluation_rows_that_are_all_too_long_are_not_said_to_be_trained_on(config):
+    with pytest.raises(UserError, match="of the eval dataset .* Nothing is left to evaluate on"):
+        build_rows(rows(), "question", TOKENIZER, config(max_length=5), "eval")
 
 
 def test_tokens_are_cached_whatever_the_weights(config, tmp_path):

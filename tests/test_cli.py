@@ -56,6 +56,90 @@ def test_other_failures_of_the_system_keep_their_traceback(monkeypatch):
         main(["demo"])
 
 
+INTERRUPTED = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from palign_hf.cli import main
+sys.exit(main(["truncate", "--dry-run"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["palign_hf.config", "palign_hf.commands.truncate", "numpy", "pyarrow.lib"])
+def test_ctrl_c_while_imports_run_is_one_line_with_status_130(module):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130 and done.stdout == ""
+    assert done.stderr.startswith("palign: interrupted. Nothing was ") and done.stderr.count("\n") == 1
+
+
+def test_what_a_library_makes_of_an_interrupt_is_still_an_interrupt(monkeypatch, capsys):
+    def broken(name):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy can't be imported") from error
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    assert main(["truncate"]) == 130
+    assert capsys.readouterr().err.startswith("palign: interrupted. Nothing was written")
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess:
+    script = f'palign() {{ {sys.executable} -m palign_hf.cli "$@"; }}; {line}'
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "palign traces inspect traces.jsonl >&-",
+        "palign recipes list >&- 2>&-",
+        "set -o pipefail; palign traces inspect traces.jsonl | true",
+        "set -o pipefail; palign --help | true",
+        "set -o pipefail; palign recipes list 2>&1 | true",
+    ],
+)
+def test_a_stream_that_nobody_reads_loses_words_and_no_work(line, traces):
+    done = shell(line, traces.parent)
+    assert (done.returncode, done.stdout) == (0, "") and "Error" not in done.stderr
+
+
+def test_what_an_ascii_terminal_cannot_show_is_escaped(tmp_path):
+    (tmp_path / "t.jsonl").write_text(json.dumps({"question": "Größe?", "trace": "Zwei.", "answer": "2"}) + "\n")
+    done = shell("PYTHONIOENCODING=ascii palign traces inspect t.jsonl", tmp_path)
+    assert done.returncode == 0 and "Gr\\xf6\\xdfe?" in done.stdout and done.stderr == ""
+
+
+def test_a_working_folder_that_was_deleted_is_said_in_one_line(tmp_path):
+    done = shell("mkdir gone; cd gone; rmdir ../gone; palign recipes list", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("palign: The working folder can't be used")
+    assert done.stderr.count("\n") == 1
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 \u202ereversed\u2066 \u200bhidden\ufeff \x9b2J\x7f"
+
+
+def test_control_characters_of_traces_reach_no_terminal(tmp_path, capsys):
+    row = {"question": f"q {HOSTILE}?", "trace": f"One. {HOSTILE}", "answer": HOSTILE, HOSTILE: 1, "id": HOSTILE}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
+    assert main(["traces", "inspect", str(tmp_path / "t.jsonl")]) == 0
+    told = capsys.readouterr()
+    assert "q <U+001B>[31mred" in told.out and "<U+202E>reversed<U+2066> <U+200B>hidden<U+FEFF>" in told.out
+    assert "left out" in told.out
+    assert all(line.isprintable() for line in (told.out + told.err).split("\n"))
+    assert main(["traces", "inspect", str(tmp_path / "t.jsonl"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.out.strip().isprintable() and json.loads(told.out)["first"]["question"] == row["question"]
+    assert main(["traces", "inspect", HOSTILE]) == 2
+    assert capsys.readouterr().err.strip().isprintable()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     done = palign(command, "--help")

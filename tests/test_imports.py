@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 # From the ground up: a module imports its own layer and those before it, never one after it.
 LAYERS = [
     {"errors", "redact"},
-    {"schema", "shipped", "located", "literals"},
+    {"schema", "shipped", "located", "literals", "streams"},
     {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
     {"students"},
     {"engines"},

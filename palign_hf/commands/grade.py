@@ -6,7 +6,8 @@ from palign_hf.commands.traces import column_map
 from palign_hf.evaluation.grade import GradeConfig, grade_file
 from palign_hf.evaluation.outputs import KNOWN
 from palign_hf.prompts import TAG_STYLES
-from palign_hf.runs.launch import ANEW, print_out
+from palign_hf.runs.launch import ANEW
+from palign_hf.streams import print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

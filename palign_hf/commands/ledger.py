@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.asking.ledgers import StoreError, ledger_folder, read_about
+from palign_hf.streams import print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         )
     for ledger in ledgers:
         held = read_about(ledger)
-        print(json.dumps(held, sort_keys=True) if options.json else _text(held))
+        print_out(json.dumps(held, sort_keys=True) if options.json else _text(held))
     return 0
 
 

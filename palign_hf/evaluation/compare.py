@@ -4,7 +4,6 @@ Differences are paired over problems, so they are surer than a look at two inter
 interval holds 0 may be chance; of many that are looked at, one in twenty leaves 0 out by chance alone.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, grouped, told
 from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import read_mapping, write_whole
-from palign_hf.runs.report import escaped, table
+from palign_hf.runs.report import escaped, json_line, table
 
 
 Models = Mapping[str, Sequence[Sample]]
@@ -109,7 +108,7 @@ class Comparisons:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json_line(self.as_dict())
 
     def text(self) -> str:
         """For a terminal: figures with 95 % intervals."""

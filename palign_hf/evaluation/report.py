@@ -1,6 +1,5 @@
 """The report of an evaluation: one table with 95 % intervals, a column a benchmark, and what is to be said of it."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
-from palign_hf.runs.report import escaped, table
+from palign_hf.runs.report import escaped, json_line, table
 
 
 # A column of problems with more values than this is no way to group them.
@@ -84,7 +83,7 @@ class EvaluationReport:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+        return json_line(self.as_dict(), sort_keys=True)
 
     def text(self) -> str:
         """For a terminal."""

@@ -1,6 +1,5 @@
 """What samples come to: a table for people, and one line of JSON with the same figures."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import Sample
-from palign_hf.runs.report import kind
+from palign_hf.runs.report import json_line, kind
 
 
 # How figures are called where people read them.
@@ -78,7 +77,7 @@ class Summary:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json_line(self.as_dict())
 
     def text(self) -> str:
         """For a terminal."""

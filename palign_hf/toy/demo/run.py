@@ -4,7 +4,6 @@ Every stage goes on where an interrupted one stopped, by what it left in the out
 the ledger, so the second run of a finished demo asks nothing and takes seconds. `telling.py` has the words.
 """
 
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from palign_hf.config import check_folder, folder_of
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
+from palign_hf.streams import print_out
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
 from palign_hf.toy.demo.continuing import Continued, kept_right, measure_continuations
@@ -93,8 +93,7 @@ class DemoConfig:
 
 def _say(lines: list[str]) -> None:
     """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    print_out("\n".join(lines))
 
 
 def demo(config: DemoConfig) -> Told:

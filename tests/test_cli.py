@@ -215,6 +215,60 @@ def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
     assert done.returncode == 2 and "has no config.json" in done.stderr
 
 
+OWN = """
+from pathlib import Path
+print("imported")
+class Loud:
+    name, version = "loud", 1
+    def __init__(self, mark=""):
+        Path("TOUCHED").touch()
+    def describe(self):
+        Path("TOUCHED").touch()
+        return {"name": "loud"}
+    def bind(self, tokenizer, student, context):
+        Path("TOUCHED").touch()
+    def grade(self, output, gold):
+        Path("TOUCHED").touch()
+def make():
+    Path("TOUCHED").touch()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "what"),
+    [("truncate", "criterion", "criterion"), ("align", "grader", "grader"), ("evaluate", "grader", "grader")],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_recipe_can_call_nothing_but_a_class_of_that_kind(
+    command, setting, what, dry, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"student: palign-toy\n{setting}: {{name: 'subprocess:Popen', args: [touch, TOUCHED]}}\n")
+    more = {"truncate": ["--traces.source", "palign-toy"], "align": ["--prefixes.source", "none"], "evaluate": []}
+    assert main([command, "--config", str(recipe), *more[command], *dry]) == 2
+    assert f"`subprocess:Popen` is no {what}: the class lacks" in capsys.readouterr().err
+    assert not (tmp_path / "TOUCHED").exists()
+
+
+def test_a_dry_run_calls_nothing_of_ones_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = ["--student", "palign-toy", "--dry-run", "--output", str(tmp_path / "out"), "--ledger", str(tmp_path)]
+    traces = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.limit", "3"]
+    assert main(["truncate", *asked, *traces, "--criterion", "own_parts:Loud"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "not known: `own_parts:Loud` is your own, and `--dry-run` doesn't call it" in told and "rows       3" in told
+    )
+    assert main(["evaluate", *asked, "--tasks", "toy", "--limit", "2", "--grader", "own_parts:Loud"]) == 0
+    assert "2 problems" in capsys.readouterr().out
+    assert main(["truncate", *asked, *traces, "--criterion", "own_parts:make"]) == 2
+    assert "is no criterion but a `function`, and was not called" in capsys.readouterr().err
+    assert not (tmp_path / "TOUCHED").exists()
+
+
 def test_ledger_show(tmp_path, capsys):
     import asyncio
 

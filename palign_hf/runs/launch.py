@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -24,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 from palign_hf.config import Parser, add_options, read_options
 from palign_hf.config.wording import as_typed
 from palign_hf.errors import UserError
+from palign_hf.located import uncalled
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, end_with_parent, terminable
 from palign_hf.streams import prepare, print_err, print_out, settle
@@ -96,6 +98,18 @@ def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, and stop")
 
 
+def run_command(stage: Stage[Any], options: argparse.Namespace) -> int:
+    """What `palign STAGE` does with its options: the run in this process, or what is to be said of it."""
+    with _looking(options):
+        settings = read_options(options, stage.settings)
+        return forecast_here(stage, settings) if options.dry_run else run_here(stage, settings)
+
+
+def _looking(options: Any) -> AbstractContextManager[None]:
+    """For `--dry-run`, which calls nothing that a recipe names by `module:name`."""
+    return uncalled() if options.dry_run else contextlib.nullcontext()
+
+
 def run_here(stage: Stage[C], settings: C) -> int:
     """The whole run in this process."""
     stage.ready(settings)
@@ -153,9 +167,9 @@ def _rank() -> int:
 
 
 def _launch(stage: Stage[Any], options: Any) -> int:
-    settings = read_options(options, stage.settings)
     if options.dry_run:
-        return forecast_here(stage, settings) if _rank() == 0 else 0
+        return run_command(stage, options) if _rank() == 0 else 0
+    settings = read_options(options, stage.settings)
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: what is shown can't move a cursor, and what can't be shown ends no run.
+"""Standard output and error of a command: what is shown is masked, can't move a cursor, and can't end a run.
 
 Whoever closes a stream, reads only its first lines or has an ASCII terminal loses words, never work: the status of a
 command is that of its work.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from palign_hf.errors import visible
+from palign_hf.redact import redact
 
 
 def prepare() -> None:
@@ -49,10 +50,10 @@ def settle() -> None:
 
 
 class _Visible(logging.Filter):
-    """Log records without control characters: they quote data."""
+    """Log records without control characters and secrets: they quote data and servers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = visible(record.getMessage()), ()
+        record.msg, record.args = visible(redact(record.getMessage())), ()
         return True
 
 
@@ -63,7 +64,7 @@ def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:  # closed, and nobody has prepared
         return
     with _unread(stream):
-        stream.write(visible(text))
+        stream.write(visible(redact(text)))
         stream.flush()
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from palign_hf.errors import visible
 from palign_hf.progress import Progress
+from palign_hf.redact import remember
 from palign_hf.runs.report import escaped, json_line
 from palign_hf.streams import prepare, print_err, print_out
 
@@ -50,6 +51,16 @@ def test_every_way_out_is_neutralised(capsys):
     assert all(line.isprintable() for line in (told.out + told.err).split("\n"))
     assert "out <U+001B>[2J" in told.out and "err <U+001B>" in told.err and "asking <U+001B>" in told.err
     assert "log <U+001B>" in told.err and escaped(HOSTILE).isprintable()
+
+
+def test_a_secret_is_masked_on_every_way_out(capsys):
+    remember("canary-of-a-header")
+    print_out("x-api-key: canary-of-a-header")
+    print_err("it said canary-of-a-header")
+    prepare()
+    logging.lastResort.handle(logging.LogRecord("x", logging.WARNING, "", 1, "%s", ("canary-of-a-header",), None))
+    told = capsys.readouterr()
+    assert "canary" not in told.out + told.err and (told.out + told.err).count("[key]") == 3
 
 
 class Broken(io.StringIO):

@@ -269,6 +269,55 @@ def test_a_dry_run_calls_nothing_of_ones_own(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "TOUCHED").exists()
 
 
+def test_without_any_ledger_it_is_said_where_they_come_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PALIGN_HOME", str(tmp_path / "nowhere"))
+    assert main(["ledger", "show"]) == 2
+    told = capsys.readouterr().err
+    assert "holds no ledger. They are made by `palign truncate`" in told and "`palign ledger show FOLDER`" in told
+    assert str(tmp_path / "nowhere" / "ledgers") in told and "is no file" not in told
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("UPDATE about SET value = '{\"student_name\": ' WHERE key = 'about'", "Expecting value"),
+        ("UPDATE about SET value = '[1]' WHERE key = 'about'", "no mapping but `[1]`"),
+        ("UPDATE about SET value = 'two' WHERE key = 'format'", "invalid literal"),
+        ("UPDATE about SET value = 'probes; --' WHERE key = 'answers'", "names no table"),
+        ("UPDATE about SET value = x'ff' WHERE key = 'about'", "damaged"),
+        ("DROP TABLE about", "no such table"),
+    ],
+)
+def test_a_damaged_ledger_is_said_and_the_others_are_shown(sql, told, tmp_path, capsys):
+    import sqlite3
+    from contextlib import closing
+
+    from palign_hf.asking.store import Store
+    from palign_hf.truncation.rows import PROBES
+
+    for name in ("a", "b"):
+        Store(tmp_path / f"{name}.sqlite", name, {"student_name": f"me/{name}", "mode": "prompt"}, PROBES).close()
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as db:
+        db.execute(sql)
+        db.commit()
+    assert main(["ledger", "show", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "me/b" in shown.out and "temperature ?" in shown.out
+    assert told in shown.err and "a.sqlite` is damaged or no ledger" in shown.err and shown.err.count("\n") == 1
+
+
+def test_control_characters_of_a_ledger_reach_no_terminal(tmp_path, capsys):
+    from palign_hf.asking.store import Store
+    from palign_hf.truncation.rows import PROBES
+
+    about = {"student_name": HOSTILE, "criterion": {"name": HOSTILE, "verdict": HOSTILE}}
+    Store(tmp_path / "a.sqlite", "a", about, PROBES).close()
+    for more in ([], ["--json"]):
+        assert main(["ledger", "show", str(tmp_path), *more]) == 0
+        told = capsys.readouterr().out
+        assert "red" in told and all(line.isprintable() for line in told.split("\n"))
+
+
 def test_ledger_show(tmp_path, capsys):
     import asyncio
 

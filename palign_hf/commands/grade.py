@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"as gold=label output=response; targets: {', '.join(KNOWN)}",
     )
     parser.add_argument("--carry", nargs="+", default=[], metavar="COLUMN", help="columns to keep beside the labels")
-    parser.add_argument("--benchmark", help="its name, where no column has it (default: that of the file)")
+    parser.add_argument("--benchmark", help="its name, where no column has it (default: outputs)")
     parser.add_argument(
         "--grader", default="math", help="math, choice, exact, or module:name of one's own (default: %(default)s)"
     )

@@ -41,7 +41,7 @@ PURE += [
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
-PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
+PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "partial", "seeds")]
 PURE += ["toy.study.arms"]
 PURE += [
     f"hub.{name}"

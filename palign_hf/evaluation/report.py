@@ -11,6 +11,7 @@ from palign_hf.evaluation.draft import LOOPED
 from palign_hf.evaluation.grade import unjudged
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.partial import PARTIAL, heading
 from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
@@ -93,9 +94,15 @@ class EvaluationReport:
         """As Markdown, on a page."""
         facts = [(name, str(value)) for name, value in self._facts().items() if value]
         blocks = [f"# Evaluation of {escaped(str(self.settings.get('student_name')))}", ""]
-        blocks += [*table(("measure", *self.intervals), self._rows()), ""]
+        partial = self.summary.partial
+        whole = [name for name in self.benchmarks if name not in partial]
+        heads = [name if name in whole else heading(name, partial) for name in self.intervals]
+        blocks += [*table(("measure", *heads), self._rows()), ""]
         for name in self._about():
-            blocks += [*table((name, "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)), ""]
+            blocks += [
+                *table((heading(name, partial), "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)),
+                "",
+            ]
         blocks += [f"- {escaped(note)}" for note in self.summary.remarks()] + [""]
         blocks += ["## Run", "", *table(("run", ""), facts), ""]
         blocks += ["## What comes again", ""]
@@ -134,7 +141,7 @@ class EvaluationReport:
 
     def _about(self) -> list[str]:
         """What problems can be grouped by."""
-        names = dict.fromkeys(name for one in self.samples for name in one.about)
+        names = dict.fromkeys(name for one in self.samples for name in one.about if name != PARTIAL)
         values = {name: {one.about.get(name) for one in self.samples} - {None} for name in names}
         return [name for name, of in values.items() if 1 < len(of) <= _MOST_GROUPS]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from palign_hf.asking.batches import plain_rows
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.errors import UserError
-from palign_hf.runs.claims import TABLES
 from palign_hf.located import Uncalled
+from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
 from palign_hf.runs.shards import PAGE, REPORT, Output, Shard

@@ -245,7 +245,7 @@ HUGE = 10**30
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"answer": "1", "output": [{"text": "a", "tokens": HUGE}]}, "Row 1: `tokens` holds a `int`"),
+        ({"answer": "1", "output": [{"text": "a", "tokens": HUGE}]}, "Row 1: `tokens` holds"),
         ({"answer": "1", "output": [{"text": "a", "tokens": -1}]}, "a whole number from 0 to 2147483647 is needed"),
         ({"answer": "1", "output": [{"text": "a", "seed": HUGE}]}, "Row 1: `seed` holds"),
         ({"answer": "1", "output": ["a"], "tokens": [HUGE]}, "Row 1: `tokens` holds"),

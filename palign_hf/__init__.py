@@ -11,14 +11,8 @@ so that importing the package costs neither torch nor vllm.
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-
-try:
-    __version__ = version("palign-hf")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0+source"
 
 _HOMES = {
     "PAIRS": "schema",
@@ -39,6 +33,7 @@ __all__ = ["PAIRS", "PREFIXES", "TRACES", "PAlignConfig", "PAlignTrainer", "Pref
 __all__ += ["StudentRunner", "check", "load_prefixes", "load_traces", "to_sft"]
 
 if TYPE_CHECKING:
+    __version__: str
     from palign_hf.alignment.published import load_prefixes
     from palign_hf.alignment.transform import PrefixAlignment
     from palign_hf.alignment.views import to_sft
@@ -51,9 +46,21 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'palign_hf' has no attribute {name!r}; it offers {', '.join(sorted(_HOMES))}")
     return getattr(import_module(f"palign_hf.{_HOMES[name]}"), name)
+
+
+def _version() -> str:
+    """Looked up when it is asked for: half of what an import of this package would take."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("palign-hf")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0.0.0+source"
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,13 @@
 """The benchmarks that students are measured by: where they are, at which commit, and in which columns.
 
 Training data is kept free of their questions, and evaluation asks them. A copy on disk stands for the Hub's, by its
-folder or file (`{AIME25: folder}`), or by one folder that holds copies as OWNER/NAME.
+folder or file (`{AIME25: folder}`), or by one folder that holds copies as OWNER/NAME. Whether a copy is the whole of
+its benchmark is told by the number of its rows, and by a hash of their questions and answers where that is known.
 """
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +20,17 @@ from palign_hf.traces.sources import open_source
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# A whole number as a float is written.
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 # The folder with copies of benchmarks, where no setting names one.
 VARIABLE = "PALIGN_BENCHMARKS"
 
 
 class Benchmark(NamedTuple):
-    """Where a benchmark lives on the Hub, and in which columns its questions, answers and names are."""
+    """Where a benchmark lives on the Hub, and in which columns its questions, answers and names are.
+
+    `rows` is how many it has, `content` the hash of them (`hash_of`); None where that isn't known.
+    """
 
     hub_id: str
     split: str
@@ -32,9 +40,13 @@ class Benchmark(NamedTuple):
     answer: str = "answer"
     name: str | None = "id"
     about: tuple[str, ...] = ()
+    rows: int = 0
+    content: str | None = None
 
 
-# The commits are those that public projects have pinned in their code, each of them by several.
+# The commits are those that public projects have pinned in their code, each of them by several. Contents were hashed
+# from copies with the columns and texts of the Hub's; those of AIME are left out, since the copies at hand were made
+# from other sources, and whether they have the Hub's texts to the letter isn't known.
 BENCHMARKS = {
     "MATH-500": Benchmark(
         "HuggingFaceH4/MATH-500",
@@ -43,18 +55,32 @@ BENCHMARKS = {
         revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
         name="unique_id",
         about=("subject", "level"),
+        rows=500,
+        content="3af1ca9fcf17d19177a9e06b3c102993",
     ),
     "AIME24": Benchmark(
-        "HuggingFaceH4/aime_2024", "train", "problem", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a"
+        "HuggingFaceH4/aime_2024", "train", "problem", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a", rows=30
     ),
     "AIME25": Benchmark(
-        "yentinglin/aime_2025", "train", "problem", revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f"
+        "yentinglin/aime_2025", "train", "problem", revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f", rows=30
     ),
     "AMC12": Benchmark(
-        "AI-MO/aimo-validation-amc", "train", "problem", revision="69d78a4a2c840e82d69af6bc742bda09005f6316"
+        "AI-MO/aimo-validation-amc",
+        "train",
+        "problem",
+        revision="69d78a4a2c840e82d69af6bc742bda09005f6316",
+        rows=83,
+        content="104ba4953bc9409b924b327abe96be7b",
     ),
     "GSM8K": Benchmark(
-        "openai/gsm8k", "test", "question", "main", "740312add88f781978c0658806c59bc2815b9866", name=None
+        "openai/gsm8k",
+        "test",
+        "question",
+        "main",
+        "740312add88f781978c0658806c59bc2815b9866",
+        name=None,
+        rows=1319,
+        content="39abe5f05f2bbf0b945fab35b975de07",
     ),
 }
 
@@ -90,6 +116,38 @@ def place_of(name: str, places: Places = None) -> str | None:
             f"`benchmarks={{{name}: ...}}`."
         )
     return str(place)
+
+
+def hash_of(name: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """A hash of a benchmark's questions and answers, whatever their order, file format and other columns."""
+    known = BENCHMARKS[name]
+    digests = sorted(_digest(row.get(known.column), row.get(known.answer)) for row in rows)
+    return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+
+
+def departure(name: str, rows: "Dataset", places: Places = None) -> str | None:
+    """In what these rows aren't the whole benchmark, in words; None if they are, as far as it is known.
+
+    Rows of the Hub's pinned commit are counted, those of a copy compared with what is known of that commit, too.
+    """
+    known = BENCHMARKS[name]
+    if len(rows) != known.rows:
+        fewer = len(rows) < known.rows
+        return f"{len(rows)} of {known.rows} problems" if fewer else f"{len(rows)} problems instead of {known.rows}"
+    copied = place_of(name, places) is not None
+    if copied and known.content is not None and hash_of(name, rows) != known.content:
+        return f"{len(rows)} problems, not all of them those of the pinned revision"
+    return None
+
+
+def _digest(*values: Any) -> bytes:
+    """Of a row; 142, 142.0 and "142.0" are one answer, for formats differ in how they keep a number."""
+    total = hashlib.blake2b(digest_size=16)
+    for value in values:
+        text = "" if value is None else str(value).strip()
+        data = _WHOLE.sub(r"\1", text).encode("utf-8", "surrogatepass")
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.digest()
 
 
 def open_benchmark(name: str, places: Places = None) -> "Dataset":

@@ -1,16 +1,13 @@
 """`palign`: the flow as commands. Dispatch only: each command is a module of `palign_hf.commands`.
 
-Nothing heavy is imported here, so `palign --help` answers at once. Exit status: 0 done, 1 some rows failed,
-2 wrong input or settings (said in one line, without a traceback).
+Nothing heavy is imported here, so `palign --help` answers at once, and all that is imported is so under the guard of
+`runs/launch.py`, so that Ctrl-C ends it in one line from the first moment on. Exit status: 0 done, 1 some rows failed,
+2 wrong input or settings (said in one line, without a traceback), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-
-import palign_hf
-from palign_hf.config import Parser
-from palign_hf.runs.launch import GO_ON, ended
+from typing import Any
 
 
 # Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
@@ -31,21 +28,45 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; this is the `palign` script."""
+    try:
+        from palign_hf.config import Parser
+        from palign_hf.runs.launch import ANEW, GO_ON, ended
+    except KeyboardInterrupt:
+        sys.stderr.write("palign: interrupted. Nothing was begun.\n")
+        return 130
     parser = Parser(
         prog="palign",
         description="Prefix alignment for small reasoning students: cut teacher traces where the student says enough.",
         epilog="`palign COMMAND --help` tells more.",
     )
+    options: Any = None
+
+    def body() -> int:
+        nonlocal options
+        options = _read(parser, list(sys.argv[1:] if argv is None else argv))
+        status: int = options.run(options)
+        return status
+
+    def left() -> str:
+        return ANEW if options is None else getattr(options, "going_on", GO_ON)
+
+    return ended("palign", body, parser, left)
+
+
+def _read(parser: Any, arguments: list[str]) -> Any:
+    """The options of the one command that is asked for; only its module is imported."""
+    from importlib import import_module
+
+    import palign_hf
+
     parser.add_argument("--version", action="version", version=f"palign-hf {palign_hf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    arguments = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in arguments if not word.startswith("-")), None)
     for name, (module, line) in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line)
         if name == asked:
             import_module(f"palign_hf.commands.{module}").configure(sub)
-    options = parser.parse_args(arguments)
-    return ended("palign", lambda: options.run(options), parser, getattr(options, "going_on", GO_ON))
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

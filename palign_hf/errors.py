@@ -5,6 +5,7 @@ to do.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,20 @@ def nearest(word: object, known: Iterable[str]) -> str:
 def listed(names: Iterable[object], nothing: str = "none") -> str:
     """Names as they stand in a message."""
     return ", ".join(f"`{name}`" for name in names) or nothing
+
+
+def visible(text: str) -> str:
+    """Text as it may be shown: control, direction and zero-width characters by their number, lines as they are.
+
+    A terminal obeys some of these, and others hide what stands beside them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_plain(char) else f"<U+{ord(char):04X}>" for char in text)
+
+
+def _is_plain(char: str) -> bool:
+    return char.isprintable() or char in "\n\t" or (char.isspace() and unicodedata.category(char) == "Zs")
 
 
 def shown(value: Any, most: int = 60) -> str:

@@ -1,10 +1,43 @@
-"""What users bring along, named by where it is: `module:name` of a class or a function of their own."""
+"""What users bring along, named by where it is: `module:name` of a class or a function of their own.
 
-from collections.abc import Callable, Mapping
+A name is imported, so its module's code runs: a recipe that names one is code, to be read like any other. What it
+leads to is looked at before it is called, so that a recipe can't call whatever else is installed.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
-from palign_hf.errors import UserError, shown
+from palign_hf.errors import UserError, listed, shown
+
+
+_CALLING: ContextVar[bool] = ContextVar("calling", default=True)
+
+
+class Uncalled:
+    """Stands for an object of a user's own class where nothing of it may be called, as in `--dry-run`."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
+        self.name, self.parameters = name, dict(parameters)
+
+
+@contextmanager
+def uncalled() -> Iterator[None]:
+    """Within, what users bring along is imported and looked at, and an `Uncalled` stands for what it would make."""
+    token = _CALLING.set(False)
+    try:
+        yield
+    finally:
+        _CALLING.reset(token)
+
+
+def may_call() -> bool:
+    """Whether what users bring along may be called."""
+    return _CALLING.get()
 
 
 def is_location(name: object) -> bool:
@@ -13,15 +46,52 @@ def is_location(name: object) -> bool:
 
 
 def located(what: str, name: str) -> Any:
-    """The object behind `module:name`; `what` is what it is to be, for the message."""
+    """The object behind `module:name`, not called; `what` is what it is to be, for the message."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except Exception as error:  # one's own module may fail with anything
+    except (Exception, SystemExit) as error:  # one's own module may fail with anything
         raise UserError(
-            f"The {what} `{name}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of one that "
-            f"this environment can import."
+            f"The {what} `{shown(name)}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of "
+            f"one that this environment can import."
         ) from error
+
+
+def check_kind(
+    what: str, found: Any, name: str, methods: Collection[str], attributes: Collection[str] = ("name",)
+) -> None:
+    """Refuse a class without the methods of such a thing, and what is no class, before it is called.
+
+    `attributes` may be set by its constructor; of a class that is refused it is said which it lacks.
+    """
+    needs = f"Give `module:name` of a class with {listed((*attributes, *methods))}."
+    if not isinstance(found, type):
+        raise UserError(f"`{shown(name)}` is no {what} but a `{type(found).__name__}`, and was not called. {needs}")
+    if not all(callable(getattr(found, method, None)) for method in methods):
+        lacking = [one for one in (*attributes, *methods) if not hasattr(found, one)]
+        raise UserError(
+            f"`{shown(name)}` is no {what}: the class lacks {listed(lacking)}, and was not called. {needs}"
+        )
+
+
+def check_function(what: str, found: Any, name: str, arguments: Collection[str]) -> None:
+    """Refuse what isn't a function of a user's own that takes these arguments, before it is called."""
+    home = str(getattr(found, "__module__", None) or type(found).__module__).partition(".")[0]
+    reason = ""
+    if not callable(found):
+        reason = "it can't be called"
+    elif home in sys.stdlib_module_names or inspect.isbuiltin(found):
+        reason = f"it is a function of Python itself (`{home}`)"
+    else:
+        try:
+            inspect.signature(found).bind(*arguments)
+        except (TypeError, ValueError) as error:
+            reason = f"it can't be called with {listed(arguments)}: {error}"
+    if reason:
+        raise UserError(
+            f"`{shown(name)}` is no {what}: {reason}, and it was not called. Give `module:name` of a function "
+            f"`({', '.join(arguments)})` of your own, or of a class."
+        )
 
 
 def made(what: str, kind: Callable[..., Any], name: object, parameters: Mapping[str, Any]) -> Any:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from palign_hf.errors import visible
+from palign_hf.streams import print_err
+
 
 _LINE_EVERY_S = 30.0
 _TICK_S = 1.0
@@ -39,7 +42,7 @@ class Progress:
         leave: bool = True,
     ) -> None:
         """`leave=False` takes a terminal's bar away at the end, where another one tells of it."""
-        self._total, self._what, self._details, self._unit = total, what, details, unit
+        self._total, self._what, self._details, self._unit = total, visible(what), details, unit
         self._done = before
         self._pace = Pace()
         self._status: str | None = None
@@ -49,7 +52,7 @@ class Progress:
         self._over = threading.Event()
         # Rows are counted where they finish, which is seldom the thread that made the bar.
         self._lock = threading.RLock()
-        self._lines = shown is not False and not sys.stderr.isatty()
+        self._lines = shown is not False and not (sys.stderr is not None and sys.stderr.isatty())
         self._bar: Any = None
         if shown is not False and not self._lines:
             from tqdm.auto import tqdm
@@ -57,7 +60,13 @@ class Progress:
             share = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}" if total else "{n_fmt} {unit}s"
             layout = "{desc}: " + share + " [{elapsed}{postfix}]"
             self._bar = tqdm(
-                total=total, desc=what, unit=unit, initial=before, leave=leave, dynamic_ncols=True, bar_format=layout
+                total=total,
+                desc=self._what,
+                unit=unit,
+                initial=before,
+                leave=leave,
+                dynamic_ncols=True,
+                bar_format=layout,
             )
         if shown is not False and not self._finished:
             over = self._over
@@ -66,6 +75,7 @@ class Progress:
 
     def status(self, doing: str | None) -> None:
         """Say what is waited for, as "starting the engine", at once; the first answer or row ends it."""
+        doing = visible(doing) if doing else doing
         with self._lock:
             if self._over.is_set() or doing == self._status:
                 return
@@ -139,15 +149,14 @@ class Progress:
         now = monotonic()
         rate = self._pace.rate(now)
         parts = [f"{_speed(rate, self._unit)}"] if rate is not None else []
-        parts += [f"{name} {value}" for name, value in self._details(now - self._began).items()]
+        parts += [visible(f"{name} {value}") for name, value in self._details(now - self._began).items()]
         if self._total and rate and self._pace.trusted(now):
             parts.append(f"{_clock((self._total - self._done) / rate)} left")
         return ", ".join(parts)
 
     def _write(self, line: str) -> None:
         self._said = monotonic()
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        print_err(line)
 
 
 class Pace:

@@ -187,7 +187,7 @@ def _check_type(dataset: "Dataset | IterableDataset", found: Any, name: str, tab
 def _check_filled(dataset: "Dataset", name: str, table: Table) -> None:
     column = dataset.data.column(name)
     if dataset._indices is not None or column.null_count:
-        rows = [row for row, value in enumerate(dataset[name]) if value is None][:5]
+        rows = [row for row, value in enumerate(dataset[name], 1) if value is None][:5]
         if rows:
             raise SchemaError(
                 f"Column `{name}` of {table.name} is null in row {', '.join(map(str, rows))}"
@@ -224,7 +224,7 @@ def _first_value(dataset: "Dataset | IterableDataset", name: str) -> str:
 
     if not isinstance(dataset, Dataset):
         return ""
-    for row, value in enumerate(dataset[name]):
+    for row, value in enumerate(dataset[name], 1):
         if value is not None:
             return f" (row {row}: {shown(repr(value))})"
     return ""

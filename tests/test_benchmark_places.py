@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
-from palign_hf.benchmarks import BENCHMARKS, VARIABLE, open_benchmark, place_of
+from palign_hf.benchmarks import BENCHMARKS, VARIABLE, departure, hash_of, open_benchmark, place_of
 from palign_hf.errors import UserError
 
 
@@ -60,3 +63,41 @@ def test_a_copy_that_is_not_there_is_told_and_the_hub_is_not_asked_instead(copie
     monkeypatch.setenv(VARIABLE, str(copies))
     with pytest.raises(UserError, match=f"`{VARIABLE}=.* has no copy of MATH-500"):
         open_benchmark("MATH-500")
+
+
+ROWS = [{"problem": f"What is {n}+1?", "answer": float(n + 1), "id": n} for n in range(9)]
+
+
+def test_a_hash_of_content_knows_no_order_no_format_and_no_other_column(tmp_path):
+    table = Dataset.from_list(ROWS)
+    table.to_parquet(tmp_path / "rows.parquet")
+    table.to_csv(tmp_path / "rows.csv")
+    table.shuffle(seed=3).to_json(tmp_path / "rows.jsonl")
+    texts = [{"problem": row["problem"], "answer": str(int(row["answer"]))} for row in ROWS]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    found = {
+        hash_of("AMC12", open_benchmark("AMC12", {"AMC12": path})) for path in tmp_path.iterdir() if path.is_file()
+    }
+    assert len(found) == 1
+
+
+@given(st.integers(0, 8), st.sampled_from(["problem", "answer"]))
+def test_any_other_question_or_answer_is_other_content(at, column):
+    other = [dict(row) for row in ROWS]
+    other[at][column] = "another" if column == "problem" else other[at][column] + 1
+    assert hash_of("AMC12", other) != hash_of("AMC12", ROWS) == hash_of("AMC12", ROWS[::-1])
+    assert hash_of("AMC12", [*ROWS[1:], ROWS[1]]) != hash_of("AMC12", ROWS)
+
+
+def test_the_copies_at_hand_are_whole_and_a_changed_one_is_not(shared_data, tmp_path):
+    hub = shared_data / "hub"
+    for name, known in BENCHMARKS.items():
+        rows = open_benchmark(name, hub)
+        assert departure(name, rows, hub) is None and len(rows) == known.rows
+        assert departure(name, rows.select(range(1)), hub) == f"1 of {known.rows} problems"
+        twice = rows.select([0, *range(len(rows) - 1)])
+        expected = None if known.content is None else f"{known.rows} problems, not all of them those of the pinned"
+        assert (departure(name, twice, hub) or "").startswith(expected or "")
+        assert (departure(name, twice, hub) is None) == (known.content is None)
+        longer = rows.select([0, *range(len(rows))])
+        assert departure(name, longer, hub) == f"{known.rows + 1} problems instead of {known.rows}"

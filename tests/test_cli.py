@@ -56,6 +56,90 @@ def test_other_failures_of_the_system_keep_their_traceback(monkeypatch):
         main(["demo"])
 
 
+INTERRUPTED = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from palign_hf.cli import main
+sys.exit(main(["truncate", "--dry-run"]))
+"""
+
+
+@pytest.mark.parametrize("module", ["palign_hf.config", "palign_hf.commands.truncate", "numpy", "pyarrow.lib"])
+def test_ctrl_c_while_imports_run_is_one_line_with_status_130(module):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130 and done.stdout == ""
+    assert done.stderr.startswith("palign: interrupted. Nothing was ") and done.stderr.count("\n") == 1
+
+
+def test_what_a_library_makes_of_an_interrupt_is_still_an_interrupt(monkeypatch, capsys):
+    def broken(name):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy can't be imported") from error
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    assert main(["truncate"]) == 130
+    assert capsys.readouterr().err.startswith("palign: interrupted. Nothing was written")
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess:
+    script = f'palign() {{ {sys.executable} -m palign_hf.cli "$@"; }}; {line}'
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "palign traces inspect traces.jsonl >&-",
+        "palign recipes list >&- 2>&-",
+        "set -o pipefail; palign traces inspect traces.jsonl | true",
+        "set -o pipefail; palign --help | true",
+        "set -o pipefail; palign recipes list 2>&1 | true",
+    ],
+)
+def test_a_stream_that_nobody_reads_loses_words_and_no_work(line, traces):
+    done = shell(line, traces.parent)
+    assert (done.returncode, done.stdout) == (0, "") and "Error" not in done.stderr
+
+
+def test_what_an_ascii_terminal_cannot_show_is_escaped(tmp_path):
+    (tmp_path / "t.jsonl").write_text(json.dumps({"question": "Größe?", "trace": "Zwei.", "answer": "2"}) + "\n")
+    done = shell("PYTHONIOENCODING=ascii palign traces inspect t.jsonl", tmp_path)
+    assert done.returncode == 0 and "Gr\\xf6\\xdfe?" in done.stdout and done.stderr == ""
+
+
+def test_a_working_folder_that_was_deleted_is_said_in_one_line(tmp_path):
+    done = shell("mkdir gone; cd gone; rmdir ../gone; palign recipes list", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("palign: The working folder can't be used")
+    assert done.stderr.count("\n") == 1
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 \u202ereversed\u2066 \u200bhidden\ufeff \x9b2J\x7f"
+
+
+def test_control_characters_of_traces_reach_no_terminal(tmp_path, capsys):
+    row = {"question": f"q {HOSTILE}?", "trace": f"One. {HOSTILE}", "answer": HOSTILE, HOSTILE: 1, "id": HOSTILE}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
+    assert main(["traces", "inspect", str(tmp_path / "t.jsonl")]) == 0
+    told = capsys.readouterr()
+    assert "q <U+001B>[31mred" in told.out and "<U+202E>reversed<U+2066> <U+200B>hidden<U+FEFF>" in told.out
+    assert "left out" in told.out
+    assert all(line.isprintable() for line in (told.out + told.err).split("\n"))
+    assert main(["traces", "inspect", str(tmp_path / "t.jsonl"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.out.strip().isprintable() and json.loads(told.out)["first"]["question"] == row["question"]
+    assert main(["traces", "inspect", HOSTILE]) == 2
+    assert capsys.readouterr().err.strip().isprintable()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     done = palign(command, "--help")
@@ -129,6 +213,109 @@ def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
     recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tmp_path}\noutput: {tmp_path / 'out'}\n")
     done = palign("truncate", "--config", str(recipe))
     assert done.returncode == 2 and "has no config.json" in done.stderr
+
+
+OWN = """
+from pathlib import Path
+print("imported")
+class Loud:
+    name, version = "loud", 1
+    def __init__(self, mark=""):
+        Path("TOUCHED").touch()
+    def describe(self):
+        Path("TOUCHED").touch()
+        return {"name": "loud"}
+    def bind(self, tokenizer, student, context):
+        Path("TOUCHED").touch()
+    def grade(self, output, gold):
+        Path("TOUCHED").touch()
+def make():
+    Path("TOUCHED").touch()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "what"),
+    [("truncate", "criterion", "criterion"), ("align", "grader", "grader"), ("evaluate", "grader", "grader")],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_recipe_can_call_nothing_but_a_class_of_that_kind(
+    command, setting, what, dry, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"student: palign-toy\n{setting}: {{name: 'subprocess:Popen', args: [touch, TOUCHED]}}\n")
+    more = {"truncate": ["--traces.source", "palign-toy"], "align": ["--prefixes.source", "none"], "evaluate": []}
+    assert main([command, "--config", str(recipe), *more[command], *dry]) == 2
+    assert f"`subprocess:Popen` is no {what}: the class lacks" in capsys.readouterr().err
+    assert not (tmp_path / "TOUCHED").exists()
+
+
+def test_a_dry_run_calls_nothing_of_ones_own(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asked = ["--student", "palign-toy", "--dry-run", "--output", str(tmp_path / "out"), "--ledger", str(tmp_path)]
+    traces = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.limit", "3"]
+    assert main(["truncate", *asked, *traces, "--criterion", "own_parts:Loud"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "not known: `own_parts:Loud` is your own, and `--dry-run` doesn't call it" in told and "rows       3" in told
+    )
+    assert main(["evaluate", *asked, "--tasks", "toy", "--limit", "2", "--grader", "own_parts:Loud"]) == 0
+    assert "2 problems" in capsys.readouterr().out
+    assert main(["truncate", *asked, *traces, "--criterion", "own_parts:make"]) == 2
+    assert "is no criterion but a `function`, and was not called" in capsys.readouterr().err
+    assert not (tmp_path / "TOUCHED").exists()
+
+
+def test_without_any_ledger_it_is_said_where_they_come_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PALIGN_HOME", str(tmp_path / "nowhere"))
+    assert main(["ledger", "show"]) == 2
+    told = capsys.readouterr().err
+    assert "holds no ledger. They are made by `palign truncate`" in told and "`palign ledger show FOLDER`" in told
+    assert str(tmp_path / "nowhere" / "ledgers") in told and "is no file" not in told
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("UPDATE about SET value = '{\"student_name\": ' WHERE key = 'about'", "Expecting value"),
+        ("UPDATE about SET value = '[1]' WHERE key = 'about'", "no mapping but `[1]`"),
+        ("UPDATE about SET value = 'two' WHERE key = 'format'", "invalid literal"),
+        ("UPDATE about SET value = 'probes; --' WHERE key = 'answers'", "names no table"),
+        ("UPDATE about SET value = x'ff' WHERE key = 'about'", "damaged"),
+        ("DROP TABLE about", "no such table"),
+    ],
+)
+def test_a_damaged_ledger_is_said_and_the_others_are_shown(sql, told, tmp_path, capsys):
+    import sqlite3
+    from contextlib import closing
+
+    from palign_hf.asking.store import Store
+    from palign_hf.truncation.rows import PROBES
+
+    for name in ("a", "b"):
+        Store(tmp_path / f"{name}.sqlite", name, {"student_name": f"me/{name}", "mode": "prompt"}, PROBES).close()
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as db:
+        db.execute(sql)
+        db.commit()
+    assert main(["ledger", "show", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "me/b" in shown.out and "temperature ?" in shown.out
+    assert told in shown.err and "a.sqlite` is damaged or no ledger" in shown.err and shown.err.count("\n") == 1
+
+
+def test_control_characters_of_a_ledger_reach_no_terminal(tmp_path, capsys):
+    from palign_hf.asking.store import Store
+    from palign_hf.truncation.rows import PROBES
+
+    about = {"student_name": HOSTILE, "criterion": {"name": HOSTILE, "verdict": HOSTILE}}
+    Store(tmp_path / "a.sqlite", "a", about, PROBES).close()
+    for more in ([], ["--json"]):
+        assert main(["ledger", "show", str(tmp_path), *more]) == 0
+        told = capsys.readouterr().out
+        assert "red" in told and all(line.isprintable() for line in told.split("\n"))
 
 
 def test_ledger_show(tmp_path, capsys):

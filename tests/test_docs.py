@@ -129,12 +129,12 @@ def possible(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 
 def parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     def read(name, body, parser, going_on):
-        options = parser.parse_args(arguments)
+        options = cli._read(parser, arguments)
         if options.command in STAGES:
             assert read_options(options, STAGES[options.command].settings)
         return 0
 
-    monkeypatch.setattr(cli, "ended", read)
+    monkeypatch.setattr("palign_hf.runs.launch.ended", read)
     try:
         return cli.main(arguments) == 0
     except SystemExit as left:  # `--help`

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "palign_hf"
 # From the ground up: a module imports its own layer and those before it, never one after it.
 LAYERS = [
     {"errors", "redact"},
-    {"schema", "shipped", "located", "literals"},
+    {"schema", "shipped", "located", "literals", "streams"},
     {"segmentation", "prompts", "progress", "grading", "config", "loops", "canvas"},
     {"students", "weights"},
     {"engines"},
@@ -41,7 +41,7 @@ PURE += [
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
-PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "seeds")]
+PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "partial", "seeds")]
 PURE += ["toy.study.arms"]
 PURE += [
     f"hub.{name}"

@@ -50,7 +50,7 @@ def test_nearest_match_is_never_a_column_that_is_already_used():
 
 
 def test_wrong_type_names_the_row_and_the_value():
-    with pytest.raises(SchemaError, match=r"`answer` of TRACES must be `string`.*`int64` \(row 1: 2\)"):
+    with pytest.raises(SchemaError, match=r"`answer` of TRACES must be `string`.*`int64` \(row 2: 2\)"):
         check(table(answer=[None, 2]), TRACES)
 
 
@@ -63,13 +63,13 @@ def test_wrong_type_inside_probes_is_seen():
 
 
 def test_null_where_text_is_needed_names_the_rows():
-    with pytest.raises(SchemaError, match="`trace` of TRACES is null in row 1"):
+    with pytest.raises(SchemaError, match="`trace` of TRACES is null in row 2"):
         check(table(trace=["x", None]), TRACES)
 
 
 def test_null_rows_are_found_behind_a_selection():
     check(table(trace=["x", None]).select([0]), TRACES)
-    with pytest.raises(SchemaError, match="null in row 0"):
+    with pytest.raises(SchemaError, match="null in row 1"):
         check(table(trace=["x", None]).select([1]), TRACES)
 
 
@@ -108,7 +108,7 @@ def test_a_pair_is_named_by_its_problem_and_its_sample():
 
 def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
     check(pairs(prefix=[None, "x"]), PAIRS, filled=["id"])
-    with pytest.raises(SchemaError, match="`prefix` of PAIRS is null in row 0"):
+    with pytest.raises(SchemaError, match="`prefix` of PAIRS is null in row 1"):
         check(pairs(prefix=[None, "x"]), PAIRS)
 
 

@@ -333,7 +333,7 @@ class TestAnswers:
 
     def test_wrong_type_names_the_row(self):
         text = read_error(rows(question=["q", "r"], trace=["t", "u"], answer=[None, ["5", "6"]]))
-        assert text.startswith("Row 1: column `answer` holds a `list` (['5', '6']), but text or a number is needed")
+        assert text.startswith("Row 2: column `answer` holds a `list` (['5', '6']), but text or a number is needed")
 
 
 class TestIds:
@@ -373,7 +373,7 @@ class TestIds:
 
     def test_empty_given_id_names_the_row(self):
         text = read_error(rows(id=["a", None], question=["q", "r"], trace=["t", "t"]))
-        assert text.startswith("Row 1: the id column `id` is empty")
+        assert text.startswith("Row 2: the id column `id` is empty")
 
 
 class TestBadRows:
@@ -403,15 +403,15 @@ class TestBadRows:
         assert len(list(good)) == 1
         drops = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
         assert drops == [
-            "dataset: row 1 dropped (question missing), 1 so far",
-            "dataset: row 10 dropped (question missing), 10 so far",
+            "dataset: row 2 dropped (question missing), 1 so far",
+            "dataset: row 11 dropped (question missing), 10 so far",
         ]
 
     @pytest.mark.parametrize("column", ["question", "trace"])
     def test_wrong_type_names_the_row(self, column):
         columns = {"question": ["q", "r"], "trace": ["t", "u"]} | {column: [1, 2]}
         assert read_error(rows(**columns)).startswith(
-            f"Row 0: column `{column}` holds a `int` (1), but text is needed"
+            f"Row 1: column `{column}` holds a `int` (1), but text is needed"
         )
 
     def test_all_dropped_is_an_error(self):

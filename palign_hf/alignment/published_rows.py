@@ -156,7 +156,7 @@ def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:
     value = scalar(row, layout.id, index)
     if value is None:
         raise SchemaError(
-            f"Row {index}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, or remove "
-            f"the column to have ids made from the content."
+            f"Row {index + 1}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, or "
+            f"remove the column to have ids made from the content."
         )
     return value

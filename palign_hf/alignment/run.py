@@ -1,7 +1,6 @@
 """Alignment as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
 import glob
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +25,7 @@ from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PAIRS, PREFIXES, check
+from palign_hf.streams import print_err
 
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def recipe_prefixes(
         limit=settings.limit,
     )
     if shown and account is not None:
-        sys.stderr.write(account.summary() + "\n")
+        print_err(account.summary())
     # Nulls are a matter of their rows: one that has them is told as such, and the others go on.
     check(dataset, PREFIXES, filled=["id"])
     if per is not None and per not in PAIRS.columns:

@@ -49,7 +49,7 @@ def columns_of(
         for row, value in enumerate(values if name in texts else ()):
             if not isinstance(value, str) and (value is not None or name == "id"):
                 raise SchemaError(
-                    f"Row {row} of the batch (id `{columns['id'][row]}`) has a `{name}` of type "
+                    f"Row {row + 1} of the batch (id `{columns['id'][row]}`) has a `{name}` of type "
                     f"`{type(value).__name__}`: it must be text. Load the dataset through "
                     f"`palign_hf.load_traces`, or cast the column."
                 )

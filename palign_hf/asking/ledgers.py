@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.config import check_folder
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, shown
 
 
 # How long a process waits for another one's commit before it gives up.
@@ -35,7 +35,10 @@ def read_about(path: str | Path) -> dict[str, Any]:
     """What a ledger file says of itself and holds, without changing it: for `palign ledger show`."""
     path = Path(path)
     if not os.path.isfile(path):
-        raise StoreError(f"`{path}` is no file. Give a ledger (`*.sqlite`), or the folder that holds them.")
+        raise StoreError(
+            f"`{path}` is no file. Give a ledger (`*.sqlite`), or the folder that holds them: that of `ledger=`, or "
+            f"`{ledger_folder()}`."
+        )
     # Without a log beside it nothing is under way, and no file has to be made next to it in order to read.
     mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     try:
@@ -46,12 +49,21 @@ def read_about(path: str | Path) -> dict[str, Any]:
             db.close()
     except sqlite3.DatabaseError as error:
         raise StoreError(advice(path, error)) from error
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise StoreError(damaged(path, error)) from error
 
 
 def _held(db: sqlite3.Connection) -> dict[str, Any]:
     about = dict(db.execute("SELECT key, value FROM about").fetchall())
     # The first release stored probes only, and said nothing of it.
     table, told_by = about.get("answers", "probes"), about.get("told_by", "verdict")
+    for name in (table, told_by or "kind"):
+        # These become part of a query.
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"`{shown(name)}` names no table or column")
+    said = json.loads(about.get("about", "{}"))
+    if not isinstance(said, dict):
+        raise ValueError(f"what it says of itself is no mapping but `{shown(repr(said))}`")
     columns = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
     total = {
         name: int(db.execute(f"SELECT total({name}) FROM {table}").fetchone()[0]) if name in columns else 0
@@ -62,12 +74,12 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
         named = db.execute(
             f"SELECT DISTINCT e.name, e.version, e.dtype FROM {table} JOIN engines e ON engine = number"
         )
-        engines = sorted(" ".join(row) for row in named)
+        engines = sorted(" ".join(map(str, row)) for row in named)
     counted = f"SELECT {told_by}, count(*) FROM {table} GROUP BY 1 ORDER BY 1"
     return {
         "format": int(about.get("format", 0)),
         "fingerprint": about.get("fingerprint"),
-        "about": json.loads(about.get("about", "{}")),
+        "about": said,
         "problems": db.execute("SELECT count(*) FROM problems").fetchone()[0],
         "answers": table,
         "told_by": told_by or "kind",
@@ -76,6 +88,14 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
         "engines": engines,
         **total,
     }
+
+
+def damaged(path: Path, error: object) -> str:
+    """What to do with a ledger that holds what no run has written."""
+    return (
+        f"`{path}` is damaged or no ledger ({error}). It was left as it is: move it away and the run starts a new "
+        f"one, or try `sqlite3 {path.name} .recover` on a copy to save its answers."
+    )
 
 
 def advice(path: Path, error: sqlite3.DatabaseError) -> str:
@@ -92,10 +112,7 @@ def advice(path: Path, error: sqlite3.DatabaseError) -> str:
             f"`ledger=` or PALIGN_HOME."
         )
     if "not a database" in text or "malformed" in text or "corrupt" in text or "no such" in text:
-        return (
-            f"`{path}` is damaged or no ledger ({text}). It was left as it is: move it away and the run starts a new "
-            f"one, or try `sqlite3 {path.name} .recover` on a copy to save its answers."
-        )
+        return damaged(path, text)
     if "locked" in text or "busy" in text:
         return (
             f"Another process held the ledger `{path}` for over {PATIENCE_S:.0f} s ({text}). Wait for it or end it, "

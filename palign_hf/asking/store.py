@@ -21,8 +21,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from palign_hf.asking.ledgers import PATIENCE_S, StoreError, advice
+from palign_hf.asking.ledgers import PATIENCE_S, StoreError, advice, damaged
 from palign_hf.engines.base import EngineIdentity
+from palign_hf.errors import shown
 
 
 A = TypeVar("A")
@@ -135,8 +136,8 @@ class Store(Generic[A]):
         """Who gave the answers of a problem, by the key of each; None where the first release has kept no name."""
         with self._explained():
             rows = self._db.execute(self._table.told_from, (problem,)).fetchall()
-        width = len(self._table.columns)
-        named = ((self._table.answer(row[:width]), row[width:]) for row in rows)
+            width = len(self._table.columns)
+            named = [(self._table.answer(row[:width]), row[width:]) for row in rows]
         return {self._table.key_of(answer): EngineIdentity(*who) if who[0] else None for answer, who in named}
 
     async def record(self, problem: bytes, answer: A, engine: EngineIdentity | None = None) -> A:
@@ -160,7 +161,7 @@ class Store(Generic[A]):
     def _answers(self, query: str, problem: bytes) -> dict[Any, A]:
         with self._explained():
             rows = self._db.execute(query, (problem,)).fetchall()
-        answers = map(self._table.answer, rows)
+            answers = [self._table.answer(row) for row in rows]
         return {self._table.key_of(answer): answer for answer in answers}
 
     def _prepare(self, fingerprint: str, about: Mapping[str, Any]) -> None:
@@ -278,6 +279,8 @@ class Store(Generic[A]):
             yield
         except sqlite3.DatabaseError as error:
             raise StoreError(advice(self.path, error)) from error
+        except _Unreadable as error:
+            raise StoreError(damaged(self.path, error)) from error
 
 
 def content_key(*texts: str) -> bytes:
@@ -286,11 +289,31 @@ def content_key(*texts: str) -> bytes:
     return hashlib.blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in parts), digest_size=16).digest()
 
 
-class _Codec:
-    """One field of an answer in SQL: its type, and how a value goes in and comes out."""
+class _Unreadable(ValueError):
+    """What stands in a ledger is no value of its column."""
 
-    def __init__(self, sql: str, store: Callable[[Any], Any] = lambda v: v, load: Callable[[Any], Any] = lambda v: v):
-        self.sql, self.store, self.load = sql, store, load
+
+class _Codec:
+    """One field of an answer in SQL: its type, and how a value goes in and comes out.
+
+    SQLite keeps whatever it is given, so both ways are checked: text or bytes in a column of numbers would be read
+    back as such, and NaN as null, which is another answer.
+    """
+
+    def __init__(self, sql: str, kind: type, store: Callable[[Any], Any] = lambda v: v, load: Any = lambda v: v):
+        self.sql, self._kinds, self._store, self._load = sql, (kind, int) if kind is float else (kind,), store, load
+
+    def store(self, value: Any) -> Any:
+        """The value as SQLite takes it."""
+        return None if value is None else self._store(value)
+
+    def load(self, value: Any) -> Any:
+        """The value as it was."""
+        if value is None:
+            return None
+        if not isinstance(value, self._kinds):
+            raise _Unreadable(f"{shown(repr(value))} stands where {self.sql.lower()} belongs")
+        return self._load(value)
 
 
 def _codec(kind: type, column: str, hint: Any) -> _Codec:
@@ -298,18 +321,40 @@ def _codec(kind: type, column: str, hint: Any) -> _Codec:
     plain = next(option for option in get_args(hint) if option is not type(None)) if may_be_null else hint
     null = "" if may_be_null else " NOT NULL"
     if plain in (int, float, str):
-        return _Codec({int: "INTEGER", float: "REAL", str: "TEXT"}[plain] + null)
+        # Also of numpy's and torch's numbers, which SQLite would keep as bytes.
+        return _Codec({int: "INTEGER", float: "REAL", str: "TEXT"}[plain] + null, plain, _number_of(column, plain))
     if plain is bool:
-        return _Codec("INTEGER" + null, load=lambda value: None if value is None else bool(value))
+        return _Codec("INTEGER" + null, int, bool, bool)
     if plain == tuple[int, ...]:
         # Token ids, four bytes each.
-        return _Codec("BLOB" + null, _pack, _unpack)
+        return _Codec("BLOB" + null, bytes, _pack, _unpack)
     raise TypeError(f"`{kind.__name__}.{column}` is of a kind that no ledger stores: {hint}")
 
 
-def _pack(ids: tuple[int, ...] | None) -> bytes | None:
-    return None if ids is None else struct.pack(f"<{len(ids)}i", *ids)
+def _number_of(column: str, kind: type) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        if kind is str:
+            return value
+        try:
+            number = None if isinstance(value, str | bytes) else kind(value)
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        # NaN is unequal to itself; SQLite's whole numbers have 64 bits.
+        if number is None or number != value or (kind is int and not -(2**63) <= number < 2**63):
+            raise StoreError(
+                f"`{column}={shown(repr(value))}` can't be kept in a ledger: it is no number that SQLite holds. "
+                f"Whoever gave this answer, as a criterion of one's own, must give a number, or none."
+            )
+        return number
+
+    return convert
 
 
-def _unpack(packed: bytes | None) -> tuple[int, ...] | None:
-    return None if packed is None else struct.unpack(f"<{len(packed) // 4}i", packed)
+def _pack(ids: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<{len(ids)}i", *ids)
+
+
+def _unpack(packed: bytes) -> tuple[int, ...]:
+    if len(packed) % 4:
+        raise _Unreadable(f"{len(packed)} bytes are no list of token ids")
+    return struct.unpack(f"<{len(packed) // 4}i", packed)

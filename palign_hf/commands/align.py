@@ -3,8 +3,7 @@
 import argparse
 
 from palign_hf.alignment.run import ALIGN
-from palign_hf.config import read_options
-from palign_hf.runs.launch import add_stage_options, forecast_here, run_here
+from palign_hf.runs.launch import add_stage_options, run_command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +14,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the recipe; 1 if rows failed."""
-    settings = read_options(options, ALIGN.settings)
-    return forecast_here(ALIGN, settings) if options.dry_run else run_here(ALIGN, settings)
+    return run_command(ALIGN, options)

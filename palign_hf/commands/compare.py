@@ -5,7 +5,8 @@ import argparse
 from palign_hf.canvas import needs_pillow
 from palign_hf.config import check_folder, folder_of
 from palign_hf.evaluation.compare import check_home, compare_files
-from palign_hf.runs.launch import ANEW, print_out
+from palign_hf.runs.launch import ANEW
+from palign_hf.streams import print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,8 @@
 
 import argparse
 
-from palign_hf.config import read_options
 from palign_hf.evaluation.run import EVALUATE
-from palign_hf.runs.launch import add_stage_options, forecast_here, run_here
+from palign_hf.runs.launch import add_stage_options, run_command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,5 +14,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the recipe; 1 if samples failed."""
-    settings = read_options(options, EVALUATE.settings)
-    return forecast_here(EVALUATE, settings) if options.dry_run else run_here(EVALUATE, settings)
+    return run_command(EVALUATE, options)

@@ -6,7 +6,8 @@ from palign_hf.commands.traces import column_map
 from palign_hf.evaluation.grade import GradeConfig, grade_file
 from palign_hf.evaluation.outputs import KNOWN
 from palign_hf.prompts import TAG_STYLES
-from palign_hf.runs.launch import ANEW, print_out
+from palign_hf.runs.launch import ANEW
+from palign_hf.streams import print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"as gold=label output=response; targets: {', '.join(KNOWN)}",
     )
     parser.add_argument("--carry", nargs="+", default=[], metavar="COLUMN", help="columns to keep beside the labels")
-    parser.add_argument("--benchmark", help="its name, where no column has it (default: that of the file)")
+    parser.add_argument("--benchmark", help="its name, where no column has it (default: outputs)")
     parser.add_argument(
         "--grader", default="math", help="math, choice, exact, or module:name of one's own (default: %(default)s)"
     )

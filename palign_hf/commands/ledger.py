@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.asking.ledgers import StoreError, ledger_folder, read_about
+from palign_hf.streams import print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +21,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print each ledger."""
-    path = Path(options.path) if options.path else ledger_folder()
-    ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() else [path]
+    path = Path(options.path).expanduser() if options.path else ledger_folder()
+    ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() or not options.path else [path]
     if not ledgers:
         raise StoreError(
-            f"`{path}` holds no ledger. They are made by `palign truncate`, `palign align` and `palign evaluate`; "
-            f"give their folder."
+            f"`{path}` holds no ledger. They are made by `palign truncate`, `palign align` and `palign evaluate`; if "
+            f"yours lie elsewhere (a run's `ledger`, or PALIGN_HOME), give their folder: `palign ledger show FOLDER`."
         )
+    unreadable = []
     for ledger in ledgers:
-        held = read_about(ledger)
-        print(json.dumps(held, sort_keys=True) if options.json else _text(held))
+        try:
+            held = read_about(ledger)
+        except StoreError as error:  # the others are shown all the same
+            unreadable.append(str(error))
+        else:
+            print_out(json.dumps(held, sort_keys=True) if options.json else _text(held))
+    if unreadable:
+        raise StoreError(" ".join(unreadable))
     return 0
 
 
@@ -55,10 +63,16 @@ def _text(held: dict) -> str:
 def _asked(about: Mapping[str, Any]) -> str:
     """How the student was asked: as a judge, to go on from a prefix, or to solve a problem."""
     prompt = about.get("prompt", "?")
+    drawn, criterion = (_section(about, name) for name in ("sampling", "criterion"))
     if "mode" in about:
-        return f"  mode       {about['mode']}, temperature {about['sampling']['temperature']}, prompt {prompt}"
+        return f"  mode       {about['mode']}, temperature {drawn.get('temperature', '?')}, prompt {prompt}"
     if "evaluation" in about:
-        return f"  asked      to solve, temperature {about['sampling']['temperature']}, prompt {prompt}"
-    criterion = about.get("criterion", {})
+        return f"  asked      to solve, temperature {drawn.get('temperature', '?')}, prompt {prompt}"
     name, verdict = criterion.get("name", "?"), criterion.get("verdict", "?")
     return f"  criterion  {name} ({verdict}), prompt {criterion.get('prompt', '?')}"
+
+
+def _section(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One that a damaged or foreign ledger lacks is empty."""
+    found = about.get(name)
+    return found if isinstance(found, Mapping) else {}

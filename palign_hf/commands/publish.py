@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 
 from palign_hf.config import add_settings, read_options
 from palign_hf.hub.publish import as_dict, publish, publish_results
 from palign_hf.hub.settings import HubSettings
-from palign_hf.runs.launch import print_out
+from palign_hf.streams import print_err, print_out
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         dry_run=options.dry_run,
     )
     if done.left_out:
-        sys.stderr.write(f"Not for the Hub: {', '.join(done.left_out)}.\n")
+        print_err(f"Not for the Hub: {', '.join(done.left_out)}.")
     told = [done.text()]
     if options.model:
         results = publish_results(options.folder, options.model, create_pr=hub.create_pr, dry_run=options.dry_run)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from palign_hf.config.recipes import parse_yaml, shipped_recipes
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.streams import print_out
 
 
 # The stages in the order in which they follow each other, and the command of each.
@@ -38,11 +39,11 @@ def show(options: argparse.Namespace) -> int:
         rows.append((name, ", ".join(stage.stem for stage in stages), parse_yaml(text)["student"], _purpose(text)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
-        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
-    print(
+        print_out("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
+    print_out(
         "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml; train_lora and train_full are of `palign train`"
     )
-    print("Make it yours:     palign recipes copy RECIPE")
+    print_out("Make it yours:     palign recipes copy RECIPE")
     return 0
 
 
@@ -66,10 +67,10 @@ def copy(options: argparse.Namespace) -> int:
     dest.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, dest / file.name)
-        print(f"wrote {dest / file.name}")
-    print("\nNext:")
+        print_out(f"wrote {dest / file.name}")
+    print_out("\nNext:")
     for stage in recipes[name]:
-        print(f"  palign {_FLOW.get(stage.stem, stage.stem)} --config {dest / stage.name}")
+        print_out(f"  palign {_FLOW.get(stage.stem, stage.stem)} --config {dest / stage.name}")
     return 0
 
 

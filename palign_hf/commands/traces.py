@@ -1,13 +1,14 @@
 """`palign traces inspect`: what a teacher dataset holds, before any model is loaded."""
 
 import argparse
-import json
 from functools import partial
 from typing import Any
 
 from palign_hf.config.wording import as_typed
-from palign_hf.errors import UserError
+from palign_hf.errors import UserError, shown
+from palign_hf.runs.report import json_line
 from palign_hf.segmentation import GRANULARITIES, cuts
+from palign_hf.streams import print_out
 from palign_hf.traces import KNOWN, read_traces
 
 
@@ -41,7 +42,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     found = inspect(options)
     if found["warning"]:
         found["warning"] = as_typed(found["warning"], parser)
-    print(json.dumps(found, ensure_ascii=False) if options.json else _text(found))
+    print_out(json_line(found) if options.json else _text(found))
     return 0
 
 
@@ -111,14 +112,14 @@ def _text(found: dict[str, Any]) -> str:
     if found["warning"]:
         lines.append(f"warning    {found['warning']}")
     if found["columns_left_out"]:
-        lines.append(f"left out   {', '.join(found['columns_left_out'])}")
+        lines.append(f"left out   {', '.join(map(shown, found['columns_left_out']))}")
     if first:
         lines += [
             "",
-            f"first problem, id {first['id']}",
+            f"first problem, id {shown(first['id'])}",
             f"  question  {_start(first['question'])}",
             f"  trace     {_start(first['trace'])}",
-            f"  answer    {first['answer']}",
+            f"  answer    {_start(first['answer'] or 'none')}",
         ]
     return "\n".join(lines)
 

@@ -2,8 +2,7 @@
 
 import argparse
 
-from palign_hf.config import read_options
-from palign_hf.runs.launch import add_stage_options, forecast_here, run_here
+from palign_hf.runs.launch import add_stage_options, run_command
 from palign_hf.training.run import TRAIN
 
 
@@ -15,5 +14,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the recipe."""
-    settings = read_options(options, TRAIN.settings)
-    return forecast_here(TRAIN, settings) if options.dry_run else run_here(TRAIN, settings)
+    return run_command(TRAIN, options)

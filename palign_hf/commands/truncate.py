@@ -2,8 +2,7 @@
 
 import argparse
 
-from palign_hf.config import read_options
-from palign_hf.runs.launch import add_stage_options, forecast_here, run_here
+from palign_hf.runs.launch import add_stage_options, run_command
 from palign_hf.truncation.run import TRUNCATE
 
 
@@ -15,5 +14,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the recipe; 1 if rows failed."""
-    settings = read_options(options, TRUNCATE.settings)
-    return forecast_here(TRUNCATE, settings) if options.dry_run else run_here(TRUNCATE, settings)
+    return run_command(TRUNCATE, options)

@@ -12,6 +12,7 @@ from palign_hf.config.settings import ConfigError, Setting, option, walk
 from palign_hf.config.tables import facts
 from palign_hf.config.values import choices, fits, spelt
 from palign_hf.errors import nearest, shown
+from palign_hf.streams import print_err
 
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say it and leave with status 2."""
-        sys.stderr.write(f"{self.prog.split()[0]}: {' '.join(message.split())}. `{self.prog} --help` tells more.\n")
+        print_err(f"{self.prog.split()[0]}: {' '.join(message.split())}. `{self.prog} --help` tells more.")
         sys.exit(2)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]

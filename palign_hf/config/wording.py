@@ -71,6 +71,8 @@ def _typed(action: argparse.Action, text: str) -> str | None:
     """The option with its value; None where it can't be typed."""
     value = _value(text)
     flag = _flag(action)
+    if not text:  # `ledger=`: the option is meant, whatever its value
+        return flag if action.nargs == 0 else f"{flag} {action.metavar or '...'}"
     if action.nargs == 0:
         return flag if value is True else None
     if isinstance(value, dict) and action.nargs in ("+", "*"):

@@ -4,10 +4,9 @@ Differences are paired over problems, so they are surer than a look at two inter
 interval holds 0 may be chance; of many that are looked at, one in twenty leaves 0 out by chance alone.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.files import read_samples
 from palign_hf.evaluation.intervals import Interval, check_same_problems, differences, intervals
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.partial import PARTIAL, heading, partial_of, remarks
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, grouped, told
 from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import read_mapping, write_whole
-from palign_hf.runs.report import escaped, table
+from palign_hf.runs.report import escaped, json_line, table
 
 
 Models = Mapping[str, Sequence[Sample]]
@@ -35,6 +35,7 @@ class Comparison:
     group: str
     measures: Mapping[str, Measures]
     seed: int = 0
+    partial: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, Interval]]:
@@ -70,7 +71,7 @@ class Comparison:
     def head(self) -> tuple[str, ...]:
         """The names of its columns."""
         first, *others = self.measures
-        return (self.group, first, *others, *(f"{other} - {first}" for other in others))
+        return (heading(self.group, self.partial), first, *others, *(f"{other} - {first}" for other in others))
 
     def words(self, name: str) -> str:
         """How a measure is called."""
@@ -81,6 +82,7 @@ class Comparison:
         """Plain data."""
         return {
             "problems": len(next(iter(self.measures.values())).problems),
+            "partial": dict(self.partial),
             "n": {model: one.n for model, one in self.measures.items()},
             "figures": {name: _plain(of) for name, of in self.intervals.items()},
             "differences": {name: _plain(of) for name, of in self.differences.items()},
@@ -109,11 +111,12 @@ class Comparisons:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json_line(self.as_dict())
 
     def text(self) -> str:
         """For a terminal: figures with 95 % intervals."""
-        return "\n\n".join("\n".join(_aligned([one.head(), *one.rows()])) for one in (self.overall, *self.groups))
+        tables = ["\n".join(_aligned([one.head(), *one.rows()])) for one in (self.overall, *self.groups)]
+        return "\n\n".join([*tables, *(f"note: {line}" for line in remarks(self.overall.partial))])
 
     def page(self) -> str:
         """As Markdown."""
@@ -125,7 +128,7 @@ class Comparisons:
             f"Over {problems} problems. In brackets: 95 % intervals by resampling problems (BCa); differences are "
             f"paired over the same problems."
         )
-        return "\n".join([*blocks, said, ""])
+        return "\n".join([*blocks, said, "", *(f"- {escaped(line)}" for line in remarks(self.overall.partial))])
 
     def write(self, folder: str | Path, replace: bool = False) -> list[Path]:
         """Table, figures and plot into a folder; what else has their names is never written over.
@@ -205,25 +208,33 @@ def compare(
                     f"is `{shown(golds[sample.problem])}` for one and `{shown(sample.gold)}` for the other. Evaluate "
                     f"both on the same problems."
                 )
-    groups = [one for column in _wanted(models, by) for one in _groups(models, column, seed)]
-    return Comparisons(Comparison("all problems", measures, seed), groups, files or dict.fromkeys(models, ""))
+    # Of any of them: what one has of a benchmark, all have, but older samples don't say so.
+    partial = {name: why for samples in models.values() for name, why in partial_of(samples).items()}
+    groups = [one for column in _wanted(models, by) for one in _groups(models, column, seed, partial)]
+    return Comparisons(Comparison("all problems", measures, seed, partial), groups, files or dict.fromkeys(models, ""))
 
 
-def _groups(models: Models, column: str, seed: int) -> list[Comparison]:
+def _groups(models: Models, column: str, seed: int, partial: Mapping[str, str]) -> list[Comparison]:
     """One comparison for each value of a column of the first model, whose problems are everybody's."""
     first = next(iter(models.values()))
     values = {sample.problem: _value(sample, column) for sample in first}
     parted = {name: grouped(samples, lambda sample: values[sample.problem]) for name, samples in models.items()}
+    parted_first = next(iter(parted.values()))
     return [
-        Comparison(f"{column} {value}", {name: measure(groups[value]) for name, groups in parted.items()}, seed)
-        for value in next(iter(parted.values()))
+        Comparison(
+            f"{column} {value}",
+            {name: measure(groups[value]) for name, groups in parted.items()},
+            seed,
+            {name: why for name, why in partial.items() if any(one.benchmark == name for one in parted_first[value])},
+        )
+        for value in parted_first
     ]
 
 
 def _wanted(models: Models, by: Sequence[str]) -> list[str]:
     """The columns to group by; benchmarks are told apart in any case."""
     first = next(iter(models.values()))
-    known = ["benchmark", *dict.fromkeys(name for sample in first for name in sample.about)]
+    known = ["benchmark", *dict.fromkeys(name for sample in first for name in sample.about if name != PARTIAL)]
     for column in by:
         if column not in known:
             raise UserError(

@@ -85,7 +85,7 @@ def read_samples(file: str | Path) -> list[Sample]:
             f"and give what that writes."
         )
     samples = []
-    for at, row in enumerate(rows):
+    for at, row in enumerate(rows, 1):
         for name in SAMPLES.required:
             if row[name] is None:
                 raise UserError(f"Row {at} of `{file}` has no `{name}`, so it is no graded sample. Grade it again.")
@@ -129,7 +129,7 @@ def _read_lines(path: Path) -> list[Row]:
         raise UserError(f"`{path.name}` can't be read: {error}. Check that it is whole, and UTF-8.") from error
     if text.lstrip().startswith("["):
         found = _parsed(text, path, "")
-        return [_row(row, path, f"entry {at}") for at, row in enumerate(found)]
+        return [_row(row, path, f"entry {at}") for at, row in enumerate(found, 1)]
     # Not `splitlines`: a text may hold other line ends than that of the file.
     lines = ((at, line) for at, line in enumerate(text.split("\n"), 1) if line.strip())
     return [_row(_parsed(line, path, f"line {at}: "), path, f"line {at}") for at, line in lines]

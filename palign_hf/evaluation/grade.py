@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from palign_hf.errors import UserError, listed
 from palign_hf.evaluation.files import read_rows, writer
@@ -50,8 +49,9 @@ def grade_file(config: GradeConfig) -> Summary:
     if not 0 < config.seconds < 1e6:
         raise UserError(f"`seconds={config.seconds}` is no limit. Give the seconds that one answer may be graded.")
     with GraderPool(config.grader, workers=config.workers, limit_s=config.seconds) as pool:
-        name = config.benchmark or Path(config.file).name.partition(".")[0]
-        read = read_outputs(read_rows(config.file), config.columns, config.carry, name)
+        # Not the file's name: files of two models are of the same problems.
+        name = {} if config.benchmark is None else {"benchmark": config.benchmark}
+        read = read_outputs(read_rows(config.file), config.columns, config.carry, **name)
         check_complete(read.outputs, config.problems, config.samples)
         tags = given or recognised(read.outputs)
         samples = grade(read.outputs, pool, tags, config.progress)

@@ -68,8 +68,24 @@ def check_same_problems(models: Mapping[str, Measures]) -> None:
         ]
         raise UserError(
             f"`{first}` and `{name}` can't be compared: they weren't given the same problems ({'; '.join(only)}). "
-            f"Evaluate both on the same ones."
+            f"{_advice(ours, theirs)}"
         )
+
+
+def _advice(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> str:
+    """What to do about problems, each a benchmark and an id, that aren't the same."""
+    names, others = ({benchmark for benchmark, _ in which} for which in (ours, theirs))
+    if not names & others and {id for _, id in ours} & {id for _, id in theirs}:
+        return (
+            f"Their ids are, but not the names of their benchmarks, {listed(sorted(names))} and "
+            f"{listed(sorted(others))}: grade both files again with the same `benchmark={min(names)}`."
+        )
+    if names == others and not ours & theirs:
+        return (
+            "None of their ids is the same: where a file has no column of ids, they are the numbers of its rows. "
+            "Grade both again with the column that tells problems apart, as `columns={'id': 'question'}`."
+        )
+    return "Evaluate both on the same ones."
 
 
 class _Sums:

@@ -37,8 +37,8 @@ _OURS = {name: name for name in KNOWN if name != "output"} | {"output": "text"}
 _TEXTS = ("text", "content", "output")
 _COUNTS = ("tokens", "draft_tokens", "forced_at", "seed")
 _PARTS = {"finish_reason": str, "error": str, **dict.fromkeys(_COUNTS, int)}
-# What the table of samples holds of a count, its sign apart; 31 where it isn't said.
-_BITS = {"seed": 63}
+# As wide as the columns of SAMPLES; a seed is any number of 64 bits.
+_RANGES = {"seed": (-(2**63), 2**63 - 1)}
 # Half a surrogate pair is no character: neither UTF-8 nor parquet can hold it.
 _REPLACED = "half a character, replaced by \ufffd"
 
@@ -131,8 +131,8 @@ class _Reader:
             problem = self._problem(at, row)
             if (before := seen.setdefault((problem["benchmark"], problem["id"]), at)) != at:
                 raise UserError(
-                    f"The problem `{shown(problem['id'])}` has the rows {before} and {at}. Put its outputs into one "
-                    f"row, or name a column that tells problems apart: `columns={{'id': ...}}`."
+                    f"The problem `{shown(problem['id'])}` has the rows {before + 1} and {at + 1}. Put its outputs "
+                    f"into one row, or name a column that tells problems apart: `columns={{'id': ...}}`."
                 )
             if not texts:
                 self.notes[f"problems without outputs, counted with {each} empty ones"] += 1
@@ -165,8 +165,8 @@ class _Reader:
             found.setdefault(key, []).append((at, row))
             if golds.setdefault(key, problem["gold"]) != problem["gold"]:
                 raise UserError(
-                    f"The problem `{shown(key[1])}` has several gold answers, `{shown(golds[key])}` and, in row {at}, "
-                    f"`{shown(problem['gold'])}`. Give each problem an id of its own."
+                    f"The problem `{shown(key[1])}` has several gold answers, `{shown(golds[key])}` and, in row "
+                    f"{at + 1}, `{shown(problem['gold'])}`. Give each problem an id of its own."
                 )
         for group in found.values():
             for count, (at, row) in enumerate(group):
@@ -182,12 +182,12 @@ class _Reader:
             if cell is not None and not isinstance(cell, str | float):
                 raise self._wrong(at, "gold", cell, "text or a number")
             raise UserError(
-                f"Row {at} has no gold answer in `{self.columns['gold']}`, so nothing could be right there. Fill it "
-                f"in, or leave that problem out for all models alike."
+                f"Row {at + 1} has no gold answer in `{self.columns['gold']}`, so nothing could be right there. Fill "
+                f"it in, or leave that problem out for all models alike."
             )
         named = {name: self._mended(written(self._cell(row, name))) for name in ("id", "benchmark", "question")}
         if named["id"] is None and "id" in self.columns:
-            raise UserError(f"Row {at} has no id in `{self.columns['id']}`. Give every problem one.")
+            raise UserError(f"Row {at + 1} has no id in `{self.columns['id']}`. Give every problem one.")
         return {
             "id": named["id"] or str(at),
             "benchmark": named["benchmark"] or self.benchmark,
@@ -208,8 +208,8 @@ class _Reader:
             value = part.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise self._wrong(at, name, value, "a whole number" if kind is int else "text")
-            if isinstance(value, int) and value.bit_length() > _BITS.get(name, 31):
-                raise self._wrong(at, name, value, f"a number of at most {_BITS.get(name, 31)} bits")
+            if isinstance(value, int):
+                self._check_range(at, name, value)
             told[name] = value
         # A grade's own error is found again; what is kept is why there is no text.
         told["error"] = told["error"] if text is None else None
@@ -217,9 +217,17 @@ class _Reader:
 
     def _number(self, at: int, row: Mapping[str, Any], target: str) -> int | None:
         value = self._cell(row, target)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value.bit_length() > 31):
-            raise self._wrong(at, target, value, "a whole number of at most 31 bits")
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise self._wrong(at, target, value, "a whole number")
+        if value is not None:
+            self._check_range(at, target, value)
         return value
+
+    def _check_range(self, at: int, target: str, value: int) -> None:
+        """Refuse what the column of SAMPLES can't hold: counts are never negative, and no text has so many tokens."""
+        least, most = _RANGES.get(target, (0, 2**31 - 1))
+        if not least <= value <= most:
+            raise self._wrong(at, target, value, f"a whole number from {least} to {most}")
 
     def _cell(self, row: Mapping[str, Any], target: str) -> Any:
         return row.get(self.columns[target]) if target in self.columns else None
@@ -230,8 +238,8 @@ class _Reader:
             question = written(self._cell(row, "question"))
             if question is not None and (before := seen.setdefault(question, at)) != at:
                 raise UserError(
-                    f"Rows {before} and {at} have the same question and no id, so whether they are samples of one "
-                    f"problem can't be told. Say so: `columns={{'id': '{self.columns['question']}'}}`."
+                    f"Rows {before + 1} and {at + 1} have the same question and no id, so whether they are samples of "
+                    f"one problem can't be told. Say so: `columns={{'id': '{self.columns['question']}'}}`."
                 )
 
     def _mended(self, text: str | None) -> str | None:
@@ -243,8 +251,8 @@ class _Reader:
     def _wrong(self, at: int, target: str, value: Any, wanted: str) -> UserError:
         column = self.columns.get(target, target)
         return UserError(
-            f"Row {at}: `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), but {wanted} is needed. "
-            f"Convert it first, or name another column: `columns={{'{target}': ...}}`."
+            f"Row {at + 1}: `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), but {wanted} is "
+            f"needed. Convert it first, or name another column: `columns={{'{target}': ...}}`."
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from palign_hf.canvas import DOT, GAP, LINE, TEXT, Canvas, colour
 from palign_hf.errors import shown
 from palign_hf.evaluation.intervals import Interval
+from palign_hf.evaluation.partial import told
 from palign_hf.runs.parts import whole
 
 
@@ -23,6 +24,10 @@ def draw(comparison: "Comparison", path: Path) -> None:
     legend = LINE * (len(models) + 1)
     rows = -(-len(comparison.names) // _COLUMNS)
     page = Canvas(_COLUMNS * (_PANEL + GAP) + GAP, legend + rows * height + GAP)
+    if comparison.partial:
+        page.text(
+            page.width - GAP, GAP // 2, shown(f"partial: {told(comparison.partial)}", most=_LONGEST), anchor="ra"
+        )
     for k, model in enumerate(models):
         y = GAP // 2 + k * LINE
         page.dot(GAP + DOT, y + TEXT // 2, colour(k))

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.asking.store import content_key
-from palign_hf.benchmarks import BENCHMARKS, Benchmark, Places, open_benchmark
+from palign_hf.benchmarks import BENCHMARKS, Benchmark, Places, departure, open_benchmark
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.outputs import written
+from palign_hf.evaluation.partial import PARTIAL
 from palign_hf.shipped import shipped
 from palign_hf.traces.gold import after_hashes
 
@@ -46,15 +47,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Task:
-    """A task with its rows as they were published."""
+    """A task with its rows as they were published; `partial` says in what they aren't the whole benchmark."""
 
     name: str
     rows: "Dataset"
+    partial: str | None = None
 
     @property
     def problems(self) -> list[Problem]:
         """Its problems, in the order of the rows; each has an id of its own."""
         found = [problem_of(self.name, row) for row in self.rows]
+        if self.partial:
+            found = [replace(one, about={**one.about, PARTIAL: self.partial}) for one in found]
         twice = {id for id, count in Counter(one.id for one in found).items() if count > 1}
         # Some benchmarks repeat a name; which row it is tells them apart.
         return [replace(one, id=f"{one.id}#{at}") if one.id in twice else one for at, one in enumerate(found)]
@@ -83,10 +87,15 @@ def open_task(name: str, places: Places = None, limit: int | None = None) -> Tas
     if name == TOY:
         home = shipped(TOY_SOURCE)
         assert home is not None
-        rows = home.problems(TOY_SPLIT)
+        rows, whole, partial = home.problems(TOY_SPLIT), None, None
     else:
-        rows = open_benchmark(_OF[name], places)
-    return Task(name, rows if limit is None else rows.select(range(min(limit, len(rows)))))
+        benchmark = _OF[name]
+        rows, whole = open_benchmark(benchmark, places), BENCHMARKS[benchmark].rows
+        partial = departure(benchmark, rows, places)
+    if limit is None or limit >= len(rows):
+        return Task(name, rows, partial)
+    first = f"the first {limit} of {whole or len(rows)} problems"
+    return Task(name, rows.select(range(limit)), first if partial is None else f"{first}; of a copy with {partial}")
 
 
 def benchmark_of(task: str) -> str | None:

@@ -1,6 +1,5 @@
 """The report of an evaluation: one table with 95 % intervals, a column a benchmark, and what is to be said of it."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,11 @@ from palign_hf.evaluation.draft import LOOPED
 from palign_hf.evaluation.grade import unjudged
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.partial import PARTIAL, heading
 from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
-from palign_hf.runs.report import escaped, table
+from palign_hf.runs.report import escaped, json_line, table
 
 
 # A column of problems with more values than this is no way to group them.
@@ -84,7 +84,7 @@ class EvaluationReport:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+        return json_line(self.as_dict(), sort_keys=True)
 
     def text(self) -> str:
         """For a terminal."""
@@ -94,9 +94,15 @@ class EvaluationReport:
         """As Markdown, on a page."""
         facts = [(name, str(value)) for name, value in self._facts().items() if value]
         blocks = [f"# Evaluation of {escaped(str(self.settings.get('student_name')))}", ""]
-        blocks += [*table(("measure", *self.intervals), self._rows()), ""]
+        partial = self.summary.partial
+        whole = [name for name in self.benchmarks if name not in partial]
+        heads = [name if name in whole else heading(name, partial) for name in self.intervals]
+        blocks += [*table(("measure", *heads), self._rows()), ""]
         for name in self._about():
-            blocks += [*table((name, "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)), ""]
+            blocks += [
+                *table((heading(name, partial), "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)),
+                "",
+            ]
         blocks += [f"- {escaped(note)}" for note in self.summary.remarks()] + [""]
         blocks += ["## Run", "", *table(("run", ""), facts), ""]
         blocks += ["## What comes again", ""]
@@ -135,7 +141,7 @@ class EvaluationReport:
 
     def _about(self) -> list[str]:
         """What problems can be grouped by."""
-        names = dict.fromkeys(name for one in self.samples for name in one.about)
+        names = dict.fromkeys(name for one in self.samples for name in one.about if name != PARTIAL)
         values = {name: {one.about.get(name) for one in self.samples} - {None} for name in names}
         return [name for name, of in values.items() if 1 < len(of) <= _MOST_GROUPS]
 

@@ -12,6 +12,7 @@ from palign_hf.benchmarks import BENCHMARKS, VARIABLE, check_benchmarks, place_o
 from palign_hf.config import check_folder, folder_of, setting
 from palign_hf.errors import UserError
 from palign_hf.evaluation.files import SAMPLES_FILE, write_samples
+from palign_hf.evaluation.partial import PARTIAL
 from palign_hf.evaluation.problems import COLUMNS, TASKS, benchmark_of, open_task, problem_table, task_names
 from palign_hf.evaluation.report import EvaluationReport
 from palign_hf.evaluation.results import write_results
@@ -151,7 +152,8 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         self.transform.check()
         self.tasks = [open_task(name, config.benchmarks, config.limit) for name in config.tasks]
         self.rows = problem_table(self.tasks)
-        self.opened(self.rows.column_names)
+        # What is told of the rows isn't what they are.
+        self.opened([name for name in self.rows.column_names if name != PARTIAL])
 
     @property
     def schema(self) -> "pa.Schema":
@@ -173,6 +175,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         """What made the result: for the report."""
         return super().settings() | {
             "tasks": {name: _where(name, self.config) for name in self.config.tasks},
+            "partial": {task.name: task.partial for task in self.tasks if task.partial},
             "limit": self.config.limit,
             "zero_shot": self.config.zero_shot,
         }
@@ -248,7 +251,9 @@ class EvaluateStage(PushedStage):
             samples = len(run.rows) * settings.n
             most = f"{samples * settings.max_tokens:,} tokens" if settings.max_tokens else "what the context leaves"
             lines = [
-                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.name, settings)}" for task in run.tasks
+                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.name, settings)}"
+                + (f" (partial: {task.partial})" if task.partial else "")
+                for task in run.tasks
             ]
             return "\n".join(
                 [

@@ -4,7 +4,6 @@ One engine is up at a time. A student that fails is told of and doesn't lose the
 what is missing. The first student that was named is the one with which the others are compared.
 """
 
-import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,9 +14,10 @@ from typing import Any, Self
 from palign_hf.canvas import needs_pillow
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.evaluation.compare import check_home, compare_files
-from palign_hf.runs.launch import Ending, print_out
+from palign_hf.runs.launch import Ending
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.transform import TransformRun
+from palign_hf.streams import print_err, print_out
 
 
 def named(students: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
@@ -120,7 +120,7 @@ class SeveralRun:
         except Exception as error:
             if not isinstance(error, UserError | OSError):
                 traceback.print_exc()
-            sys.stderr.write(f"evaluate: {name}: {' '.join(str(error).split())}\n")
+            print_err(f"evaluate: {name}: {' '.join(str(error).split())}")
             self._failed.append(name)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,5 @@
 """What samples come to: a table for people, and one line of JSON with the same figures."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from palign_hf.evaluation import partial
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.partial import partial_of
 from palign_hf.evaluation.samples import Sample
-from palign_hf.runs.report import kind
+from palign_hf.runs.report import json_line, kind
 
 
 # How figures are called where people read them.
@@ -41,6 +42,11 @@ class Summary:
     seed: int = 0
 
     @cached_property
+    def partial(self) -> dict[str, str]:
+        """The benchmarks that aren't whole, and why."""
+        return partial_of(self.samples)
+
+    @cached_property
     def intervals(self) -> dict[str, Interval]:
         """Of every measure."""
         return intervals(self.measures, self.seed)
@@ -50,6 +56,7 @@ class Summary:
         found = self.measures
         return {
             "problems": len(found.problems),
+            "partial": self.partial,
             "samples": found.samples,
             "n": found.n,
             **{verdict: self._verdict(verdict) for verdict in VERDICTS},
@@ -78,15 +85,15 @@ class Summary:
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json_line(self.as_dict())
 
     def text(self) -> str:
         """For a terminal."""
         found = self.measures
         each = f"{found.n}" if found.n == found.most else f"{found.n} to {found.most}"
-        about = {"problems": f"{len(found.problems)}, with {each} samples each", **self.about}
-        lines = [f"{name:<10} {value}" for name, value in about.items() if value]
-        lines += ["", f"{'':<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
+        about = {"problems": f"{len(found.problems)}, with {each} samples each", "partial": partial.told(self.partial)}
+        lines = [f"{name:<10} {value}" for name, value in (about | dict(self.about)).items() if value]
+        lines += ["", f"{self._of():<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
             cells = "".join(f"{told(self.intervals[f'{verdict} {name}']):<26}" for verdict in VERDICTS)
             lines.append(f"{name.replace('@n', f'@{found.n}'):<{_WIDTH}}{cells}".rstrip())
@@ -97,6 +104,10 @@ class Summary:
             lines.append(f"{words:<{_WIDTH}}{value}{self._middle(name)}")
         return "\n".join([*lines, *self._by_benchmark(), *self._told()])
 
+    def _of(self) -> str:
+        """What stands above the names of the figures."""
+        return "of a part only" if self.partial else ""
+
     def _middle(self, name: str) -> str:
         found = spread(self.measures.tokens)
         return f"  p50 {found['p50']:.0f}, p95 {found['p95']:.0f}" if name == "tokens" and found else ""
@@ -105,12 +116,14 @@ class Summary:
         groups = grouped(self.samples, lambda sample: sample.benchmark)
         if len(groups) < 2:
             return []
-        lines = ["", f"{'':<{_WIDTH}}{'problems':<10}{'pass@1, strict':<26}{'pass@1, lenient':<26}".rstrip()]
+        head = f"{self._of():<{_WIDTH}}{'problems':<10}{'pass@1, strict':<26}{'pass@1, lenient':<26}"
+        lines = ["", head.rstrip()]
         for name, samples in groups.items():
             found = measure(samples)
             ends = intervals(found, self.seed)
             cells = "".join(f"{told(ends[f'{verdict} pass@1']):<26}" for verdict in VERDICTS)
-            lines.append(f"{name:<{_WIDTH}}{len(found.problems):<10}{cells}".rstrip())
+            named = f"{name} (partial)" if name in self.partial else name
+            lines.append(f"{named:<{_WIDTH}}{len(found.problems):<10}{cells}".rstrip())
         return lines
 
     def _told(self) -> list[str]:
@@ -121,7 +134,10 @@ class Summary:
         """What is to be said about the figures."""
         found = self.measures
         empty = Counter(kind(str(sample.error)) for sample in self.samples if not (sample.text or "").strip())
-        remarks = [f"{count} x {why}: counted as wrong" for why, count in empty.items()]
+        remarks = [
+            *partial.remarks(self.partial),
+            *(f"{count} x {why}: counted as wrong" for why, count in empty.items()),
+        ]
         remarks += [
             f"{count} x could not be judged, counted as wrong: {kind(why)}" for why, count in self.unjudged.items()
         ]

@@ -8,7 +8,7 @@ from palign_hf.grading.base import ExactGrader, Grade, Grader, as_text
 from palign_hf.grading.boxes import last_boxed
 from palign_hf.grading.choice import ChoiceGrader
 from palign_hf.grading.maths import MathGrader
-from palign_hf.located import is_location, located, made
+from palign_hf.located import Uncalled, check_function, check_kind, is_location, located, made, may_call
 
 
 # Graders that a recipe can name; one's own are named by where they are, as `my_module:my_function`.
@@ -24,8 +24,7 @@ class OwnGrader:
     def __init__(self, name: str) -> None:
         self.name = name
         self._function = located("grader", name)
-        if not callable(self._function):
-            raise UserError(f"`{name}` is no grader: it can't be called. Give `module:name` of a function or a class.")
+        check_function("grader", self._function, name, ("output", "gold"))
         self.version = getattr(self._function, "version", 1)
 
     def __reduce__(self) -> tuple[type["OwnGrader"], tuple[str]]:
@@ -46,6 +45,16 @@ class OwnGrader:
         return Grade(bool(said), bool(said), answer)
 
 
+class UncalledGrader(Uncalled):
+    """Stands for a user's own grader of a class where it may not be made."""
+
+    version = 0
+
+    def grade(self, output: str, gold: str) -> Grade:
+        """Never: it stands for a grader where nothing is graded."""
+        raise NotImplementedError(f"`{self.name}` was to be looked at only")
+
+
 def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
     """The grader a user means: an object, a name, or `{name: ..., parameter: ...}` as recipes have it."""
     if isinstance(spec, str):
@@ -61,6 +70,9 @@ def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
             if parameters:
                 raise UserError(f"`{shown(name)}` takes no {listed(parameters)}: it is no class. Leave them out.")
             return _checked(kind, str(name)) if hasattr(kind, "grade") else OwnGrader(str(name))
+        check_kind("grader", kind, str(name), ("grade",), ("name", "version"))
+        if not may_call():
+            return UncalledGrader(str(name), parameters)
     else:
         raise UserError(
             f"`{shown(name)}` is no grader{nearest(shown(name), GRADERS)}. Choose one of {listed(GRADERS)}, or "

@@ -3,8 +3,9 @@
 Values are per cent. pass@1 is the share of right samples, averaged over problems, not the verdict on the first sample;
 pass@k is the chance that one of k samples is right. Both count an answer only if it is in the last complete box.
 
-Of `.eval_results/` leaderboards are made, so only whole benchmarks go there, each figure in a file of its own that
-says how it was measured. What was asked in part, or has no place on the Hub, is on the card alone.
+Of both leaderboards are made, so only whole benchmarks go there: all problems, and of a copy those of the pinned
+revision as far as its content is known (`palign_hf.benchmarks`). Of `.eval_results/` each figure is a file of its own
+that says how it was measured. What was asked in part, or has no place on the Hub, is on the card alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,19 +74,18 @@ def read_evaluation(folder: str | Path, report: Mapping[str, Any] | None = None)
 
 
 def results(evaluation: Mapping[str, Any]) -> list[Result]:
-    """The strict pass@1 and pass@n of every benchmark that has a place on the Hub."""
+    """The strict pass@1 and pass@n of every whole benchmark that has a place on the Hub."""
     return list(_results(evaluation))
 
 
 def eval_result_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
-    """Files of `.eval_results/` by their paths; none where only the first problems were asked."""
+    """Files of `.eval_results/` by their paths; none of a benchmark that was asked in part."""
     settings = evaluation.get("settings", {})
-    if settings.get("limit"):
-        return {}
     files = {}
     for one in results(evaluation):
         interval = "" if one.low is None or one.high is None else f"; 95 % interval {one.low:.1%} to {one.high:.1%}"
-        pinned = "" if one.revision else "; from a copy of the benchmark"
+        compared = "compared with the pinned revision" if one.known.content else "whose problems were counted only"
+        pinned = "" if one.revision else f"; from a copy of the benchmark, {compared}"
         entry = EvalResultEntry(
             dataset_id=one.known.hub_id,
             task_id=one.known.config or _TASK,
@@ -99,13 +99,12 @@ def eval_result_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
 
 
 def model_index(evaluation: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The `model-index` of a card; empty where no benchmark has a place on the Hub."""
-    limit = evaluation.get("settings", {}).get("limit")
+    """The `model-index` of a card; empty where no whole benchmark has a place on the Hub."""
     found = [
         EvalResult(
             task_type="text-generation",
             dataset_type=one.known.hub_id,
-            dataset_name=one.benchmark + (f" (first {limit} problems)" if limit else ""),
+            dataset_name=one.benchmark,
             dataset_config=one.known.config,
             dataset_split=one.known.split,
             dataset_revision=one.revision,
@@ -127,6 +126,11 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
         if place is None:
             continue
         benchmark, revision = place
+        if part_of(evaluation, task) or figures["problems"] != BENCHMARKS[benchmark].rows:
+            continue
+        # An earlier release has looked at no copy.
+        if revision is None and "partial" not in figures:
+            continue
         values = {name.removeprefix("pass@"): value for name, value in figures["strict"].items()}
         ks = sorted(int(k) for k, value in values.items() if k.isdecimal() and value is not None)
         # Between one sample and all of them nobody compares.
@@ -144,6 +148,13 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
                 problems=figures["problems"],
                 samples=figures["samples"],
             )
+
+
+def part_of(evaluation: Mapping[str, Any], task: str) -> str | None:
+    """Why the figures of a task aren't those of its whole benchmark; None if they are, as far as it is known."""
+    said = evaluation["benchmarks"][task].get("partial") or {}
+    limit = evaluation.get("settings", {}).get("limit")
+    return said.get(task) or (f"the first {limit} problems" if limit and "partial" not in evaluation else None)
 
 
 def _known(where: str) -> tuple[str, str | None] | None:

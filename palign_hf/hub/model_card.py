@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.errors import UserError
-from palign_hf.hub.eval_results import SOURCE, model_index, read_evaluation
+from palign_hf.hub.eval_results import SOURCE, model_index, part_of, read_evaluation
 from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts, with_parts
 from palign_hf.hub.names import check_repo
@@ -150,12 +150,14 @@ def _is_ours(result: Any) -> bool:
 def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[str]:
     """What was measured, a column a benchmark and a row a measure; what that means, and how it was run."""
     of = dict(evaluation["benchmarks"])
+    parts_of = {task: part_of(evaluation, task) for task in of}
+    heads = [f"{task} (partial: {why})" if why else task for task, why in parts_of.items()]
     rows = {"problems": {task: f"{one['problems']:,}" for task, one in of.items()}}
     for task, one in of.items():
         for name, cell in _cells(one):
             rows.setdefault(name, {})[task] = cell
     lines = table(
-        ("measure", *of), [(name, *(found.get(task, "not known") for task in of)) for name, found in rows.items()]
+        ("measure", *heads), [(name, *(found.get(task, "not known") for task in of)) for name, found in rows.items()]
     )
     run = [(name, str(value)) for name, value in _run(public(evaluation.get("settings", {}))) if value]
     return [*lines, "", _MEANING, "", *table(("run", ""), run), ""]

@@ -11,6 +11,23 @@ _CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
 # Folders of a repository that aren't a configuration's.
 VIEW = "sft"
 RESERVED = ("reports", "pictures", "lighteval", VIEW)
+# What files of a repository end in: a folder so called would take a file's place, or pass for one.
+_FILES: tuple[str, ...] = (
+    ".md",
+    ".json",
+    ".jsonl",
+    ".parquet",
+    ".arrow",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".yaml",
+    ".yml",
+    ".toml",
+    ".png",
+)
+_FILES += (".jpg", ".svg", ".pdf", ".html", ".py", ".ipynb", ".safetensors", ".bin", ".pt", ".pth", ".gz", ".zip")
+_FILES += (".tar", ".zst", ".lock", ".git", ".gitattributes", ".gitignore")
 _VIEWED = f"-{VIEW}"
 # As git has it, roughly: what it refuses beyond this the Hub refuses in its own words.
 _REVISION = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[A-Za-z0-9_][\w./+-]{0,199}(?<![./])", re.ASCII)
@@ -38,6 +55,11 @@ def check_config_name(name: str, said: str) -> None:
             f"`{shown(said)}` can't name a configuration, which is a folder of the repository: it takes letters, "
             f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
             f"another, as `qwen2.5-7b-instruct-ascend`."
+        )
+    if suffix := next((one for one in _FILES if name.lower().endswith(one)), None):
+        raise UserError(
+            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: `{suffix}` is the end "
+            f"of a file's name, as of the card `README.md`. Give another, as `qwen2.5-7b-instruct-ascend`."
         )
     if is_view(name):
         raise UserError(
@@ -71,4 +93,5 @@ def config_name(*parts: str) -> str:
     """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
     words = "-".join(part.lower() for part in parts if part)
     name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
-    return f"{name[:92]}-run" if name in RESERVED or is_view(name) else name
+    taken = name in RESERVED or is_view(name) or name.endswith(_FILES)
+    return f"{name[:92]}-run" if taken else name

@@ -4,7 +4,8 @@ A stage says what its settings are, how one process does its shard, and what to 
 GPU, what all processes must know alike, and how it ends (status, one line instead of a traceback) is decided here.
 Processes that work `together` on one thing instead, as training does, find each other by its own means; then whatever
 ends them is said by the first alone.
-Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM.
+Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM,
+129 SIGHUP.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -24,9 +26,11 @@ from typing import Any, Protocol, TypeVar
 from palign_hf.config import Parser, add_options, read_options
 from palign_hf.config.wording import as_typed
 from palign_hf.errors import UserError
+from palign_hf.located import uncalled
 from palign_hf.runs.leaving import destroyable, grouped, leave
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, end_with_parent, terminable
+from palign_hf.streams import prepare, print_err, print_out, settle
 
 
 C = TypeVar("C")
@@ -96,6 +100,18 @@ def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, and stop")
 
 
+def run_command(stage: Stage[Any], options: argparse.Namespace) -> int:
+    """What `palign STAGE` does with its options: the run in this process, or what is to be said of it."""
+    with _looking(options):
+        settings = read_options(options, stage.settings)
+        return forecast_here(stage, settings) if options.dry_run else run_here(stage, settings)
+
+
+def _looking(options: Any) -> AbstractContextManager[None]:
+    """For `--dry-run`, which calls nothing that a recipe names by `module:name`."""
+    return uncalled() if options.dry_run else contextlib.nullcontext()
+
+
 def run_here(stage: Stage[C], settings: C) -> int:
     """The whole run in this process."""
     stage.ready(settings)
@@ -145,13 +161,13 @@ def _in_turn(stage: Stage[Any], body: Callable[[], int]) -> int:
         return body()
     except KeyboardInterrupt:
         return 130
-    except Terminated:
-        return 143
+    except Terminated as ended_by:
+        return ended_by.status
     except Exception as error:
         try:
             time.sleep(_FIRST_S)
-        except Terminated:
-            return 143
+        except Terminated as ended_by:
+            return ended_by.status
         if isinstance(error, UserError):
             raise UserError(f"Process {_rank()}: {error}") from error
         raise
@@ -162,9 +178,9 @@ def _rank() -> int:
 
 
 def _launch(stage: Stage[Any], options: Any) -> int:
-    settings = read_options(options, stage.settings)
     if options.dry_run:
-        return forecast_here(stage, settings) if _rank() == 0 else 0
+        return run_command(stage, options) if _rank() == 0 else 0
+    settings = read_options(options, stage.settings)
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -216,25 +232,64 @@ def _part(state: Any) -> None:
         state.destroy_process_group()
 
 
-def ended(name: str, body: Callable[[], int], parser: argparse.ArgumentParser, going_on: str = GO_ON) -> int:
+def ended(
+    name: str,
+    body: Callable[[], int],
+    parser: argparse.ArgumentParser,
+    going_on: str | Callable[[], str] = GO_ON,
+) -> int:
     """Run a command to its exit status; what a user or the machine has caused is said in one line.
 
-    Who has typed options of `parser` is told of options. `going_on` says what is left of a command that was ended.
+    Who has typed options of `parser` is told of options. `going_on` says what is left of a command that was ended; it
+    is a function where that depends on how far the command has come.
     """
+
+    def left() -> str:
+        return going_on if isinstance(going_on, str) else going_on()
+
+    prepare()
     _one_bar()
     try:
-        with terminable(f"{name}: ended by SIGTERM, and by force: something did not let go. {going_on}"):
+        with terminable(lambda sent: f"{name}: ended by {sent}, and by force: something did not let go. {left()}"):
+            _check_place()
             return body()
     except UserError as error:
         return _said(name, as_typed(str(error), parser), 2)
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        return _said(name, f"{error}. Make room, or give the right to write there. {_left(error, going_on)}", 2)
-    except KeyboardInterrupt as error:
-        return _said(name, f"interrupted. {_left(error, going_on)}", 130)
-    except Terminated as error:
-        return _said(name, f"ended by SIGTERM. {_left(error, going_on)}", 143)
+        return _said(name, f"{error}. Make room, or give the right to write there. {_left(error, left())}", 2)
+    except BaseException as error:
+        # Some libraries turn what interrupts their import into an error of their own.
+        by = error if isinstance(error, SystemExit) else _behind(error)
+        if isinstance(by, Terminated):
+            return _said(name, f"ended by {by.signal.name}. {_left(by, left())}", by.status)
+        if isinstance(by, KeyboardInterrupt):
+            return _said(name, f"interrupted. {_left(by, left())}", 130)
+        raise
+    finally:
+        settle()
+
+
+def _behind(error: BaseException) -> BaseException:
+    """What has ended the work: an error, or an interrupt that it was made of."""
+    while (
+        not isinstance(error, KeyboardInterrupt | Terminated)
+        and (before := error.__cause__ or error.__context__) is not None
+    ):
+        error = before
+    return error
+
+
+def _check_place() -> None:
+    """Refuse to start in a folder that was deleted: whatever asks where it is would fail, libraries included."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"The working folder can't be used: {error.strerror or error}. It was deleted or moved while this shell "
+            f"was in it: `cd` to a folder that is there, and run the same command again."
+        ) from error
 
 
 def _left(error: BaseException, usual: str) -> str:
@@ -271,15 +326,9 @@ def one_gpu(others: str) -> None:
         return
     first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
     os.environ["CUDA_VISIBLE_DEVICES"] = first
-    sys.stderr.write(f"One process takes one GPU, here number {first}; {others}.\n")
-
-
-def print_out(text: str) -> None:
-    """To stdout, at once: bars go to stderr, and the order should hold where both end up in one place."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    print_err(f"One process takes one GPU, here number {first}; {others}.")
 
 
 def _said(name: str, line: str, status: int) -> int:
-    sys.stderr.write(f"{name}: {' '.join(line.split())}\n")
+    print_err(f"{name}: {' '.join(line.split())}")
     return status

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from palign_hf.errors import visible
+
 
 # A share of fewer says nothing.
 _FEW = 10
@@ -74,7 +76,7 @@ class StageReport(ABC):
 
     def json(self) -> str:
         """One line."""
-        return json.dumps(self.as_dict(), sort_keys=True, ensure_ascii=False)
+        return json_line(self.as_dict(), sort_keys=True)
 
     def text(self) -> str:
         """A short table for a terminal, and the warnings."""
@@ -111,8 +113,25 @@ def kind(reason: str) -> str:
 
 def escaped(text: str) -> str:
     """Data is data: nothing in it may end a table cell, a line or start markup, and nothing in it is invisible."""
-    flat = "".join(char if char.isprintable() else f"<U+{ord(char):04X}>" for char in " ".join(text.split()))
+    flat = visible(" ".join(text.split()))
     return "".join(f"\\{char}" if char in _MARKUP else char for char in flat)
+
+
+def json_line(value: Any, **options: Any) -> str:
+    """Plain data as one line of JSON that can be printed: characters that aren't printable are escaped as JSON's own.
+
+    `options` are those of `json.dumps`.
+    """
+    text = json.dumps(value, ensure_ascii=False, **options)
+    if text.isprintable():
+        return text
+    # Outside its texts JSON has printable characters only.
+    return "".join(char if char.isprintable() else _in_json(char) for char in text)
+
+
+def _in_json(char: str) -> str:
+    # JSON needs no escape for DEL.
+    return json.dumps(char)[1:-1] if ord(char) > 0x7F else f"\\u{ord(char):04x}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,11 +1,13 @@
 """A polite end: what Slurm, Kubernetes and `docker stop` send ends a run as Ctrl-C does, resumable and in seconds.
 
+A terminal or a connection that closes (SIGHUP) ends it in the same way, unless `nohup` keeps that from it.
+
 Nothing may keep it from ending. What a handler raises can be lost (in a finaliser, or in a library's callback, Python
 only prints it); a main thread in the depth of a library hears nothing; and on the way out something may be waited for
-that never comes. So a thread stands by, which hears of SIGTERM by itself. It sends the signal again as long as there
-is work, and at last ends the process by force. Where no thread runs any more, as in an interpreter that hangs while it
-ends, an alarm does that. The engine's processes end with this one in each case (`engines/orphans.py`). Ctrl-C needs
-nothing of the kind: who has pressed it can press it again.
+that never comes. So a thread stands by, which hears of these signals by itself. It sends the signal again as long as
+there is work, and at last ends the process by force. Where no thread runs any more, as in an interpreter that hangs
+while it ends, an alarm does that. The engine's processes end with this one in each case (`engines/orphans.py`). Ctrl-C
+needs nothing of the kind: who has pressed it can press it again.
 """
 
 import os
@@ -13,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -26,15 +28,33 @@ _PATIENCE_S = 25.0
 _ALARM_S = 2.0
 
 
+# What ends a run from outside, as far as this system knows it.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
 class Terminated(BaseException):
-    """SIGTERM has come: not an error that anything may catch and go on."""
+    """One of the `ENDING` signals has come: not an error that anything may catch and go on."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+    @property
+    def status(self) -> int:
+        """The exit status of what a signal has ended, as shells have it: 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.signal
+
+
+def _parting(name: str) -> str:
+    return f"ended by {name}"
 
 
 @contextmanager
-def terminable(parting: str = "ended by SIGTERM") -> Iterator[None]:
-    """Within, SIGTERM raises `Terminated` in the main thread; a second one doesn't disturb the cleaning up.
+def terminable(parting: Callable[[str], str] = _parting) -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP raise `Terminated` in the main thread; a second one doesn't disturb the cleaning up.
 
-    Unless that takes too long, or the first was lost. `parting` is said if the process has to be ended by force.
+    Unless that takes too long, or the first was lost. `parting`, given the signal's name, is said if the process has
+    to be ended by force. A SIGHUP that this process was started to ignore, as by `nohup`, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -49,28 +69,30 @@ def terminable(parting: str = "ended by SIGTERM") -> Iterator[None]:
             if heard is None:
                 _set_alarm()
             heard = now
-            raise Terminated
+            raise Terminated(number)
 
-    before: Any = signal.signal(signal.SIGTERM, end)
-    standby = _Standby(parting)
+    listened = [one for one in ENDING if one == signal.SIGTERM or signal.getsignal(one) != signal.SIG_IGN]
+    before: dict[int, Any] = {one: signal.signal(one, end) for one in listened}
+    standby = _Standby(parting, listened)
     try:
         yield
     finally:
         standby.left = True
         # Once it was heard the process ends, and what is closed at its exit isn't to be disturbed either.
         if heard is None:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            for one, handler in before.items():
+                signal.signal(one, handler or signal.SIG_DFL)
             standby.dismiss()
 
 
 class _Standby:
-    """A thread that sees to the end of this process from the moment that SIGTERM has come."""
+    """A thread that sees to the end of this process from the moment that a signal to end has come."""
 
     count = 0
 
-    def __init__(self, parting: str) -> None:
+    def __init__(self, parting: Callable[[str], str], listened: Collection[int]) -> None:
         self.left = False
-        self._parting, self._main = parting, threading.get_ident()
+        self._parting, self._listened, self._main = parting, listened, threading.get_ident()
         if sys.platform == "win32":
             return
         heard, self._told = os.pipe()
@@ -91,21 +113,21 @@ class _Standby:
     def _stand_by(self, ear: int) -> None:
         with open(ear, "rb", buffering=0) as heard:
             while number := heard.read(1):
-                if number[0] == signal.SIGTERM:
-                    self._see_to_the_end()
+                if number[0] in self._listened:
+                    self._see_to_the_end(signal.Signals(number[0]))
 
-    def _see_to_the_end(self) -> None:
+    def _see_to_the_end(self, heard: signal.Signals) -> None:
         """Once more by the signal, as long as the main thread hasn't left its work; then by force."""
         _set_alarm()
         deadline = time.monotonic() + _PATIENCE_S
         while (rest := deadline - time.monotonic()) > 0:
             time.sleep(min(rest, _CLEANUP_S + 0.1))
             if not self.left:
-                signal.pthread_kill(self._main, signal.SIGTERM)
+                signal.pthread_kill(self._main, heard)
         # Not by way of `sys.stderr`: who hangs may hold its lock.
         with suppress(OSError):
-            os.write(2, f"{self._parting}\n".encode())
-        os._exit(128 + signal.SIGTERM)
+            os.write(2, f"{self._parting(heard.name)}\n".encode())
+        os._exit(128 + heard)
 
 
 def _set_alarm() -> None:

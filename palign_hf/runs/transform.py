@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from palign_hf.asking.batches import plain_rows
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.errors import UserError
+from palign_hf.located import Uncalled
 from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
@@ -72,6 +73,8 @@ class TransformRun(ABC, Generic[T, R]):
         `columns` are those that the result is made from, `unknown` what of its identity will be known later.
         """
         self.input = {"rows": len(self.rows), "content": content_of(self.rows, columns)}
+        if any(isinstance(one, Uncalled) for one in vars(self.transform).values()):
+            unknown = {*unknown, "fingerprint"}
         self.output().claim(self.files.replace, unknown)
         self.timings.lap("reading")
 

@@ -80,7 +80,7 @@ def content(turn: dict[str, Any]) -> Any:
 def wrong_type(value: Any, index: int, column: str, wanted: str) -> SchemaError:
     """The error about a value that isn't what its column is read as."""
     return SchemaError(
-        f"Row {index}: column `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), "
+        f"Row {index + 1}: column `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), "
         f"but {wanted} is needed. Convert it first with a `map`, or choose another column, as with "
         f"`load_traces(..., columns={{...}})`."
     )

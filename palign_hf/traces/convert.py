@@ -100,7 +100,7 @@ def read_row_of_stream(
         logger.warning(
             "%s: row %d and those like it have the teacher's own answer as gold. %s",
             name or "dataset",
-            indices[0],
+            indices[0] + 1,
             OWN_ADVICE,
         )
     if reason is None:
@@ -108,7 +108,7 @@ def read_row_of_stream(
     # Warn at the 1st, 10th, 100th, ... row of a reason.
     if str(report.dropped[reason]).strip("0") == "1":
         logger.warning(
-            "%s: row %d dropped (%s), %d so far", name or "dataset", indices[0], reason, report.dropped[reason]
+            "%s: row %d dropped (%s), %d so far", name or "dataset", indices[0] + 1, reason, report.dropped[reason]
         )
     return {column: [] for column in TRACES.columns}
 

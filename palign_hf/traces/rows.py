@@ -127,7 +127,8 @@ def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:
     value = scalar(row, layout.id, index)
     if value is None:
         raise SchemaError(
-            f"Row {index}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, choose "
-            f"another column with `columns={{'id': ...}}`, or pass `content_ids=True` to make ids from the content."
+            f"Row {index + 1}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, "
+            f"choose another column with `columns={{'id': ...}}`, or pass `content_ids=True` to make ids from the "
+            f"content."
         )
     return value

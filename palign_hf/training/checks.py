@@ -130,7 +130,7 @@ def check_prompts(rows: Iterable[Mapping[str, Any]], turns: Turns) -> None:
         begin, end = _fixed_ids(turns)
     except UserError as error:  # a student that can't be asked as a chat
         raise UserError(f"{error} {_WAY_OUT}") from error
-    for number, prompt in enumerate(islice(_prompts(rows), CHECKED_ROWS)):
+    for number, prompt in enumerate(islice(_prompts(rows), CHECKED_ROWS), 1):
         if prompt[: len(begin)] != begin or prompt[len(prompt) - len(end) :] != end:
             raise UserError(
                 f"The prompt of training row {number} isn't the one with which the student is asked in evaluation: it "

@@ -105,7 +105,7 @@ def build_features(
             else:
                 features = row_features(row, turns, layout, style, max_length if shorten else None)
         except UserError as error:
-            raise UserError(f"Row {number}{_named(row)}: {error}") from error
+            raise UserError(f"Row {number + 1}{_named(row)}: {error}") from error
         for name, feature in columns.items():
             found[name].append(features[feature])
     return found

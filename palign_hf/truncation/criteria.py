@@ -9,13 +9,13 @@ taken for NOT_ENOUGH.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.asking.texts import TextTokenizer
 from palign_hf.engines.base import Engine, Sampling
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.located import is_location, located, made
+from palign_hf.located import Uncalled, check_kind, is_location, located, made, may_call
 from palign_hf.prompts import JUDGE, LABELS, Template
 
 
@@ -239,6 +239,18 @@ class NoJudge:
         raise NotImplementedError("a search that cuts by a rule has asked a judge")
 
 
+class UncalledCriterion(Uncalled):
+    """Stands for a user's own criterion where it may not be made: traces are counted, what it asks isn't known."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and what it would be made from."""
+        return {"name": self.name, "parameters": {key: shown(repr(one)) for key, one in self.parameters.items()}}
+
+    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> Judge:
+        """One that nobody asks."""
+        return NoJudge(tokenizer, student)
+
+
 # Criteria that a recipe can name; one's own are named by where they are, as `my_module:MyCriterion`.
 CRITERIA = {SelfJudge.name: SelfJudge}
 
@@ -270,6 +282,8 @@ def make_criterion(
     kind = _criterion_kind(name)
     if kind is SelfJudge:
         parameters = _self_judge_parameters(parameters)
+    elif not may_call():
+        return cast(Criterion, UncalledCriterion(str(name), parameters))
     criterion = made("criterion", kind, name, parameters)
     if not isinstance(criterion, Criterion):
         raise UserError(f"`{name}` makes no criterion: what it gives lacks `name`, `describe` or `bind`.")
@@ -280,7 +294,9 @@ def _criterion_kind(name: Any) -> Any:
     if isinstance(name, str) and name in CRITERIA:
         return CRITERIA[name]
     if is_location(name):
-        return located("criterion", str(name))
+        kind = located("criterion", str(name))
+        check_kind("criterion", kind, str(name), ("describe", "bind"))
+        return kind
     raise UserError(
         f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "
         f"`module:name` of one's own."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from palign_hf.located import Uncalled
 from palign_hf.truncation.cost import BlockCache
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
 from palign_hf.truncation.rows import Ask, Searcher, open_row
@@ -60,6 +61,9 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
     rows = len(traces)
     sample = traces.select(range(0, rows, -(-rows // _SAMPLE)))
     prior = search.prior if isinstance(search, Ascend) else Prior()
+    # Nothing of one's own is called for a forecast, so what it would ask isn't known.
+    own = truncation.criterion if isinstance(truncation.criterion, Uncalled) else None
+    known = own is None
     judge, sums = truncation.judge(), Forecast()
     for at, source in enumerate(sample):
         row = open_row(judge, source, truncation.granularity, truncation.audit)
@@ -67,7 +71,7 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
             sums.skipped += 1
             continue
         sums.trace_tokens += row.case.tokens[-1]
-        if search.judged:
+        if search.judged and known:
             asyncio.run(Searcher(search, sums.judge(_ends(prior, (at + 1) * _GOLDEN % 1)))(row))
     scale = rows / len(sample)
     about = "" if len(sample) == rows else f"about (from {len(sample)} of them) "
@@ -76,12 +80,14 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
     )
     lines = [
         f"student    {truncation.student}",
-        f"search     {search.describe()['name']}; result {truncation.fingerprint}",
+        f"search     {search.describe()['name']}" + (f"; result {truncation.fingerprint}" if known else ""),
         f"rows       {rows:,}{skipped}",
         f"traces     {about}{round(sums.trace_tokens * scale):,} tokens",
     ]
     if not search.judged:
         return "\n".join([*lines, "computed   nothing: this search asks no judge"])
+    if own is not None:
+        return "\n".join([*lines, f"computed   not known: `{own.name}` is your own, and `--dry-run` doesn't call it"])
     whose = "as in published data; a pilot tells more" if prior == Prior() else "as the prior of this search says"
     return "\n".join(
         [

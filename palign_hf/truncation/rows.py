@@ -7,12 +7,13 @@ a row stays with that row. This is the one place that says what a status means.
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from palign_hf.asking.batches import broken, oversized
 from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import EngineIdentity, RequestFailed
+from palign_hf.errors import shown
 from palign_hf.segmentation import Granularity, cuts
 from palign_hf.truncation.criteria import UNPARSABLE, Case, Judge, Probe
 from palign_hf.truncation.search import Found, Search
@@ -135,19 +136,35 @@ class Searcher:
             except RequestFailed as error:
                 row.error = f"no answer at {cut} segments: {error}"
                 return None
+            if fresh.margin is not None and not _is_number(fresh.margin):
+                row.error = f"the margin at {cut} segments is no number but {shown(repr(fresh.margin))}"
+                return None
             if fresh.margin is not None and math.isnan(fresh.margin):
                 # Not stored: SQLite knows no such number, and a NULL would be read back as another kind of answer.
                 row.error = f"the margin at {cut} segments is not a number (both labels impossible, or an overflow)"
                 return None
+            if fresh.margin is not None:
+                fresh = replace(fresh, margin=float(fresh.margin))
             if (ledger := self._ledger()) is not None:
                 fresh = await ledger.record(row.key, fresh, self._engine())
             probe = fresh
             row.asked += 1
         row.probes.append(probe)
-        if probe.verdict == UNPARSABLE or probe.margin is None:
+        if probe.verdict == UNPARSABLE:
             row.error = f"no verdict in the judge's text at {cut} segments"
             return None
+        if probe.margin is None:
+            row.error = f"the answer at {cut} segments is `{shown(probe.verdict)}` without a margin"
+            return None
         return probe.margin
+
+
+def _is_number(value: Any) -> bool:
+    """Also numpy's and torch's numbers."""
+    try:
+        return not isinstance(value, str | bytes) and isinstance(float(value), float)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _audit_cuts(row: Row) -> list[int]:

@@ -1,7 +1,6 @@
 """Truncation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
 import glob
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PREFIXES, TRACES, check
+from palign_hf.streams import print_err
 from palign_hf.traces import read_traces
 from palign_hf.traces.layouts import check_named
 from palign_hf.truncation.forecast import forecast
@@ -168,6 +168,6 @@ def recipe_traces(settings: TraceSettings, shown: bool = True) -> "Dataset":
     given = {name: value for name, value in vars(settings).items() if name != "source"}
     dataset, report = read_traces(settings.source, **given)
     if shown:
-        sys.stderr.write(report.summary() + "\n")
+        print_err(report.summary())
     check(dataset, TRACES)
     return dataset

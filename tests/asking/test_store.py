@@ -12,9 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -675,3 +677,37 @@ def test_the_name_of_a_problem_never_changes():
     # Written down: another name for the same texts, and no answer of earlier releases is found again.
     assert content_key("How many?", "One. Two.").hex() == "f9b20fca8a610ba257e5615695ce3660"
     assert content_key("a", "b") != content_key("ab", "") != content_key("", "ab")
+
+
+@pytest.mark.parametrize("number", [numpy.float32(1.5), numpy.float64(1.5), numpy.int64(2), True, math.inf, -math.inf])
+def test_numbers_of_other_libraries_are_read_back_as_numbers(tmp_path, number):
+    """SQLite would keep numpy's as bytes."""
+    ledger = Store(tmp_path / "a.sqlite", "a", ABOUT, PROBES)
+    put(ledger, (b"p", probe(3, number)))
+    (found,) = ledger.recall(b"p").values()
+    assert type(found.margin) is float and found.margin == number
+    ledger.close()
+
+
+@pytest.mark.parametrize("wrong", [math.nan, "nan", "1.5", b"1", numpy.float32("nan"), [1.0]])
+def test_a_margin_that_is_no_number_is_refused_and_never_read_back_as_text(tmp_path, wrong):
+    ledger = Store(tmp_path / "a.sqlite", "a", ABOUT, PROBES)
+    with pytest.raises(StoreError, match="`margin=.*` can't be kept in a ledger: it is no number"):
+        put(ledger, (b"p", probe(3, wrong)))
+    assert ledger.recall(b"p") == {}
+    ledger.close()
+
+
+@pytest.mark.parametrize("value", ["'nan'", "x'00'", "'1.5x'"])
+def test_text_where_a_number_belongs_is_a_damaged_ledger(tmp_path, value):
+    ledger = Store(tmp_path / "a.sqlite", "a", ABOUT, PROBES)
+    put(ledger, (b"p", probe(3)))
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as db:
+        db.execute(f"UPDATE probes SET margin = {value}")
+        db.commit()
+    ledger = Store(tmp_path / "a.sqlite", "a", ABOUT, PROBES)
+    for read in (ledger.recall, ledger.engines_of):
+        with pytest.raises(StoreError, match=r"is damaged or no ledger \(.*stands where real belongs"):
+            read(b"p")
+    ledger.close()

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.cli import main
+from palign_hf.config import Parser, add_options
 from palign_hf.config.wording import as_typed
+from palign_hf.truncation.run import TruncateConfig
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,17 @@ def test_inspect_warns_of_the_teacher_as_gold(file, capsys):
     assert "warning    1 of 1 rows have the teacher's own answer as gold" in told and "`--columns answer=...`" in told
     assert main(["traces", "inspect", file, "--columns", "answer=mine"]) == 0
     assert "warning" not in capsys.readouterr().out
+
+
+def test_an_option_that_is_only_named_has_no_empty_value(parser):
+    said = "Give another file or folder with `revision=`, or `traces.split=`, or with `limit=`."
+    assert as_typed(said, parser).startswith("Give another file or folder with `revision=`")
+    assert as_typed("point `batch_size=` at it", parser) == "point `--batch-size ...` at it"
+    assert "''" not in as_typed(said, parser) and "`--limit ...`" in as_typed(said, parser)
+
+
+def test_messages_about_ledgers_name_an_option_that_can_be_given():
+    said = "`/d/x.sqlite` holds probes of another. Give another file or folder with `ledger=`."
+    whole = Parser(prog="palign")
+    add_options(whole, TruncateConfig)
+    assert as_typed(said, whole).endswith("Give another file or folder with `--ledger TEXT`.")

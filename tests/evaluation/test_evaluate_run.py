@@ -8,10 +8,14 @@ import pytest
 
 from palign_hf.engines.base import RequestFailed
 from palign_hf.errors import UserError
+from palign_hf.evaluation.compare import compare_files
 from palign_hf.evaluation.files import read_samples
+from palign_hf.evaluation.grade import GradeConfig, grade_file
 from palign_hf.evaluation.problems import open_task
 from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
 from palign_hf.grading import Grade, GraderPool
+from palign_hf.hub.eval_results import eval_result_files, model_index, read_evaluation
+from palign_hf.hub.model_card import evaluation_blocks
 from palign_hf.runs.launch import run_here
 from palign_hf.runs.shards import Shard
 
@@ -74,9 +78,8 @@ def test_figures_are_those_of_the_dataset_and_every_file_is_there(make):
     (details,) = config.folder.rglob("details_palign:toy*.parquet")
     assert len(pq.read_table(details)) == 7
     page = (config.folder / "report.md").read_text()
-    assert (
-        f"| pass@1, strict | {right / 7:.3f} \\[" in page and "| family |" in page and "the first 7 problems" in page
-    )
+    assert f"| pass@1, strict | {right / 7:.3f} \\[" in page and "the first 7 problems" in page
+    assert "| family (partial: toy the first 7 of 500 problems) |" in page
 
 
 def test_the_same_command_again_asks_nothing_and_a_longer_one_only_what_is_new(make, speaker):
@@ -167,3 +170,59 @@ def test_zero_shot_has_a_folder_of_its_own_and_no_tags(make):
 def test_a_dry_run_says_what_is_asked_and_asks_nothing(make, speaker):
     told = EVALUATE.forecast(make())
     assert "7 problems, from this package" in told and "21, 3 of each problem" in told and not speaker.asked
+
+
+def test_a_partial_copy_of_a_benchmark_says_so_in_every_figure_and_goes_to_no_leaderboard(make, tmp_path, capsys):
+    """A "MATH-500" of one row: lines, page, samples, comparison, what `palign grade` makes of them, card, index."""
+    place = tmp_path / "copies" / "HuggingFaceH4" / "MATH-500"
+    place.mkdir(parents=True)
+    golds = open_task("toy", limit=1).problems[0]
+    row = {"problem": golds.question, "answer": golds.gold, "unique_id": "one", "subject": "toy", "level": 1}
+    (place / "test.jsonl").write_text(json.dumps(row) + "\n")
+    given = {"tasks": ["math_500", "toy"], "limit": 2, "benchmarks": str(tmp_path / "copies")}
+    config = make(**given)
+    reasons = {"math_500": "1 of 500 problems", "toy": "the first 2 of 500 problems"}
+    report = run(config)
+    assert report["settings"]["partial"] == report["partial"] == reasons
+    assert {name: one["partial"] for name, one in report["benchmarks"].items()} == {
+        name: {name: why} for name, why in reasons.items()
+    }
+    words = report["ending"].words
+    assert "partial    math_500 1 of 500 problems, toy the first 2 of 500 problems" in words
+    assert "of a part only" in words and "math_500 (partial)" in words and "math_500 is partial (1 of 500" in words
+    page = (config.folder / "report.md").read_text()
+    assert "math\\_500 (partial: 1 of 500 problems)" in page and "toy (partial: the first 2 of 500" in page
+    assert "all problems (partial: math\\_500 1 of 500 problems, toy the first" in page
+    samples = read_samples(config.folder)
+    assert {one.about["partial"] for one in samples if one.benchmark == "math_500"} == {"1 of 500 problems"}
+    told = read_evaluation(config.folder)
+    assert eval_result_files(told) == {} and model_index(told, "student") == []
+    assert "math\\_500 (partial: 1 of 500 problems)" in "\n".join(evaluation_blocks(told))
+
+    found = compare_files([str(config.folder), str(config.folder / "samples.parquet")], ["one", "two"])
+    assert (
+        found.overall.head()[0]
+        == "all problems (partial: math_500 1 of 500 problems, toy the first 2 of 500 problems)"
+    )
+    assert [one.head()[0] for one in found.groups] == [
+        "benchmark math_500 (partial: math_500 1 of 500 problems)",
+        "benchmark toy (partial: toy the first 2 of 500 problems)",
+    ]
+    assert "note: math_500 is partial" in found.text() and "math\\_500 is partial" in found.page()
+    assert json.loads(found.json())["partial"] == reasons
+    assert all(path.is_file() for path in found.write(tmp_path / "comparison"))
+
+    summary = grade_file(GradeConfig(file=str(config.folder), grader="exact", progress=False))
+    assert summary.partial == reasons and "math_500 is partial" in summary.text()
+    assert "1 problems, from" in EVALUATE.forecast(config) and "(partial: 1 of 500 problems)" in EVALUATE.forecast(
+        config
+    )
+
+
+def test_a_whole_benchmark_has_no_such_column_and_no_such_word(make, tmp_path):
+    config = make(tasks=["toy"], limit=500, output=str(tmp_path / "whole"))
+    with EVALUATE.open(config, shown=False) as one:
+        assert one.tasks[0].partial is None and "partial" not in one.rows.column_names
+        identity = one.identity()
+    with EVALUATE.open(make(tasks=["toy"], limit=None, output=str(tmp_path / "all")), shown=False) as one:
+        assert one.identity() == identity

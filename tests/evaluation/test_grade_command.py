@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
+from datasets import Dataset
 
 from palign_hf.cli import main
 from palign_hf.evaluation.files import read_samples
@@ -211,3 +212,65 @@ def test_interrupted_it_promises_nothing_that_was_kept(command, recorded, monkey
         monkeypatch.setattr(f"palign_hf.commands.{name}", interrupted)
     assert main([*command, str(recorded)]) == 130
     assert capsys.readouterr().err == "palign: interrupted. Nothing was written: run the same command again.\n"
+
+
+def test_the_flow_of_the_readme(tmp_path, monkeypatch, capsys):
+    """`grade` twice, then `compare`: files of different names and layouts, whose problems have the same ids."""
+    monkeypatch.chdir(tmp_path)
+    answers = {f"p{k}": str(k) for k in range(6)}
+    mine = [{"id": id, "answer": gold, "output": [f"\\boxed{{{gold}}}"] * 3} for id, gold in answers.items()]
+    theirs = [{"uid": id, "label": gold, "response": ["\\boxed{0}"] * 3} for id, gold in answers.items()]
+    (tmp_path / "outputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine))
+    Dataset.from_list(theirs).to_parquet("theirs.parquet")
+    named = ["--columns", "gold=label", "output=response", "id=uid"]
+    assert main("grade outputs.jsonl --problems 6 --samples 3 --out mine.parquet".split()) == 0
+    assert main(["grade", "theirs.parquet", *named, "--out", "theirs-graded.parquet"]) == 0
+    capsys.readouterr()
+    both = ["compare", "theirs-graded.parquet", "mine.parquet"]
+    assert main(both) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["problems"] == 6
+    again = ["grade", "theirs.parquet", *named, "--out", "theirs-graded.parquet", "--replace"]
+    assert main([*again, "--benchmark", "quiz"]) == 0
+    assert main(both) == 2
+    told = capsys.readouterr().err
+    assert "the names of their benchmarks, `quiz` and `outputs`: grade both files again with the same" in told
+    assert main(["grade", "theirs.parquet", *named[:3], "--out", "theirs-graded.parquet", "--replace"]) == 0
+    assert main(both) == 2
+    assert "None of their ids is the same: where a file has no column of ids" in capsys.readouterr().err
+
+
+HUGE = 10**30
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"answer": "1", "output": [{"text": "a", "tokens": HUGE}]}, "Row 1: `tokens` holds"),
+        ({"answer": "1", "output": [{"text": "a", "tokens": -1}]}, "a whole number from 0 to 2147483647 is needed"),
+        ({"answer": "1", "output": [{"text": "a", "seed": HUGE}]}, "Row 1: `seed` holds"),
+        ({"answer": "1", "output": ["a"], "tokens": [HUGE]}, "Row 1: `tokens` holds"),
+        ({"answer": "1", "output": "a", "draft_tokens": HUGE}, "Row 1: `draft_tokens` holds"),
+        ({"answer": "1", "output": "a", "sample": HUGE}, "Row 1: `sample` holds"),
+    ],
+)
+def test_a_count_that_no_table_holds_is_refused_in_one_line(row, told, tmp_path, capsys):
+    file = tmp_path / "outputs.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    assert main(["grade", str(file), "--out", str(tmp_path / "labels.parquet")]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1 and not (tmp_path / "labels.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"answer": "1", "output": ["a"]}\n[1]\n', "line 2"),
+        ('{"answer": "1", "output": ["a"]}\n{"answer": null, "output": ["a"]}\n', "Row 2"),
+        ('[{"answer": "1", "output": ["a"]}, [1]]', "entry 2"),
+        ('{"answer": "1", "output": ["a"]}\n{"answer": "1", "output": [7]}\n', "Row 2"),
+    ],
+)
+def test_every_message_counts_rows_from_one(text, told, tmp_path, capsys):
+    (tmp_path / "outputs.jsonl").write_text(text)
+    assert main(["grade", str(tmp_path / "outputs.jsonl")]) == 2
+    assert told in capsys.readouterr().err

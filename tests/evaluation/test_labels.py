@@ -107,7 +107,7 @@ def test_what_is_no_sample_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no graded samples: it lacks `id`, .* Grade it first"):
         read_samples(tmp_path / "x.jsonl")
     writer(tmp_path / "y.jsonl")([sample("a", 0, gold=None)])
-    with pytest.raises(UserError, match="Row 0 .* has no `gold`"):
+    with pytest.raises(UserError, match="Row 1 .* has no `gold`"):
         read_samples(tmp_path / "y.jsonl")
 
 

@@ -1,11 +1,13 @@
 """How a grader is named: ours, one's own, and what is none."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from palign_hf.errors import UserError
 from palign_hf.grading import GRADERS, ChoiceGrader, ExactGrader, Grade, MathGrader, OwnGrader, make_grader
+from palign_hf.located import Uncalled, uncalled
 
 
 OWN = """
@@ -33,6 +35,9 @@ class Kind:
 
 ready = Kind("!")
 class Bare: pass
+class loud:
+    def __init__(self): raise AssertionError("was called")
+def alone(output): pass
 number = 5
 """
 
@@ -40,7 +45,9 @@ number = 5
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     (tmp_path / "own_graders.py").write_text(OWN)
+    (tmp_path / "leaves_at_once.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
 
 
 def test_ours_by_name_with_parameters_and_as_they_are():
@@ -94,6 +101,14 @@ def test_ones_own_class_and_object():
         ({"name": "own_graders:half", "mark": 1}, "takes no `mark`"),
         ("own_graders:Bare", "lacks `name`, `version`, `grade`"),
         ("own_graders:number", "can't be called"),
+        ("own_graders:alone", "can't be called with `output`, `gold`"),
+        ({"name": "subprocess:Popen", "args": ["touch", "TOUCHED"]}, "`grade`, and was not called"),
+        ("subprocess:Popen", "`grade`, and was not called"),
+        ("os:rename", "is a function of Python itself"),
+        ("shutil:move", "is a function of Python itself"),
+        ("builtins:exec", "is a function of Python itself"),
+        ("own_graders:loud", "`grade`, and was not called"),
+        ("leaves_at_once:f", "can't be imported: SystemExit"),
         (5, "is no grader"),
         (None, "is no grader"),
     ],
@@ -101,4 +116,15 @@ def test_ones_own_class_and_object():
 def test_what_is_no_grader_is_refused_in_words(spec, told):
     with pytest.raises(UserError, match=".") as refused:
         make_grader(spec)
-    assert told in str(refused.value)
+    assert told in str(refused.value) and not Path("TOUCHED").exists()
+
+
+@pytest.mark.usefixtures("own")
+def test_where_nothing_may_be_called_a_class_is_looked_at_only():
+    with uncalled():
+        grader = make_grader({"name": "own_graders:Kind", "mark": "+"})
+        assert isinstance(grader, Uncalled) and make_grader(grader) is grader
+        assert (grader.name, grader.parameters) == ("own_graders:Kind", {"mark": "+"})
+        with pytest.raises(UserError, match="was not called"):
+            make_grader("subprocess:Popen")
+    assert make_grader("own_graders:Kind").name == "kind"

@@ -83,6 +83,7 @@ def evaluation_run(folder: Path, settings: dict[str, Any] | None = None) -> Path
     """What `palign evaluate` reports of two benchmarks and of the world that ships, with three samples a problem."""
     figures = {
         "problems": 30,
+        "partial": {},
         "samples": 90,
         "n": 3,
         "strict": {
@@ -117,7 +118,8 @@ def evaluation_run(folder: Path, settings: dict[str, Any] | None = None) -> Path
         "date": "2026-01-02T03:04:05+00:00",
         "command": "palign evaluate --student /data/students/small",
     }
-    told = {"benchmarks": dict.fromkeys(about["tasks"], figures), "settings": about | (settings or {})}
+    of = {"aime25": figures, "gsm8k": figures | {"problems": 1319, "samples": 3957}, "toy": figures}
+    told = {"benchmarks": of, "settings": about | (settings or {})}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(told, sort_keys=True))
     return folder

@@ -1,11 +1,16 @@
 """What an evaluation says to leaderboards: whole benchmarks, pinned where they are, each figure with what it means."""
 
+import json
+
+import pytest
 import yaml
 from finished_runs import evaluation_run
 from huggingface_hub import EvalResultEntry
 from huggingface_hub._eval_results import parse_eval_result_entries
 
 from palign_hf.hub.eval_results import eval_result_files, model_index, read_evaluation, results
+from palign_hf.hub.model_card import evaluation_blocks
+from palign_hf.runs.report import escaped
 
 
 def entries(folder) -> dict[str, EvalResultEntry]:
@@ -33,7 +38,7 @@ def test_each_figure_has_its_file_and_its_meaning(tmp_path):
 def test_a_copy_of_a_benchmark_is_not_pinned(tmp_path):
     copied = entries(evaluation_run(tmp_path / "run"))[".eval_results/palign_gsm8k_pass_at_1.yaml"]
     assert (copied.dataset_id, copied.task_id, copied.dataset_revision) == ("openai/gsm8k", "main", None)
-    assert "from a copy of the benchmark" in copied.notes
+    assert "from a copy of the benchmark, compared with the pinned revision" in copied.notes
 
 
 def test_another_commit_than_ours_is_not_taken_for_it(tmp_path):
@@ -44,9 +49,42 @@ def test_another_commit_than_ours_is_not_taken_for_it(tmp_path):
 
 def test_a_part_of_a_benchmark_is_no_result_of_it(tmp_path):
     told = read_evaluation(evaluation_run(tmp_path / "run", settings={"limit": 10}))
-    assert eval_result_files(told) == {}
-    names = {one["dataset"]["name"] for one in model_index(told, "student")[0]["results"]}
-    assert names == {"AIME25 (first 10 problems)", "GSM8K (first 10 problems)"}
+    assert eval_result_files(told) == {} and model_index(told, "student") == []
+
+
+def changed(folder, task, **figures):
+    """The evaluation with other figures of a task."""
+    told = json.loads((evaluation_run(folder) / "report.json").read_text())
+    told["benchmarks"][task] |= figures
+    (folder / "report.json").write_text(json.dumps(told))
+    return read_evaluation(folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "figures"),
+    [
+        ("gsm8k", {"problems": 1}),
+        ("gsm8k", {"problems": 1320}),
+        ("aime25", {"problems": 29}),
+        ("gsm8k", {"partial": {"gsm8k": "1319 problems, not all of them those of the pinned revision"}}),
+        ("aime25", {"partial": {"aime25": "the first 10 of 30 problems"}}),
+    ],
+)
+def test_a_partial_copy_is_no_result_of_its_benchmark_and_the_others_are(tmp_path, task, figures):
+    told = changed(tmp_path / "run", task, **figures)
+    (other,) = {"gsm8k", "aime25"} - {task}
+    assert {path.split("_")[2] for path in eval_result_files(told)} == {other}
+    assert {one.task for one in results(told)} == {other}
+    assert [len(one["metrics"]) for one in model_index(told, "student")[0]["results"]] == [2]
+    card = "\n".join(evaluation_blocks(told))
+    assert all(f"partial: {escaped(why)}" in card for why in figures.get("partial", {}).values())
+
+
+def test_a_copy_that_an_earlier_release_has_read_is_no_result(tmp_path):
+    told = read_evaluation(evaluation_run(tmp_path / "run"))
+    for figures in told["benchmarks"].values():
+        del figures["partial"]
+    assert {one.task for one in results(told)} == {"aime25"}
 
 
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path):

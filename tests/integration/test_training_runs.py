@@ -83,7 +83,7 @@ def test_several_processes_tokenise_and_their_errors_are_read(folder, tmp_path):
     given = {"dataset_num_proc": 2}
     assert trajectory(aligned(folder, tmp_path, **given)) == trajectory(aligned(folder, tmp_path))
     rows = Dataset.from_list([*pairs(), pairs()[0] | {"question": " "}])
-    with pytest.raises(UserError, match="Row 12: `question` is empty"):
+    with pytest.raises(UserError, match="Row 13: `question` is empty"):
         aligned(folder, tmp_path, dataset=rows, dataset_num_proc=2)
 
 

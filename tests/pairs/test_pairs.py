@@ -61,7 +61,7 @@ def test_a_row_may_lack_a_prefix_as_baselines_do_or_the_question_for_which_it_wa
         (Dataset.from_dict({"instruction": ["i"], "output": ["o"]}), "`load_prefixes`"),
         (table(KEPT, KEPT), "must be unique together"),
         (table(KEPT | {"status": "good"}), "`status` of PAIRS holds `good`.*`kept`, `rejected`"),
-        (table(KEPT | {"continuation": None}), "`continuation` of PAIRS is null in row 0"),
+        (table(KEPT | {"continuation": None}), "`continuation` of PAIRS is null in row 1"),
         (table(KEPT).to_iterable_dataset(), "Load it without streaming"),
     ],
 )
@@ -105,7 +105,7 @@ class TestVersion1:
         old = first_version(*({"id": name, "correct": True} for name in "abaab"))
         assert load_pairs(old)["sample"][:] == [0, 0, 1, 2, 1]
         mixed = first_version({"id": "a", "sample": 1, "correct": True}, {"id": "a", "correct": True})
-        with pytest.raises(SchemaError, match="`sample` of PAIRS is null in row 1"):
+        with pytest.raises(SchemaError, match="`sample` of PAIRS is null in row 2"):
             load_pairs(mixed)
 
 

@@ -48,6 +48,33 @@ def start(wait: str, before: str = "", cleanup: str = "pass") -> subprocess.Pope
     return process
 
 
+def test_sighup_ends_as_sigterm_does_with_status_129():
+    for wait in ("sleep", "a lock", "python"):
+        process = start(WAITS[wait])
+        process.send_signal(signal.SIGHUP)
+        out, told = process.communicate(timeout=30)
+        assert (process.returncode, out, told) == (129, "", LINE.replace("SIGTERM", "SIGHUP"))
+
+
+def test_sighup_to_one_that_never_lets_go():
+    process = start("deaf()", before=HURRY.format(0.2, 1, 60) + DEAF)
+    assert process.stdout.readline() == "deaf\n"
+    process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (129, FORCED.replace("SIGTERM", "SIGHUP"))
+
+
+def test_sighup_that_nohup_keeps_away_is_not_heard():
+    process = start(
+        "sys.stdin.readline(); print('on')",
+        before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+        cleanup="sys.stdout.flush(); return 0",
+    )
+    process.send_signal(signal.SIGHUP)
+    out, told = process.communicate("go on\n", timeout=30)
+    assert (process.returncode, out, told) == (0, "on\n", "")
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_sigterm_ends_in_one_line_with_status_143(wait):
     process = start(WAITS[wait])

@@ -147,7 +147,7 @@ class TestColumns:
     def test_lists_of_one(self):
         assert gold("traces", final_answer=["72"])[0] == "72"
         assert gold("traces", final_answer=[])[0] is None
-        with pytest.raises(SchemaError, match="Row 0: column `final_answer` holds a `list`"):
+        with pytest.raises(SchemaError, match="Row 1: column `final_answer` holds a `list`"):
             gold("traces", final_answer=["7", "2"])
 
     def test_a_table_of_traces_keeps_its_long_answers(self):
@@ -169,7 +169,7 @@ class TestColumns:
             list(stream)
             warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
             assert len(warned) == times
-            assert warned[0].startswith("mine: row 0 and those like it have the teacher's own answer as gold.")
+            assert warned[0].startswith("mine: row 1 and those like it have the teacher's own answer as gold.")
 
     def test_files_too(self, tmp_path):
         path = tmp_path / "wrong.jsonl"

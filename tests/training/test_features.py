@@ -201,7 +201,7 @@ def test_special_tokens_of_a_row_are_spelled_out(student):
 def test_a_tokenizer_that_cannot_spell_a_special_token_says_so():
     unigram = with_end(tiny.fast(tiny.metaspace("first", "unigram"), INSTRUCT), "</s>")
     row = {"id": "a-7", "question": "How many?", "prefix": "So </s> on", "continuation": "Yes."}
-    with pytest.raises(UserError, match=r"Row 3 \(`id` a-7\): The tokenizer of .* takes `</s>` in"):
+    with pytest.raises(UserError, match=r"Row 4 \(`id` a-7\): The tokenizer of .* takes `</s>` in"):
         build_features(
             {name: [value] for name, value in row.items()},
             [3],
@@ -287,7 +287,7 @@ def test_a_row_that_says_nothing_is_named(layout, row, message):
             max_length=None,
             shorten=False,
         )
-    assert str(refused.value).startswith("Row 12: ") and message in str(refused.value)
+    assert str(refused.value).startswith("Row 13: ") and message in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_prompts_of_evaluation_are_known_by_their_tokens():
 def test_other_prompts_than_those_of_evaluation_are_refused(content):
     turns = Turns(TOKENIZER)
     row = {"prompt": [{"role": "user", "content": content}], "prefix": "There. ", "continuation": "So."}
-    with pytest.raises(UserError, match="training row 0 isn't the one with which the student is asked in evaluation"):
+    with pytest.raises(UserError, match="training row 1 isn't the one with which the student is asked in evaluation"):
         check_prompts([row_features(row, turns, "prompt", tag_style("prefix"))], turns)
 
 

@@ -423,7 +423,7 @@ def test_repeated_ids_in_a_batch_are_refused(make, nothing_loads):
 def test_a_value_that_is_no_text_is_refused(make, nothing_loads, column, value, kind):
     batch = traces(ROWS)[:]
     batch[column] = [*batch[column][:2], value, batch[column][3]]
-    with pytest.raises(SchemaError, match=rf"Row 2 of the batch \(id `.*`\) has a `{column}` of type `{kind}`"):
+    with pytest.raises(SchemaError, match=rf"Row 3 of the batch \(id `.*`\) has a `{column}` of type `{kind}`"):
         make()(batch)
 
 

@@ -5,7 +5,6 @@ the ledger, so the second run of a finished demo asks nothing and takes seconds.
 """
 
 import glob
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from palign_hf.config import check_folder, folder_of
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
+from palign_hf.streams import print_out
 from palign_hf.toy import NAME, smollm2
 from palign_hf.toy.demo import telling
 from palign_hf.toy.demo.continuing import Continued, kept_right, measure_continuations
@@ -94,8 +94,7 @@ class DemoConfig:
 
 def _say(lines: list[str]) -> None:
     """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    print_out("\n".join(lines))
 
 
 def demo(config: DemoConfig) -> Told:

@@ -9,9 +9,14 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+from palign_hf.redact import redact
+
 
 class UserError(ValueError):
-    """What was given, why it can't work, what to do: all of it is in the message."""
+    """What was given, why it can't work, what to do: all of it is in the message, and no secret."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
@@ -42,5 +47,7 @@ def _is_plain(char: str) -> bool:
 def shown(value: Any, most: int = 60) -> str:
     """A value as it stands in a message: on one line, and cut where it would fill the screen."""
     text = value if isinstance(value, str) else repr(value)
+    # Before it is cut to what is shown: half a secret is known by nothing.
+    text = redact(text[: 8 * most + 4096])
     flat = "".join(char if char.isprintable() else " " for char in text)
     return flat if len(flat) <= most else f"{flat[: most - 3]}..."

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from palign_hf.errors import visible
+from palign_hf.redact import redact
 from palign_hf.streams import print_err
 
 
@@ -75,7 +76,7 @@ class Progress:
 
     def status(self, doing: str | None) -> None:
         """Say what is waited for, as "starting the engine", at once; the first answer or row ends it."""
-        doing = visible(doing) if doing else doing
+        doing = visible(redact(doing)) if doing else doing
         with self._lock:
             if self._over.is_set() or doing == self._status:
                 return

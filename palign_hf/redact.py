@@ -24,6 +24,7 @@ _ANYWHERE = 8
 _ENVIRONMENT = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 _WORDS = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
 _SCHEMES = {"basic", "bearer", "digest", "token", "negotiate", "apikey", "key"}
+_SENT = ("headers", "cookies")
 _PARTS = re.compile(r"[\s;,=\"']+")
 
 _remembered: dict[str, None] = {}
@@ -53,6 +54,22 @@ def remember_url(url: str) -> None:
     for value in (f"{user}:{password}", password, user if alone or _random(user) else "", raw if ":" in raw else ""):
         _keep(value)
     _keep(raw.partition(":")[2])
+
+
+def remember_in(data: Any) -> None:
+    """Mask what plain data holds of secrets: headers, credentials in URLs, texts under names as `api_key`."""
+    if isinstance(data, str):
+        if "://" in data and "@" in data:
+            remember_url(data)
+    elif isinstance(data, Mapping):
+        for name, value in data.items():
+            if isinstance(name, str) and (name.lower() in _SENT or is_secret_name(name)):
+                remember(*_texts(value))
+            else:
+                remember_in(value)
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            remember_in(value)
 
 
 def url_credentials(url: str) -> tuple[str, str] | None:
@@ -92,7 +109,7 @@ def redacted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_name(name): _under(name, one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redacted(one) for one in value]
+        return type(value)(map(redacted, value)) if type(value) in (list, tuple) else [redacted(one) for one in value]
     return value
 
 
@@ -121,8 +138,19 @@ _LOOKUP |= set("num head heads query value kv image text prompt completion messa
 
 
 def _under(name: Any, value: Any) -> Any:
-    secret = isinstance(name, str) and (is_secret_name(name) or name.lower() in ("headers", "cookies"))
+    secret = isinstance(name, str) and (is_secret_name(name) or name.lower() in _SENT)
     return _masked(value) if secret else redacted(value)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
 
 
 def _masked(value: Any) -> Any:
@@ -261,9 +289,9 @@ def _scheme(found: "re.Match[str]") -> str:
     return _last(found) if _basic(found["value"]) is not None else found[0]
 
 
-# Tokens of the Hub begin so, and so do some names of functions, which have no capitals and no digits.
+# Tokens of the Hub begin so, and so do names as `hf_overrides` or `hf_hub_download`: words without capitals or digits.
 _HUB = re.compile(
-    r"(?<![A-Za-z0-9_])hf\\*_(?!transfer\b)"
+    r"(?<![A-Za-z0-9_])hf\\*_(?!(?=[a-f]*[g-z])[a-z]{1,15}(?![A-Za-z0-9]))"
     r"(?:(?:oauth|jwt)\\*_[\w.-]{8,}|[A-Za-z0-9]{8,}\w*|(?=[a-z\\_]*[A-Z0-9])(?:\\*\w){8,}|(?:\\*\w){20,})"
 )
 _ISSUED = re.compile(
@@ -273,18 +301,22 @@ _ISSUED = re.compile(
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 # Up to the last `@` before a path begins; then a password that has a slash.
-_USERINFO = re.compile(r"(?P<before>\b[A-Za-z][\w+.-]*://)[^\s/?#'\"<>`]+(?=@)")
+_USERINFO = re.compile(r"(?P<before>\b[A-Za-z][\w+.-]{0,20}://)[^\s/?#'\"<>`]+(?=@)")
 _USERINFO_WITH_SLASH = re.compile(
-    r"(?P<before>\b[A-Za-z][\w+.-]*://)[^\s/:@'\"<>`]+:(?!\d{1,5}(?:[/?#]|$))[^\s@'\"<>`]+(?=@)"
+    r"(?P<before>\b[A-Za-z][\w+.-]{0,20}://)[^\s/:@'\"<>`]{1,256}:(?!\d{1,5}(?:[/?#]|$))[^\s@'\"<>`]{1,256}(?=@)"
 )
 _EQUALS = r"\\*[\"'`]?[ \t]*(?::|=>?)[ \t]*"
-_VALUE = r"(?:\\*\"[^\"\n]+?(?=\\*\")|\\*'[^'\n]+?(?=\\*')|[^\s\"'`,;&{}()<>\\]+)"
+_VALUE = r"(?:\\*\"[^\"\n]{1,4096}?(?=\\{0,7}\")|\\*'[^'\n]{1,4096}?(?=\\{0,7}')|[^\s\"'`,;&{}()<>\\]+)"
 _AUTHORIZATION = re.compile(
     rf"(?P<before>(?i:\bauthorization){_EQUALS}\\*[\"'`]?(?:(?i:bearer|basic|token|digest|negotiate)\s+)?)"
     r"(?!(?i:bearer|basic|token|digest|negotiate)\b)[^\s\"'`,;{}()<>\\]{4,}"
 )
 _COOKIE = re.compile(
-    rf"(?P<before>(?i:\b(?:set-)?cookie2?){_EQUALS}\\*[\"'`]?)[^\s\"'`{{}}()<>\\][^\"'`\n{{}}<>]*=[^\"'`\n{{}}<>]+"
+    rf"(?P<before>(?i:\b(?:set-)?cookie2?){_EQUALS}\\*[\"'`]?)[^\s\"'`{{}}()<>\\][^\"'`\n{{}}<>]{{0,4096}}=[^\"'`\n{{}}<>]+"
+)
+_HEADERS = re.compile(
+    r"(?P<before>(?i:(?<![\w-])headers)(?:\\*[\"'`]?[ \t]*(?:=>?|:)[ \t]*\\*[\"'`]?(?=\{)|\.[\w-]+\s*=\s*))"
+    r"(?:\{[^{}\n]{0,4096}\}?|[^\s{]\S*)"
 )
 _BEARER = re.compile(r"(?P<before>\b(?i:bearer)\s+)(?P<value>[\w.~+/=-]{8,})")
 _BASIC = re.compile(r"(?P<before>\b(?i:basic)\s+)(?P<value>[\w+/=-]{6,})")
@@ -325,6 +357,7 @@ _SHAPES: list[tuple["re.Pattern[str]", _Masked]] = [
     (_ISSUED, MASK),
     (_AUTHORIZATION, _last),
     (_COOKIE, _last),
+    (_HEADERS, _last),
     (_BEARER, _credential),
     (_BASIC, _scheme),
     (_ASSIGNED, _assigned),

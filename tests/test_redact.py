@@ -83,7 +83,7 @@ def test_a_remembered_value_is_masked_in_base64_wherever_it_stands(value, before
 @example("The next token: because it follows, and the key: value pairs of the secret: practice.")
 @example("{'token': 'token_id:1234', 'logprob': -0.5, 'bytes': [1]}")
 @example("pad_token='<|endoftext|>' stop_token_ids=[1, 2] tokenizer: Qwen/Qwen2.5-7B-Instruct --max-tokens 8")
-@example("Basic understanding of arithmetic; bearer certificates; me/tokenizer-8b; hf_transfer")
+@example("Basic understanding of arithmetic; bearer certificates; me/tokenizer-8b; hf_transfer hf_overrides={}")
 @example("https://huggingface.co/me/data hf://datasets/me/traces@0123456789abcdef/a http://host:8000/v1/models?x=1")
 @example("The password: must have a digit. Set `HF_TOKEN` to a token that may write. key=lambda row: row")
 def test_ordinary_text_survives(text):
@@ -120,6 +120,9 @@ SHAPES = [
     "https://host/x?key={}&y=1",
     "https://host/x?X-Amz-Signature={}",
     "client_secret = {}",
+    "--engine-options 'headers={{X-Mine: {}}}'",
+    "{{'urls': [], 'headers': {{'X-Mine': '{}'",
+    "--set engine_options.headers.X-Mine={}",
     "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
 ]
 
@@ -128,11 +131,11 @@ SHAPES = [
 @settings(max_examples=40)
 @given(value=st.text(LETTERS, min_size=10, max_size=40))
 def test_what_has_the_shape_of_a_secret_is_masked(shape, value):
-    assume(value.lower() not in "transfer authorization")
+    assume(not value.islower() or not shape.startswith(("hf", "a (hf")))
     text = f"before {shape.format(value, value)} after"
     told = redact(text)
     assert value not in told and MASK in told
-    assert told.startswith("before ") and (told.endswith(" after") or "Cookie" in shape)
+    assert told.startswith("before ") and (told.endswith(" after") or shape.startswith(("Cookie", "{{'urls")))
     assert redact(told) == told
 
 
@@ -211,7 +214,7 @@ def test_plain_data_is_masked_deeply_and_names_of_fields_stay():
         "rows": 3,
     }
     assert redacted(data) == {
-        "evaluation": ["[key]", {"[key]": ["x [key]"]}],
+        "evaluation": ("[key]", {"[key]": ["x [key]"]}),
         "headers": {"x-mine": "[key]", "n": 1},
         "api_key": ["[key]", None, True],
         "hub_token": "[key]",

@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 from palign_hf.asking.ledgers import PATIENCE_S, StoreError, advice, damaged
 from palign_hf.engines.base import EngineIdentity
 from palign_hf.errors import shown
+from palign_hf.redact import redacted
 
 
 A = TypeVar("A")
@@ -185,7 +186,7 @@ class Store(Generic[A]):
             if held == ("1",):
                 self._db.execute(f"ALTER TABLE {self._table.name} ADD COLUMN engine INTEGER REFERENCES engines")
                 self._db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
-            said = {"format": str(FORMAT), "fingerprint": fingerprint, "about": json.dumps(about)}
+            said = {"format": str(FORMAT), "fingerprint": fingerprint, "about": json.dumps(redacted(about))}
             said |= {"answers": self._table.name, "told_by": self._table.told_by or ""}
             self._db.executemany("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", said.items())
         # Two processes may have made it at once.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.asking.ledgers import StoreError, ledger_folder, read_about
+from palign_hf.redact import redacted
 from palign_hf.streams import print_out
 
 
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     unreadable = []
     for ledger in ledgers:
         try:
-            held = read_about(ledger)
+            held = redacted(read_about(ledger))
         except StoreError as error:  # the others are shown all the same
             unreadable.append(str(error))
         else:

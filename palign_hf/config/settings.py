@@ -5,8 +5,10 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from types import NoneType
 from typing import Any, TypeVar
 
+from palign_hf.config.secrets import refuse_secrets
 from palign_hf.config.values import Bounds, Unfit, fit, hints_of, members, spelt, told, type_name
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.redact import remember_in
 
 
 T = TypeVar("T")
@@ -70,6 +72,9 @@ def check_settings(instance: Any) -> None:
     equal however they were written.
     """
     hints = hints_of(type(instance))
+    given = {one.name: getattr(instance, one.name) for one in fields(instance) if one.init}
+    remember_in(given)
+    refuse_secrets(given)
     for one in fields(instance):
         if not one.init:
             continue
@@ -87,6 +92,9 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
     origin = where if callable(where) else lambda key: None if key else where
     if not isinstance(values, Mapping):
         raise ConfigError(f"{origin('')} must be a mapping of settings, not `{told(values)}`.")
+    if not section:
+        remember_in(values)
+        refuse_secrets(values, ConfigError)
     _refuse_unknown(kind, values, origin, section)
     if missing := list(_missing(kind, values, section)):
         them = "it" if len(missing) == 1 else "them"

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from palign_hf.errors import UserError, shown
+from palign_hf.redact import redact
 
 
 # Aliases (`*name`) may add at most this many values to those that are written out. Ten lines of aliases of aliases
@@ -27,6 +28,10 @@ def load_yaml(text: str, repeated_keys: bool = False) -> Any:
         _check_aliases(root)
         return loader.construct_document(root)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, yaml.MarkedYAMLError) and redact(text) != text:
+            # YAML repeats what stands around its marks, cut: half a secret would not be masked.
+            for mark in filter(None, (error.context_mark, error.problem_mark)):
+                mark.buffer = None
         nested = "it is nested too deep" if isinstance(error, RecursionError) else ""
         raise YamlError(nested or shown(" ".join(str(error).split()), most=1000)) from error
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from palign_hf.errors import UserError, shown
+from palign_hf.redact import redact
 
 
 T = TypeVar("T")
@@ -179,11 +180,18 @@ async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-class EngineDied(RuntimeError):
+class _EngineError(RuntimeError):
+    """What an engine says: it may repeat what it was sent, so secrets are masked."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
+
+
+class EngineDied(_EngineError):
     """The engine is gone: its process ended, or it can't be reached any more."""
 
 
-class RequestFailed(RuntimeError):
+class RequestFailed(_EngineError):
     """One request was refused or answered with something that can't be read."""
 
 

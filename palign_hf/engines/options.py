@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from palign_hf.config.secrets import refuse_secrets
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.redact import remember_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ _OF_THE_RUN = {
 
 def check_options(engine: str, options: Mapping[str, Any]) -> None:
     """Refuse options of `engine` (one of its real names) that are misspelt or can't be what they are."""
+    remember_in(options)
+    refuse_secrets(options, section="engine_options.")
     known = _vllm() if engine == "vllm" else {"server": _SERVER, "transformers": _TRANSFORMERS}[engine]
     for name, value in options.items():
         if name in _OF_THE_RUN and (engine != "server" or name != "model"):

@@ -5,13 +5,15 @@ pass by itself (refused connections, 429, 5xx) is tried again with growing pause
 can't (an answer that isn't one) is an error at once. A request that fails is its row's error; the server is dead when
 it refuses connections, or when several rows in a row found nothing but failures. An answer may take its time: long
 generations do, so only `timeout` ends the wait, and with it that one row.
-The key comes from the environment and reaches no message.
+The key comes from the environment. It, the headers' values and credentials in URLs are masked in all messages, even
+where a server repeats them. No redirect is followed: it would take prompts and headers to another place.
 
 Samples are as repeatable as the engine behind the server makes them; see `vllm.py`, also for what a server on a CPU
 must be started with (`--no-enable-chunked-prefill`), lest a seed ends it.
 """
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -32,6 +34,8 @@ from palign_hf.engines.base import (
     completion,
     side_by_side,
 )
+from palign_hf.errors import shown
+from palign_hf.redact import redact, remember, remember_in, url_credentials, without_credentials
 
 
 T = TypeVar("T")
@@ -70,13 +74,18 @@ class ServerEngine:
 
         `timeout` is how long one request may take, in seconds.
         """
-        self._urls = [url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)]
+        given = [urls] if isinstance(urls, str) else list(urls)
+        remember_in({"urls": given, "headers": headers or {}})
+        # Credentials go into a header of their own: so no message has them, and no log of the HTTP library.
+        self._urls = [without_credentials(url).rstrip("/") for url in given]
+        self._credentials = {
+            url: basic for url, one in zip(self._urls, given, strict=True) if (basic := _basic(one)) is not None
+        }
         self._model = model or student
         self._in_flight = in_flight
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._headers = dict(headers or {})
-        self._key: str | None = None
         self._http: Any = None
         self._version = UNKNOWN
         # Rows that have failed since the last answer, by server.
@@ -97,9 +106,10 @@ class ServerEngine:
         import aiohttp
 
         headers = dict(self._headers)
-        self._key = os.environ.get(API_KEY) or os.environ.get("OPENAI_API_KEY")
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+        key = os.environ.get(API_KEY) or os.environ.get("OPENAI_API_KEY")
+        if key:
+            remember(key)
+            headers["Authorization"] = f"Bearer {key}"
         self._http = aiohttp.ClientSession(
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(_CONNECT_S, self._timeout)),
@@ -108,7 +118,7 @@ class ServerEngine:
         try:
             for url in self._urls:
                 await self._check_model(url)
-            self._version = ", ".join(sorted({await self._ask_version(url) for url in self._urls}))
+            self._version = ", ".join(sorted({redact(await self._ask_version(url)) for url in self._urls}))
             self._failed.clear()
         except BaseException:
             await self.close()
@@ -175,7 +185,7 @@ class ServerEngine:
 
     async def _check_model(self, url: str) -> None:
         try:
-            answer = await self._send("GET", f"{url}/models", None)
+            answer = await self._send("GET", url, "models", None)
             models = [str(entry["id"]) for entry in answer["data"]]
         except (EngineDied, RequestFailed, KeyError, TypeError) as error:
             raise EngineUnavailable(
@@ -195,7 +205,8 @@ class ServerEngine:
     async def _ask_version(self, url: str) -> str:
         """vLLM says it beside `/v1`; whoever doesn't is no worse for it."""
         try:
-            async with self._http.get(f"{url.removesuffix('/v1')}/version") as response:
+            place = f"{url.removesuffix('/v1')}/version"
+            async with self._http.get(place, headers=self._own(url), allow_redirects=False) as response:
                 return str(json.loads(await response.text())["version"])
         except Exception:  # of the network, of HTTP, of JSON or of its content
             return UNKNOWN
@@ -214,23 +225,33 @@ class ServerEngine:
         return answer
 
     async def _post(self, problem: str, body: dict[str, Any]) -> Any:
-        return await self._send("POST", f"{self.url_of(problem)}/completions", {"model": self._model} | body)
+        return await self._send("POST", self.url_of(problem), "completions", {"model": self._model} | body)
 
-    async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
+    def _own(self, server: str) -> dict[str, str]:
+        """The header that only this server gets: the credentials that stood in its URL."""
+        basic = self._credentials.get(server)
+        return {} if basic is None else {"Authorization": basic}
+
+    async def _send(self, method: str, server: str, what: str, body: dict[str, Any] | None) -> Any:
         """One request, with pauses between tries; what the last try met tells a dead server from a failed row."""
         import aiohttp
 
+        url = f"{server}/{what}"
         for pause in (*self._pauses, None):
             http = self._http  # may be closed during a pause
             if http is None:
                 raise EngineDied("the server engine is not running")
             there = True
             try:
-                async with http.request(method, url, json=body) as response:
-                    text = self._without_key(await response.text(errors="replace"))
+                async with http.request(
+                    method, url, json=body, headers=self._own(server), allow_redirects=False
+                ) as response:
+                    text = await response.text(errors="replace")
                 if response.status == 200:
                     return _json(text)
-                reason = f"{response.status} {text[:200]!r}"
+                if 300 <= response.status < 400:
+                    raise RequestFailed(_redirected(url, response.status, response.headers.get("Location")))
+                reason = f"{response.status} {shown(text, 200)!r}"
                 if response.status not in _PASSING:
                     raise RequestFailed(f"`{url}` refused the request: {reason}")
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -251,9 +272,23 @@ class ServerEngine:
         told = f"no answer from `{url}` after {tries} {'tries' if tries > 1 else 'try'}; the last one: {reason}"
         raise _Unanswered(told) if there else EngineDied(told)
 
-    def _without_key(self, text: str) -> str:
-        """A server may repeat the key that it refuses, and its words go into messages."""
-        return text.replace(self._key, "[key]") if self._key else text
+
+def _basic(url: str) -> str | None:
+    """The value of the header that user and password of a URL are sent in."""
+    found = url_credentials(url)
+    if found is None:
+        return None
+    basic = f"Basic {base64.b64encode(':'.join(found).encode()).decode()}"
+    remember(basic)
+    return basic
+
+
+def _redirected(url: str, status: int, to: str | None) -> str:
+    where = f"to `{shown(to, 200)}`" if to else "without saying where to"
+    return (
+        f"`{url}` answers with a redirect ({status}) {where}, which is not followed: prompts and headers would go to "
+        f"another place. Give the server's own address in `urls`"
+    )
 
 
 def _body(prompt_ids: list[int], sampling: Sampling, seed: int | None) -> dict[str, Any]:
@@ -301,7 +336,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise RequestFailed(f"the server's answer is no JSON: {text[:200]!r}") from error
+        raise RequestFailed(f"the server's answer is no JSON: {shown(text, 200)!r}") from error
 
 
 def _cached_tokens(answer: Any) -> int:
@@ -313,5 +348,4 @@ def _cached_tokens(answer: Any) -> int:
 
 
 def _shown(answer: Any) -> str:
-    text = repr(answer)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return shown(repr(answer), 200)

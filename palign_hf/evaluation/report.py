@@ -15,6 +15,7 @@ from palign_hf.evaluation.partial import PARTIAL, heading
 from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
+from palign_hf.redact import redacted
 from palign_hf.runs.report import escaped, json_line, table
 
 
@@ -40,6 +41,11 @@ class EvaluationReport:
     drawn_by: Mapping[str, int] = field(default_factory=dict)  # engines, and how many of the samples are theirs
     forced: bool = False
     looped: bool = False
+
+    def __post_init__(self) -> None:
+        """Mask secrets in what was run, before any form of the report escapes them."""
+        for name in ("settings", "drawn_by"):
+            object.__setattr__(self, name, redacted(getattr(self, name)))
 
     @property
     def failed(self) -> int:

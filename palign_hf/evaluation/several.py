@@ -119,7 +119,7 @@ class SeveralRun:
             yield
         except Exception as error:
             if not isinstance(error, UserError | OSError):
-                traceback.print_exc()
+                print_err(traceback.format_exc())
             print_err(f"evaluate: {name}: {' '.join(str(error).split())}")
             self._failed.append(name)
 

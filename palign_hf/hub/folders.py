@@ -5,13 +5,14 @@
     an evaluation      CONFIG/samples-00000-of-00001.parquet, lighteval/CONFIG/..., reports/CONFIG/...
     a student          its own files at the top, as `from_pretrained` reads them, and reports/CONFIG/...
 
-A run is known by its report, what it has made by its files. No ledger, checkpoint or state of an optimizer goes up, no
-pickle, and of places on this machine in reports only the last name.
+A run is known by its report, what it has made by its files. Of a student those files go up that students are made of
+(`hub/student_files.py`), no ledger, checkpoint, state of an optimizer or pickle, and of places on this machine in
+reports only the last name. Links are never followed.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from palign_hf.errors import UserError, listed, shown
 from palign_hf.hub.names import RESERVED, VIEW, config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.private import name_of, public
+from palign_hf.hub.student_files import student_files
 from palign_hf.hub.view import SPLIT, view_items
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
@@ -32,8 +34,6 @@ _SAMPLES = "samples.parquet"
 _LIGHTEVAL = "lighteval"
 _MERGED = "merged"
 _SHARD = re.compile(r"(?P<split>\w+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
-# Files of a student: weights, settings, the tokenizer with its template, and code that comes with it.
-_STUDENT = {".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
 # What another training may have left in a repository, so that no loader could tell which student is meant.
 _STUDENTS_OWN = (
     "*.safetensors",
@@ -100,7 +100,7 @@ class RunFolder:
         """All that goes up, but for the card."""
         items = [Item(f"{config}/{name}", file) for files in self._tables.values() for name, file in files.items()]
         if self.kind == "student":
-            items += [self._of_student(file) for file in self._sorted(self.folder) if _goes_up(file)]
+            items += [self._of_student(_itself(file)) for file in student_files(self.folder)]
         if self.kind == "pairs":
             items += view_items(config, self._tables.get(SPLIT, {}), self.settings)
         if self.held:
@@ -155,7 +155,7 @@ class RunFolder:
         if self.kind != "student":
             return ()
         names = {path.name for path in self.folder.iterdir() if not path.name.startswith(".")}
-        sent = {file.name for file in self._sorted(self.folder) if _goes_up(file)}
+        sent = {file.name for file in student_files(self.folder)}
         return tuple(sorted(names - sent - {REPORT, PAGE, "README.md"}))
 
     @cached_property
@@ -164,21 +164,21 @@ class RunFolder:
         if self.kind == "student":
             return {}
         if self.kind == "evaluation":
-            return {"samples": {"samples-00000-of-00001.parquet": self.folder / _SAMPLES}}
-        return _shards(self.folder / "data")
+            return {"samples": {"samples-00000-of-00001.parquet": _itself(self.folder / _SAMPLES)}}
+        return _shards(_itself(self.folder / "data"))
 
     def _reports(self, config: str) -> list[Item]:
         told = {**public(dict(self.report)), "kind": self.kind}
         text = json.dumps(told, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
         items = [Item(f"reports/{config}/{REPORT}", text.encode())]
-        page = self.home / PAGE
+        page = _itself(self.home / PAGE)
         if page.exists():
             items.append(Item(f"reports/{config}/{PAGE}", public(page.read_text(encoding="utf-8")).encode()))
         return items
 
     def _lighteval(self, config: str) -> list[Item]:
         home, items = self.folder / _LIGHTEVAL, []
-        for file in sorted(path for path in home.rglob("*") if path.is_file()):
+        for file in sorted(_files(home)):
             path = f"{_LIGHTEVAL}/{config}/{file.relative_to(home).as_posix()}"
             if file.suffix == ".json":
                 told = public(json.loads(file.read_text(encoding="utf-8")))
@@ -195,10 +195,6 @@ class RunFolder:
         told[_BASE] = name_of(str(self.settings.get("student") or told.get(_BASE)))
         return Item(file.name, (json.dumps(told, indent=2, sort_keys=True) + "\n").encode())
 
-    @staticmethod
-    def _sorted(folder: Path) -> list[Path]:
-        return sorted(path for path in folder.iterdir() if path.is_file())
-
 
 def read_folder(folder: str | Path) -> RunFolder:
     """The finished run in a folder; what isn't one is refused in words."""
@@ -206,7 +202,9 @@ def read_folder(folder: str | Path) -> RunFolder:
     if not path.is_dir():
         raise UserError(f"`{folder}` is no folder. Give the folder of a finished run, as `runs/STUDENT/prefixes`.")
     home = path.parent if path.name == _MERGED and not (path / REPORT).exists() else path
-    report = read_mapping(home / REPORT)
+    if home != path:
+        _itself(path)
+    report = read_mapping(_itself(home / REPORT))
     if report is None or not isinstance(report.get("settings"), dict) or not isinstance(report.get("run"), dict):
         raise UserError(_no_run(path, home, report))
     kind = _kind(path)
@@ -261,7 +259,7 @@ def _shards(data: Path) -> dict[str, dict[str, Path]]:
         match = _SHARD.fullmatch(file.name)
         if match is None:
             raise UserError(f"`{file}` is no shard that a run has written. Take it out of that folder.")
-        found.setdefault(match["split"], {})[file.name] = file
+        found.setdefault(match["split"], {})[file.name] = _itself(file)
     return found
 
 
@@ -276,8 +274,25 @@ def _check_splits(found: RunFolder) -> None:
             )
 
 
-def _goes_up(file: Path) -> bool:
-    return file.suffix in _STUDENT and file.name != REPORT and not file.name.startswith(".")
+def _itself(path: Path) -> Path:
+    """A file or folder of a run, which is no link: what a link points to may be anything on this machine."""
+    if path.is_symlink():
+        raise UserError(
+            f"`{path}` is a link, and links in the folder of a run are not followed: what they point to may not be "
+            f"for others. Put the file itself in its place."
+        )
+    return path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below a folder; links to others are left out."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path)
+        elif path.is_file() and not path.is_symlink():
+            yield path
 
 
 def _called(student: str) -> str:

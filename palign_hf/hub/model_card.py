@@ -19,6 +19,7 @@ from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts, with_parts
 from palign_hf.hub.names import check_repo
 from palign_hf.hub.private import public
+from palign_hf.redact import redact
 from palign_hf.runs.report import table
 
 
@@ -59,13 +60,13 @@ def model_facts(
     path = Path(folder).expanduser()
     merged = path.resolve().name == _MERGED and not (path / CARD).is_file()
     card = (path.resolve().parent if merged else path) / CARD
-    if not card.is_file():
+    if card.is_symlink() or not card.is_file():
         raise UserError(
-            f"`{folder}` has no `{CARD}`, which `palign train` writes at its end. Give the folder of a training that "
-            f"has ended, or put a card there."
+            f"`{folder}` has no `{CARD}` (a link isn't followed), which `palign train` writes at its end. Give the "
+            f"folder of a training that has ended, or put a card there."
         )
     with card.open(encoding="utf-8", newline="") as file:
-        text = file.read()
+        text = redact(file.read())
     if merged:
         top = FrontMatter(text)
         top.set("library_name", "transformers")

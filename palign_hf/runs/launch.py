@@ -249,6 +249,7 @@ def ended(
 
     prepare()
     _one_bar()
+    sys.excepthook = _masked_traceback
     try:
         with terminable(lambda sent: f"{name}: ended by {sent}, and by force: something did not let go. {left()}"):
             _check_place()
@@ -327,6 +328,11 @@ def one_gpu(others: str) -> None:
     first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
     os.environ["CUDA_VISIBLE_DEVICES"] = first
     print_err(f"One process takes one GPU, here number {first}; {others}.")
+
+
+def _masked_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a process as a fault of this program: the errors in it may repeat what a server was sent."""
+    print_err("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
 
 
 def _said(name: str, line: str, status: int) -> int:

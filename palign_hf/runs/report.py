@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from palign_hf.errors import visible
+from palign_hf.redact import redact, redacted
 
 
 # A share of fewer says nothing.
@@ -34,6 +35,10 @@ class StageReport(ABC):
     statuses: dict[str, int]
     reasons: dict[str, int]
     settings: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Mask secrets in what was run and in foreign words, before any form of the report escapes them."""
+        self.settings, self.reasons = redacted(self.settings), redacted(self.reasons)
 
     @abstractmethod
     def lines(self) -> list[tuple[str, str]]:
@@ -106,7 +111,7 @@ class StageReport(ABC):
 def kind(reason: str) -> str:
     """A reason without its numbers, so that rows with the same trouble are counted together."""
     # An engine's message may hold anything: line ends and control characters would break a table or a terminal.
-    flat = "".join(char if char.isprintable() else " " for char in reason)
+    flat = "".join(char if char.isprintable() else " " for char in redact(reason))
     text = " ".join("N" if word.strip(",.;:").isdigit() else word for word in flat.split())
     return text if len(text) <= _LONGEST_KIND else text[: _LONGEST_KIND - 3] + "..."
 

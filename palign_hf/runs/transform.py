@@ -15,6 +15,7 @@ from palign_hf.asking.batches import plain_rows
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.errors import UserError
 from palign_hf.located import Uncalled
+from palign_hf.redact import redacted
 from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
 from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
@@ -201,6 +202,6 @@ def _shareable(options: Mapping[str, Any]) -> dict[str, Any]:
     """Engine options as a report may show them: no headers, which can hold a key, and nothing but plain data."""
     return {
         name: value if isinstance(value, int | float | str) else str(value)
-        for name, value in options.items()
+        for name, value in redacted(options).items()
         if name != "headers"
     }

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
+from palign_hf.config.secrets import refuse_secrets
 from palign_hf.config.settings import one_line
 from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt, told
 from palign_hf.errors import UserError, listed, nearest, shown
@@ -55,6 +56,7 @@ _DECIDES = ("dataloader_drop_last",)
 
 def checked(training: Mapping[str, Any]) -> dict[str, Any]:
     """The section with each value as its field holds it; what can't be right is refused in words."""
+    refuse_secrets(training, section="training.")
     known, found = _fields(), {}
     for name, value in training.items():
         said = f"`training.{shown(name)}={told(value)}`"

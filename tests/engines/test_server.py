@@ -1,6 +1,7 @@
 """The client of a completions server, against a real HTTP server of this process that answers as told."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -840,3 +841,109 @@ def test_many_questions_at_once():
     server, read = with_server(many)
     assert len(read) == len(server.bodies) == 200
     assert sorted(body["prompt"][0] for body in server.bodies) == list(range(200))
+
+
+# Redirects, and credentials
+
+
+def redirect(status, to):
+    async def answer(request):
+        return web.Response(status=status, headers={"Location": to} if to else {})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_a_redirect_is_an_error_that_takes_neither_headers_nor_prompts_along(status, ask, keyed):
+    async def run():
+        async with Server().serving() as other, Server().serving() as server:
+            server.plan = [redirect(status, other.url.replace("http://", "http://me:s3cr3t-word@") + "/completions")]
+            engine = ServerEngine(STUDENT, server.url, pauses=NO_PAUSE, headers={"X-Mine": "my-own-header-value"})
+            await engine.start()
+            with pytest.raises(RequestFailed) as refused:
+                await ask(engine)
+            await engine.close()
+            return other, server, str(refused.value)
+
+    other, server, told = asyncio.run(asyncio.wait_for(run(), timeout=20))
+    assert len(server.bodies) == 1 and not other.headers and not other.bodies
+    assert f"redirect ({status})" in told and f"http://[key]@{other.url.split('/')[2]}" in told and "`urls`" in told
+    assert "s3cr3t" not in told
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:9/v1/models", "/v2/models", None])
+def test_a_redirect_at_the_start_says_where_it_points(to):
+    with pytest.raises(UserError) as refused:
+        with_server(ask_score, models_plan=[redirect(307, to)])
+    assert (f"to `{to}`" if to else "without saying where to") in str(refused.value)
+
+
+def test_a_redirect_of_the_version_is_not_followed(keyed):
+    async def run():
+        async with Server().serving() as other:
+            server = Server(version=redirect(302, other.url.replace("/v1", "/v1/models")))
+            async with server.serving():
+                engine = ServerEngine(STUDENT, server.url, pauses=NO_PAUSE)
+                await engine.start()
+                await engine.close()
+                return other, engine.identity.version
+
+    other, version = asyncio.run(asyncio.wait_for(run(), timeout=20))
+    assert version == "unknown" and not other.headers
+
+
+async def echo_version(request):
+    return web.json_response(
+        {"version": f"0.1 {request.headers.get('Authorization')} {request.headers.get('X-Mine')}"}
+    )
+
+
+def test_what_a_server_repeats_as_its_version_is_masked(keyed):
+    async def identity(engine):
+        return engine.identity.version
+
+    _, version = with_server(identity, version=echo_version, headers={"X-Mine": "my-own-header-value"})
+    assert version == "0.1 Bearer [key] [key]"
+
+
+async def echo_all(request):
+    return web.Response(status=400, text=json.dumps(dict(request.headers)))
+
+
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_values_of_headers_are_in_no_message(ask):
+    headers = {"X-Mine": 'it is "my" value', "x-api-key": "abc-def-ghi", "Cookie": "session=correcthorses"}
+    message, server = refusal(RequestFailed, ask, echo_all, headers=headers)
+    assert server.headers[-1]["X-Mine"] == headers["X-Mine"]
+    assert not any(part in message for part in ("my", "abc-def", "horses")) and "[key]" in message
+
+
+def test_credentials_of_a_url_are_sent_and_reach_no_message(monkeypatch, caplog):
+    monkeypatch.setenv("PALIGN_API_KEY", KEY)
+
+    async def run():
+        async with Server(echo_all).serving() as server, Server().serving() as other:
+            engine = ServerEngine(
+                STUDENT, [server.url.replace("http://", "http://me:pa%40ss-w0rd@"), other.url], pauses=NO_PAUSE
+            )
+            await engine.start()
+            problem = next(str(n) for n in range(99) if engine.url_of(str(n)) == server.url)
+            with pytest.raises(RequestFailed) as refused:
+                await engine.score(PROMPT, LABELS, problem)
+            await engine.close()
+            return server, other, str(refused.value)
+
+    with caplog.at_level(logging.DEBUG):
+        server, other, message = asyncio.run(asyncio.wait_for(run(), timeout=20))
+    coded = base64.b64encode(b"me:pa@ss-w0rd").decode()
+    assert {headers["Authorization"] for headers in server.headers} == {f"Basic {coded}"}
+    assert {headers["Authorization"] for headers in other.headers} == {f"Bearer {KEY}"}
+    for text in (message, caplog.text):
+        assert not any(form in text for form in (coded, "pa@ss-w0rd", "pa%40ss-w0rd", KEY))
+    assert "[key]" in message
+
+
+def test_credentials_of_a_url_are_in_no_refusal_to_start():
+    told = start_refusal(f"http://me:pa%40ss-w0rd@127.0.0.1:{closed_port()}/v1")
+    assert "pa%40ss" not in told and "127.0.0.1" in told

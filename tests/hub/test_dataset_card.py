@@ -20,6 +20,8 @@ from palign_hf.hub.facts import dataset_facts
 from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts
 from palign_hf.hub.pictures import dataset_pictures
+from palign_hf.redact import remember
+from palign_hf.runs.report import escaped
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -263,6 +265,20 @@ def test_no_place_of_this_machine_and_no_key_is_told(tmp_path):
     card = render(facts, None)
     assert str(tmp_path) not in card and secret not in card and facts.source_datasets == ()
     assert "traces.jsonl" in card and "palign truncate --student student" in card
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_card_masks_secrets_before_it_escapes_them(known, tmp_path):
+    """The reports of an older release hold them in clear."""
+    token, own = "hf_abcDEF_0123456789", "canary_of*a|header"
+    if known:
+        remember(own)
+    command = f"palign truncate --set training.hub_token={token} --set x=http://me:{own}@host"
+    settings = {"command": command, "hub_token": token, "engine_options": {"urls": f"http://me:{own}@host"}}
+    facts = dataset_facts(prefixes_run(tmp_path / "run", settings), repo_id="me/rows", config="c")
+    card = render(facts, None)
+    assert not any(part in card for part in (token, escaped(token), "abcDEF", "canary"))
+    assert "training.hub\\_token=\\[key\\]" in card
 
 
 def test_the_template_tells_every_column_of_both_tables():

@@ -183,3 +183,74 @@ def test_pairs_with_tags_inside_their_text_stay_out_of_the_published_view(tmp_pa
     (tmp_path / "view.parquet").write_bytes(view.source)
     assert Dataset.from_parquet(str(tmp_path / "view.parquet"))["id"][:] == [row["id"] for row in pairs]
     assert f"1 of {len(pairs) + 1} rows of `{file.name}` left out of the view for trainers" in caplog.text
+
+
+STUDENTS_OWN = [
+    *("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"),
+    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "tokenizer.model", "preprocessor_config.json"),
+]
+NOT_OF_A_STUDENT = [
+    *("credentials.json", "secrets.txt", "notes.py", ".env", ".netrc", "token", "wandb.json", "private.safetensors"),
+    *("all_results.json", "trainer_state.json", "config.json.bak", "model.safetensors.txt", "notes.jinja", "x.model"),
+]
+
+
+def test_a_student_is_published_by_what_students_are_made_of_and_never_by_suffix(tmp_path):
+    folder = student_run(tmp_path / "run")
+    for name in [*STUDENTS_OWN, *NOT_OF_A_STUDENT]:
+        (folder / name).write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling_own.Own", "x": "me/y--z.Z"}}))
+    (folder / "modeling_own.py").write_text("from .helping import help\nfrom torch import nn\nimport notes\n")
+    (folder / "helping.py").write_text("help = 1\n")
+    found = read_folder(folder)
+    sent = {path for path in paths(found) if "/" not in path}
+    usual = {"chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"}
+    assert sent == {*STUDENTS_OWN, *usual, "modeling_own.py", "helping.py"}
+    assert {name for name in NOT_OF_A_STUDENT if not name.startswith(".")} < {*found.left_out()}
+
+
+def test_code_that_the_configuration_does_not_name_stays_here(tmp_path):
+    folder = student_run(tmp_path / "run")
+    (folder / "modeling_own.py").write_text("")
+    assert "modeling_own.py" not in paths(read_folder(folder))
+    for told in ("[]", "{", '{"auto_map": {"AutoModel": "../notes.Own", "y": ["a b.C", null, 3]}}'):
+        (folder / "config.json").write_text(told)
+        assert "modeling_own.py" not in paths(read_folder(folder))
+
+
+@pytest.mark.parametrize("name", ["secret.json", "x/y.json"])
+def test_links_beside_a_student_stay_here(name, tmp_path):
+    folder, outside = student_run(tmp_path / "run"), tmp_path / "outside"
+    (outside / "x").mkdir(parents=True)
+    (outside / name).write_text("s3cr3t")
+    (folder / name.split("/")[0]).symlink_to(outside / name.split("/")[0])
+    assert not any("s3cr3t" in text for text in texts(read_folder(folder)).values())
+
+
+LINKED = {
+    "student": (student_run, ["model.safetensors", "config.json", "tokenizer.json", "report.json", "report.md"]),
+    "evaluation": (whole_evaluation, ["samples.parquet", "report.json"]),
+    "prefixes": (prefixes_run, ["data", "data/train-00000-of-00001.parquet", "report.json"]),
+    "pairs": (pairs_run, ["data", "data/rejected-00000-of-00001.parquet"]),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, (_, names) in LINKED.items() for name in names])
+def test_links_in_the_folder_of_a_run_are_refused_and_never_followed(kind, name, tmp_path):
+    folder = LINKED[kind][0](tmp_path / "run")
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link, and links in the folder of a run are not followed"):
+        read_folder(folder).files("c")
+
+
+def test_links_among_the_files_of_lighteval_stay_here(tmp_path):
+    folder = whole_evaluation(tmp_path / "run")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.json").write_text('{"a": "s3cr3t"}')
+    (folder / "lighteval" / "more").symlink_to(tmp_path / "outside")
+    (folder / "lighteval" / "a.json").symlink_to(tmp_path / "outside" / "a.json")
+    assert [path for path in paths(read_folder(folder)) if path.startswith("lighteval/")] == [
+        "lighteval/c/results/small/results_2026.json"
+    ]

@@ -3,13 +3,16 @@
 import argparse
 import errno
 import os
+import sys
 from dataclasses import dataclass
 
 import pytest
 
 from palign_hf.config import Parser, add_options, check_settings, setting
 from palign_hf.errors import UserError
-from palign_hf.runs.launch import Ending, ended, launch, one_gpu, pin_gpu, run_here
+from palign_hf.redact import remember
+from palign_hf.runs.launch import Ending, ended, launch, one_gpu, pin_gpu, print_out, run_here
+from palign_hf.runs.report import escaped
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
 
@@ -51,6 +54,31 @@ def test_a_command_that_ends_has_its_own_status(status, capsys):
 def test_a_fault_of_the_program_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         ended("palign", raises(error), argparse.ArgumentParser())
+
+
+SECRET = "canary-7-of_the*header"
+
+
+def test_no_stream_of_a_command_has_a_secret(capsys, monkeypatch):
+    """Neither what it says nor how it ends; nor a fault of the program, whose errors may repeat a server's words."""
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
+    remember(SECRET)
+    assert ended("palign", raises(UserError(f"It said {SECRET}.")), argparse.ArgumentParser()) == 2
+    noted = KeyboardInterrupt()
+    noted.add_note(f"Go on with {escaped(SECRET)}.")
+    assert ended("palign", raises(noted), argparse.ArgumentParser()) == 130
+    print_out(f"report of {SECRET}")
+    try:
+        try:
+            raise ValueError(SECRET)
+        except ValueError as error:
+            raise RuntimeError("It failed with Bearer s3cr3t-t0ken") from error
+    except RuntimeError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    told = capsys.readouterr()
+    assert "RuntimeError: It failed with Bearer [key]" in told.err and "ValueError: [key]" in told.err
+    assert not any(form in told.out + told.err for form in (SECRET, escaped(SECRET), "s3cr3t"))
+    assert told.out == "report of [key]\n" and told.err.startswith("palign: It said [key].\n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palign_hf.redact import remember
 from palign_hf.runs.counters import Counters
 from palign_hf.runs.report import StageReport, escaped, figures, kind, often, quantiles, share, table
 
@@ -79,6 +80,18 @@ def test_json_comes_back_whole_and_holds_the_warnings():
     assert read.pop("warnings") == ["The sum is negative. Add more."]
     assert read.pop("lines") == [list(line) for line in sums().lines()]
     assert Sums(**read) == sums(settings={"input": "é"})
+
+
+def test_a_report_masks_secrets_before_it_escapes_them():
+    secret = "canary_of*a|header"
+    remember(secret)
+    told = {"command": f"palign x --set a={secret}", "date": "hf_abcDEF123456", "engine_options": {"api_key": "abc"}}
+    made = sums(settings=told, reasons={f"no answer: {secret}": 1})
+    for form in (made.text(), made.markdown(), made.page(), made.json()):
+        assert not any(part in form for part in (secret, escaped(secret), "canary", "abcDEF", '"abc"'))
+    assert made.as_dict()["settings"]["command"] == "palign x --set a=[key]"
+    cut = kind(f"{'x' * 150} {secret} and more")
+    assert "canary" not in cut and cut.endswith("...")
 
 
 def test_what_was_not_measured_has_no_line():

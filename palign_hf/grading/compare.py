@@ -356,18 +356,16 @@ def _in_any_order(some: Sequence[Answer], others: Sequence[Answer], judge: Judge
             unmatched.append(one)
     if len(left) > _MOST_TRIED:
         return _all([False]) if numbers is not None and numbers2 is not None else None
-    unsure = False
-    for one in unmatched:
-        for k, other in enumerate(left):
-            verdict = alike(one, other, judge)
-            if verdict:
-                del left[k]
-                break
-            unsure |= verdict is None
-        else:
-            if not unsure:
-                return False
-    return None if left else True
+    verdicts = [[alike(one, other, judge) for other in left] for one in unmatched]
+    if any(not any(found is not False for found in row) for row in [*verdicts, *zip(*verdicts, strict=True)]):
+        return False
+    free = set(range(len(left)))
+    for row in verdicts:
+        match = next((k for k in sorted(free) if row[k]), None)
+        if match is None:
+            return None if any(found is None for found in row) else False
+        free.remove(match)
+    return True
 
 
 def _numbers(items: Sequence[Answer]) -> list[Fraction] | None:

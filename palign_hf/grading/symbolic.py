@@ -45,7 +45,10 @@ ALGEBRA = AlgebraJudge()
 @lru_cache(maxsize=4096)
 def equal(answer: str, gold: str) -> bool:
     """Whether the answer has the value of the gold one; what can't be parsed has none."""
-    return bool(compare(answer, gold, ALGEBRA, asked=True))
+    try:
+        return bool(compare(answer, gold, ALGEBRA, asked=True))
+    except (RecursionError, OverflowError, ValueError):  # a text that is no answer, however deep or long it is
+        return False
 
 
 def _same_values(one: Piece, other: Piece) -> bool:

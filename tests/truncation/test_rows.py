@@ -1,13 +1,15 @@
 """What a status means: from how a search ended to its row."""
 
+import asyncio
 import re
 
+import numpy
 import pytest
 
 from palign_hf.schema import PREFIXES, STATUSES
-from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
-from palign_hf.truncation.rows import Row, prefix_columns
-from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Case, Probe
+from palign_hf.truncation.rows import Row, Searcher, prefix_columns
+from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing, make_search
 
 
 TRACE = "One. Two. Three. Four. "
@@ -124,3 +126,29 @@ def test_rows_share_nothing_that_can_be_changed():
     first = skipped("one")
     first["probes"].append("mine")
     assert skipped("two")["probes"] == []
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict", "reason"),
+    [
+        ("1.5", ENOUGH, "the margin at 4 segments is no number but '1.5'"),
+        ([1.5], ENOUGH, "the margin at 4 segments is no number but [1.5]"),
+        (float("nan"), ENOUGH, "the margin at 4 segments is not a number (both labels impossible, or an overflow)"),
+        (None, ENOUGH, "the answer at 4 segments is `enough` without a margin"),
+        (None, UNPARSABLE, "no verdict in the judge's text at 4 segments"),
+    ],
+)
+def test_a_margin_that_is_none_is_an_error_of_its_row(margin, verdict, reason):
+    async def ask(case: Case, cut: int) -> Probe:
+        return Probe(cut, verdict, margin, None, None, 10, 0)
+
+    one = asyncio.run(Searcher(make_search("binary"), ask)(outcome(reach=4)))
+    assert re.sub(r"at \d+ segments", "at 4 segments", one.error) == reason and row(one)["status"] == "error"
+
+
+def test_a_margin_of_another_library_is_a_number():
+    async def ask(case: Case, cut: int) -> Probe:
+        return Probe(cut, ENOUGH, numpy.float32(1.5), None, None, 10, 0)
+
+    one = asyncio.run(Searcher(make_search("linear"), ask)(outcome()))
+    assert one.error is None and [type(probe.margin) for probe in one.probes] == [float]

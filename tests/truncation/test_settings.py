@@ -157,7 +157,7 @@ def test_every_setting_is_documented_once():
         ),
         ({"criterion": {"name": "self-judge", "template": "nowhere.txt"}}, "`nowhere.txt` can't be read"),
         ({"criterion": "nowhere:Judge"}, "`nowhere:Judge` can't be imported"),
-        ({"criterion": "json:loads"}, "can't be made"),
+        ({"criterion": "json:loads"}, "is no criterion but a `function`, and was not called"),
         ({"criterion": {"labels": ["a", "b"]}}, "`None` is no criterion"),
         ({"judge_template": "nowhere.txt"}, "`nowhere.txt` can't be read"),
         ({"engine_options": {"urls": []}, "engine": "server"}, "address"),

@@ -14,7 +14,7 @@ from palign_hf.errors import UserError, shown
 from palign_hf.literals import load_json
 
 
-_CARDS = ("README.md", ".huggingface.yaml")
+CARDS = ("README.md", ".huggingface.yaml")
 _SAVED = ("dataset_dict.json", "state.json")
 
 
@@ -69,7 +69,7 @@ def _broken(folder: Path, why: str) -> UserError:
 
 def check_card(folder: Path) -> None:
     """Refuse a card that can't be read, or that names data outside of its folder."""
-    for name in _CARDS:
+    for name in CARDS:
         card = folder / name
         if not card.is_file():
             continue

@@ -17,7 +17,7 @@ from palign_hf.redact import redact
 from palign_hf.shipped import Shipped, shipped
 from palign_hf.traces.cache import cached_apart
 from palign_hf.traces.exact import all_exact, csv_as_text
-from palign_hf.traces.folders import check_card, check_inside, check_saved, is_saved
+from palign_hf.traces.folders import CARDS, check_card, check_inside, check_saved, is_saved
 from palign_hf.traces.surrogates import read_json
 from palign_hf.traces.unpacked import check_decoded
 
@@ -39,6 +39,7 @@ _SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two 
 UNREADABLE = (ValueError, EOFError, gzip.BadGzipFile, zlib.error)
 # What `save_to_disk`, the Hub and our own runs write beside the data.
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "report.json"}
+_HUB_FILE = re.compile(r"hf://datasets/(?P<repo>[^@]+)@(?P<commit>[0-9a-f]{40})/(?P<path>.+)")
 _HUB_ID = re.compile(r"(?=.{1,200}$)[\w-][\w.-]*(/[\w.-]+)?")
 
 
@@ -196,12 +197,18 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
 
 
 def _open_data_of(
-    path: Path, kind: str, suffixes: list[str], split: str | None, config: str | None, streaming: bool
+    path: Path,
+    kind: str,
+    suffixes: list[str],
+    split: str | None,
+    config: str | None,
+    streaming: bool,
+    what: str | None = None,
 ) -> Any:
     """A folder by its card and the names of its files, which are those of a builder of this kind."""
     import datasets
 
-    what = f"`{path.name}`"
+    what = what or f"`{path.name}`"
     with _in_words(what):
         builder = datasets.load_dataset_builder(str(path), name=config)
     if builder.info.builder_name != kind:
@@ -235,6 +242,8 @@ def _open_hub(
     from datasets.exceptions import DatasetNotFoundError
 
     try:
+        if (texts := _hub_texts(source, config, revision)) is not None:
+            return _open_data_of(texts[1], texts[0], [], split, config, streaming, what=f"`{source}`")
         return _load(
             f"`{source}`", source, name=config, split=split, revision=revision, streaming=streaming, remote=True
         )
@@ -252,6 +261,26 @@ def _open_hub(
             f"Go online (unset `HF_HUB_OFFLINE`), or fetch it once with `hf download --repo-type dataset {source} "
             f"--local-dir traces` and pass that folder."
         ) from error
+
+
+def _hub_texts(source: str, config: str | None, revision: str | None) -> tuple[str, Path] | None:
+    """The builder of a Hub dataset of JSON or CSV and a local copy, which is read as any folder; else None."""
+    import datasets
+    from huggingface_hub import snapshot_download
+
+    try:
+        builder = datasets.load_dataset_builder(source, name=config, revision=revision)
+    except Exception:
+        return None  # `load_dataset` fails in the same way, and says so
+    kind = str(builder.info.builder_name)
+    files = [str(file) for these in (builder.config.data_files or {}).values() for file in these]
+    found = [match for file in files if (match := _HUB_FILE.fullmatch(file)) and match["repo"] == source]
+    paths, commits = [one["path"] for one in found], {one["commit"] for one in found}
+    whole = len(found) == len(files) and len(commits) == 1
+    if kind not in ("json", "csv") or not whole or any(_suffix(Path(path)) not in _FORMATS for path in paths):
+        return None
+    wanted = [*(glob.escape(path) for path in paths), *CARDS]
+    return kind, Path(snapshot_download(source, repo_type="dataset", revision=commits.pop(), allow_patterns=wanted))
 
 
 def _load(what: str, *args: Any, remote: bool = False, **kwargs: Any) -> Any:

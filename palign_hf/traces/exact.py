@@ -81,16 +81,18 @@ def csv_as_text(file: Path, **options: Any) -> dict[str, Any]:
 def typed(dataset: "Dataset", table: "Table") -> "Dataset":
     """Texts of a table's columns as the numbers and truth values that they spell, for files of text."""
     import pyarrow as pa
-    from datasets import Value
+    import pyarrow.compute as pc
+    from datasets import Features, Value
 
+    kinds = dict(dataset.features)
     for name, wanted in table.features.items():
-        has = dataset.features.get(name)
-        if has == Value("string") and isinstance(wanted, Value) and wanted.dtype != "string":
+        if kinds.get(name) == Value("string") and isinstance(wanted, Value) and wanted.dtype != "string":
             try:
-                dataset = dataset.cast_column(name, wanted)
-            except (pa.ArrowInvalid, ValueError):
+                pc.cast(dataset.data.column(name), wanted.pa_type)
+            except pa.ArrowInvalid:
                 continue  # whoever checks the table says what it holds
-    return dataset
+            kinds[name] = wanted
+    return dataset if kinds == dict(dataset.features) else dataset.cast(Features(kinds))
 
 
 def _inexact(file: Path) -> set[_Path]:

@@ -20,9 +20,9 @@ from pair_tables import pair, table
 
 from palign_hf.alignment.published import load_prefixes
 from palign_hf.errors import UserError
-from palign_hf.pairs.load import load_pairs
-from palign_hf.schema import PREFIXES
+from palign_hf.schema import PAIRS, PREFIXES
 from palign_hf.traces import exact, load_traces, unpacked
+from palign_hf.traces.sources import open_source
 
 
 # As it is written in a file -> as it is read.
@@ -37,7 +37,6 @@ NUMBERS = {
     "5.0": "5",
     "0.25": "0.25",
 }
-EXACT = {name: text for name, text in NUMBERS.items() if not name.startswith("-")}
 
 
 def write(path: Path, text: str) -> Path:
@@ -77,10 +76,11 @@ class TestDigits:
             write(tmp_path / f"part-{part}.jsonl", "\n".join(lines([number], f"q{part}")))
         assert self.answers(tmp_path, streaming) == ["12345678901234567890123", "5"]
 
-    def test_of_json_whose_texts_are_broken_too(self, tmp_path, streaming):
-        text = "\n".join([*lines(["12345678901234567890123"]), '{"question": "\\ud800", "trace": "t", "answer": 5}'])
-        if not streaming:
-            assert self.answers(write(tmp_path / "rows.jsonl", text), streaming) == ["12345678901234567890123", "5"]
+    @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv.gz"])
+    def test_of_csv_that_holds_nothing_but_numbers(self, tmp_path, name, streaming):
+        rows = ["question,trace,answer", "q1,t,0101", "q2,t,12345678901234567890123", "q3,t,1.50"]
+        text = "\n".join(rows).replace(",", "," if name == "rows.csv" else "\t")
+        assert self.answers(write(tmp_path / name, text), streaming) == ["0101", "12345678901234567890123", "1.50"]
 
     @pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.csv.gz", "rows.tsv.gz"])
     def test_of_csv(self, tmp_path, name, streaming):
@@ -107,6 +107,11 @@ class TestDigits:
         rows = {"question": ["a", "b"], "trace": ["t"] * 2, "answer": pa.array([2**64 - 1, 5], pa.uint64())}
         pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
         assert self.answers(tmp_path / "rows.parquet", streaming) == [str(2**64 - 1), "5"]
+
+
+def test_digits_of_json_whose_texts_are_broken_too(tmp_path):
+    text = "\n".join([*lines(["12345678901234567890123"]), '{"question": "\\ud800", "trace": "t", "answer": 5}'])
+    assert load_traces(write(tmp_path / "rows.jsonl", text))["answer"][:] == ["12345678901234567890123", "5"]
 
 
 def test_a_file_whose_numbers_are_safe_is_read_itself(tmp_path):
@@ -153,17 +158,21 @@ def whole_numbers(value: object) -> list[int]:
 
 
 class TestTablesAsText:
-    def test_pairs_of_a_csv_have_their_types(self, tmp_path):
-        pairs = table(*(pair(f"p{at}", answer="0101", strict=True, lenient=False) for at in range(3)))
-        pairs = pairs.remove_columns("flags") if "flags" in pairs.column_names else pairs
-        frame = pd.DataFrame({name: pairs[name][:] for name in pairs.column_names})
+    def test_a_csv_has_the_types_of_its_table_and_other_columns_as_text(self, tmp_path):
+        pairs = table(*(pair(f"p{at}", at, answer="0101", strict=True, lenient=False) for at in range(3)))
+        pairs = pairs.remove_columns("flags")  # a list, which no CSV holds
+        frame = pd.DataFrame({name: pairs[name][:] for name in pairs.column_names} | {"level": [5, 6, 7]})
         frame.to_csv(tmp_path / "pairs.csv", index=False)
-        try:
-            read = load_pairs(tmp_path / "pairs.csv")
-        except UserError as error:
-            assert "flags" in str(error)  # a list, which no CSV holds
-            return
-        assert read["answer"][:] == ["0101"] * 3 and read["strict"][:] == [True] * 3
+        opened, _ = open_source(tmp_path / "pairs.csv", split="train", config=None, revision=None, streaming=False)
+        read = exact.typed(opened, PAIRS)
+        assert read["level"][:] == ["5", "6", "7"]
+        assert read.remove_columns("level").features == pairs.features
+        assert read.remove_columns("level").to_list() == pairs.to_list()
+
+    def test_text_that_spells_no_number_stays_for_the_check_to_name(self):
+        odd = Dataset.from_dict({"sample": ["1", "two"], "strict": ["True", "false"]})
+        read = exact.typed(odd, PAIRS)
+        assert read.to_dict() == {"sample": ["1", "two"], "strict": [True, False]}
 
     def test_prefixes_of_json_lines_have_their_types(self, tmp_path):
         row = dict.fromkeys(PREFIXES.columns) | {

@@ -86,12 +86,8 @@ def load_tokenizer(student: Student, trust_remote_code: bool = False) -> "PreTra
 
 def student_context(student: Student, trust_remote_code: bool = False) -> int:
     """How many tokens the student can read, by its config."""
-    from transformers import AutoConfig
-
     try:
-        config = AutoConfig.from_pretrained(
-            student.where, revision=student.commit, trust_remote_code=trust_remote_code
-        ).get_text_config()
+        config = _text_config(student, trust_remote_code)
     except Exception as error:  # its fields are checked with errors of their own kinds
         raise UserError(
             f"The config of the student `{student.name}` can't be loaded: {error}. Check the name or the folder."
@@ -100,6 +96,24 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
     if not context:
         raise UserError(f"The config of `{student.name}` states no context length: give it with `context=`.")
     return int(context)
+
+
+def student_vocabulary(student: Student, tokenizer: "PreTrainedTokenizerBase", trust_remote_code: bool = False) -> int:
+    """How many token ids the student can write: those of its tokenizer, and what its weights are padded to."""
+    known = 1 + max(tokenizer.get_vocab().values())
+    try:
+        padded = _text_config(student, trust_remote_code).vocab_size
+    except Exception:  # without a config that loads nothing is known of the padding
+        return known
+    return max(known, padded) if isinstance(padded, int) else known
+
+
+def _text_config(student: Student, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(
+        student.where, revision=student.commit, trust_remote_code=trust_remote_code
+    ).get_text_config()
 
 
 def _no_tokenizer(student: Student, reason: str) -> UserError:

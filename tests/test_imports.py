@@ -42,7 +42,7 @@ PURE += [
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
 PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
 PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "partial", "seeds")]
-PURE += ["toy.study.arms"]
+PURE += ["toy.study.arms", "engines.base", "engines.answers"]
 PURE += [
     f"hub.{name}"
     for name in ("names", "marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")

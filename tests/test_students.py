@@ -12,7 +12,7 @@ from transformers import MambaConfig, Qwen2Config
 
 from palign_hf import students
 from palign_hf.errors import UserError
-from palign_hf.students import Student, load_tokenizer, resolve_student, student_context
+from palign_hf.students import Student, load_tokenizer, resolve_student, student_context, student_vocabulary
 
 
 COMMIT, OLDER = "0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98"
@@ -365,6 +365,22 @@ def test_a_config_without_a_context(folder):
     MambaConfig(num_hidden_layers=1).save_pretrained(folder)
     with pytest.raises(UserError, match="states no context length: give it with `context=`"):
         student_context(resolve_student(str(folder)))
+
+
+def test_the_vocabulary_has_the_tokens_and_what_the_weights_are_padded_to(folder):
+    student = resolve_student(str(folder))
+    tokenizer = load_tokenizer(student)
+    known = max(tokenizer.get_vocab().values()) + 1
+    config = json.loads((folder / "config.json").read_text())
+
+    def told(vocab_size):
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": vocab_size}))
+        return student_vocabulary(student, tokenizer)
+
+    assert told(known + 64) == known + 64
+    assert told(known - 1) == known
+    (folder / "config.json").write_text("{oops")
+    assert student_vocabulary(student, tokenizer) == known
 
 
 @pytest.mark.parametrize(

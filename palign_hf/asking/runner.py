@@ -19,7 +19,7 @@ from palign_hf.engines.base import EngineIdentity
 from palign_hf.engines.choose import altering, check_engine, make_engine, spawns
 from palign_hf.engines.tended import NOT_STARTED, TendedEngine
 from palign_hf.errors import UserError
-from palign_hf.students import Student, load_tokenizer, resolve_student, student_context
+from palign_hf.students import Student, load_tokenizer, resolve_student, student_context, student_vocabulary
 
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class StudentRunner:
                 revision=self.student.commit,
                 context=self.context,
                 trust_remote_code=self.trust_remote_code,
+                vocabulary=self._vocabulary() if self.engine_name == "server" else None,
                 options=self.engine_options,
             )
             self._engine = TendedEngine(engine, starting=self._say_starting)
@@ -242,6 +243,9 @@ class StudentRunner:
                 f"{own} tokens by its config. Give at most that, or leave it out."
             )
         return self.given_context or own
+
+    def _vocabulary(self) -> int:
+        return student_vocabulary(self.student, self.tokenizer, self.trust_remote_code)
 
     def _say_starting(self) -> None:
         if self._on_starting is not None:

@@ -21,6 +21,10 @@ T = TypeVar("T")
 # Seeds derived from a seed stay below this: whole in any JSON number.
 _SEEDS = 2**53
 UNKNOWN = "unknown"
+# How far a sum of probabilities may lie above 1 by the rounding of a half-precision softmax.
+_ROUNDING = 0.01
+# No softmax that a float holds is so far below: vLLM gives -9999 for what is impossible.
+_LEAST_LOGPROB = -1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,16 @@ class Score:
         # A NaN compares as "not enough" and would be stored as a verdict that nobody gave.
         if not all(math.isfinite(logprob) for logprob in self.logprobs):
             raise RequestFailed(f"the labels' log-probabilities are no finite numbers: {list(self.logprobs)}")
+        if not all(_LEAST_LOGPROB <= logprob <= _ROUNDING for logprob in self.logprobs):
+            raise RequestFailed(
+                f"the labels' log-probabilities {list(self.logprobs)} can't be any: they are at most 0, and at least "
+                f"{_LEAST_LOGPROB:g}. If these are logits, start the server with `--logprobs-mode raw_logprobs`"
+            )
+        if self.label_mass > 1 + _ROUNDING:
+            raise RequestFailed(
+                f"the labels' log-probabilities {list(self.logprobs)} can't belong together: their probabilities add "
+                f"up to {self.label_mass:.3g}, more than 1"
+            )
 
     @property
     def label_mass(self) -> float:
@@ -129,6 +143,13 @@ def completion(
 ) -> Completion:
     """A completion told alike by all engines; `text` is the stop text that ended it, if one did."""
     ids = tuple(token_ids)
+    if len(ids) > sampling.max_tokens:
+        raise RequestFailed(f"the engine gave {len(ids)} tokens where at most {sampling.max_tokens} were asked for")
+    if text is not None and text not in sampling.stop:
+        raise RequestFailed(
+            f"the engine ended a completion at the text `{shown(text)}`, which was not among its stop texts, so it "
+            f"can't be told whole from cut"
+        )
     stop: str | int | None = text
     if text is None and finish_reason == "stop" and ids and ids[-1] in sampling.stop_token_ids:
         stop = ids[-1]

@@ -63,9 +63,10 @@ def make_engine(
     revision: str | None = None,
     context: int | None = None,
     trust_remote_code: bool = False,
+    vocabulary: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The engine called `name`, not yet started."""
+    """The engine called `name`, not yet started. `vocabulary`: how many token ids the student has, if known."""
     options = dict(options or {})
     check_engine(name, options)
     from palign_hf.engines.server import ServerEngine
@@ -76,8 +77,8 @@ def make_engine(
     engines: dict[str, tuple[Callable[..., Engine], dict[str, Any]]] = {
         "vllm": (VLLMEngine, local),
         "transformers": (TransformersEngine, local),
-        # A server was started with its own revision and context.
-        "server": (ServerEngine, {}),
+        # A server was started with its own revision and context; its answers are checked against the vocabulary.
+        "server": (ServerEngine, {"vocabulary": vocabulary}),
     }
     maker, given = engines[_real(name)]
     return maker(student, **given, **options)

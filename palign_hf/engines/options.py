@@ -5,6 +5,7 @@ Those of vLLM are the fields of its `AsyncEngineArgs`, which are read from its s
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +36,7 @@ _OF_THE_RUN = {
     "context": "context",
     "max_model_len": "context",
     "trust_remote_code": "trust_remote_code",
+    "vocabulary": "student",
 }
 
 
@@ -78,6 +80,15 @@ def _url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("http://", "https://"))
 
 
+def _header_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value) is not None
+
+
+def _header(value: Any) -> bool:
+    """What may stand behind a header's name: a line break would begin the next header, and is refused on sending."""
+    return _text(value) and value.isprintable()
+
+
 def _or_none(option: Option) -> Option:
     return Option(f"{option.meant}, or nothing", lambda value: value is None or option.fits(value))
 
@@ -102,8 +113,10 @@ _SERVER = {
     ),
     "headers": _or_none(
         Option(
-            "names with their texts",
-            lambda value: isinstance(value, Mapping) and all(map(_text, value)) and all(map(_text, value.values())),
+            "names with their texts, each on one line",
+            lambda value: (
+                isinstance(value, Mapping) and all(map(_header_name, value)) and all(map(_header, value.values()))
+            ),
         )
     ),
 }

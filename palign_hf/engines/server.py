@@ -4,7 +4,8 @@ Several URLs share the work; all prompts of a problem go to the same one, becaus
 pass by itself (refused connections, 429, 5xx) is tried again with growing pauses, a bounded number of times; what
 can't (an answer that isn't one) is an error at once. A request that fails is its row's error; the server is dead when
 it refuses connections, or when several rows in a row found nothing but failures. An answer may take its time: long
-generations do, so only `timeout` ends the wait, and with it that one row.
+generations do, so only `timeout` ends the wait, and with it that one row. No answer is believed: its size is bounded
+by what was asked, and `answers.py` checks what it says.
 The key comes from the environment. It, the headers' values and credentials in URLs are masked in all messages, even
 where a server repeats them. No redirect is followed: it would take prompts and headers to another place.
 
@@ -15,15 +16,14 @@ must be started with (`--no-enable-chunked-prefill`), lest a seed ends it.
 import asyncio
 import base64
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from palign_hf.engines import answers
 from palign_hf.engines.base import (
     UNKNOWN,
-    Completion,
     EngineDied,
     EngineIdentity,
     EngineUnavailable,
@@ -31,7 +31,6 @@ from palign_hf.engines.base import (
     RequestFailed,
     Sampling,
     Score,
-    completion,
     side_by_side,
 )
 from palign_hf.errors import shown
@@ -49,6 +48,10 @@ FAILED_ROWS = 5
 _CONNECT_S = 30.0
 # What a request may take: tens of thousands of tokens on a busy server.
 _TIMEOUT_S = 7200.0
+# How many of a server's models a message names.
+_SHOWN_MODELS = 20
+# What a server may take to say which models and which release it has: it knows both.
+_ABOUT_S = 60.0
 
 
 class _Unanswered(RequestFailed):
@@ -69,10 +72,11 @@ class ServerEngine:
         timeout: float = _TIMEOUT_S,
         pauses: tuple[float, ...] = _PAUSES,
         headers: dict[str, str] | None = None,
+        vocabulary: int | None = None,
     ) -> None:
         """`urls` like `http://host:8000/v1`; `model` is the name the server knows the student by, if it differs.
 
-        `timeout` is how long one request may take, in seconds.
+        `timeout` is how long one request may take, in seconds; `vocabulary` how many token ids the student has.
         """
         given = [urls] if isinstance(urls, str) else list(urls)
         remember_in({"urls": given, "headers": headers or {}})
@@ -86,6 +90,7 @@ class ServerEngine:
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._headers = dict(headers or {})
+        self._vocabulary = vocabulary
         self._http: Any = None
         self._version = UNKNOWN
         # Rows that have failed since the last answer, by server.
@@ -106,9 +111,7 @@ class ServerEngine:
         import aiohttp
 
         headers = dict(self._headers)
-        key = os.environ.get(API_KEY) or os.environ.get("OPENAI_API_KEY")
-        if key:
-            remember(key)
+        if key := _key():
             headers["Authorization"] = f"Bearer {key}"
         self._http = aiohttp.ClientSession(
             headers=headers,
@@ -139,37 +142,23 @@ class ServerEngine:
             "return_tokens_as_token_ids": True,
             "add_special_tokens": False,
         }
-        answer = await self._row(problem, self._post(problem, body))
-        try:
-            read = answer["choices"][0]["logprobs"]
-            table = {str(token): float(value) for token, value in read["top_logprobs"][0].items()}
-            said = str(read["tokens"][0])
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise RequestFailed(f"the server's answer has no readable log-probabilities: {_shown(answer)}") from error
-        names = [f"token_id:{label}" for label in label_ids]
-        if missing := [name for name in names if name not in table]:
-            raise RequestFailed(
-                f"the server gave no log-probability for {', '.join(missing)}: it must understand `logprob_token_ids` "
-                f"and `return_tokens_as_token_ids`, as `vllm serve` does"
-            )
-        return Score(
-            logprobs=tuple(table[name] for name in names),
-            top_is_label=said in names,
-            prompt_tokens=len(prompt_ids),
-            cached_tokens=_cached_tokens(answer),
-        )
+        most = answers.most_bytes(len(prompt_ids), 1, len(label_ids))
+        answer = await self._row(problem, self._post(problem, body, most))
+        return answers.score(answer, len(prompt_ids), label_ids)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
         """Completions as token ids (`return_token_ids`): a request a sample, each with its own seed."""
-        asked = (self._post(problem, _body(prompt_ids, sampling, seed)) for seed in sampling.seeds)
-        answers = await self._row(problem, side_by_side(asked))
+        most = answers.most_bytes(len(prompt_ids), sampling.max_tokens)
+        asked = (self._post(problem, _body(prompt_ids, sampling, seed), most) for seed in sampling.seeds)
+        given = await self._row(problem, side_by_side(asked))
         return Generation(
             samples=tuple(
-                _completion(sampling, answer, seed) for answer, seed in zip(answers, sampling.seeds, strict=True)
+                answers.text(answer, sampling, seed, self._vocabulary)
+                for answer, seed in zip(given, sampling.seeds, strict=True)
             ),
             prompt_tokens=len(prompt_ids),
             # The later samples find the prompt that the first one has just read.
-            cached_tokens=min(_cached_tokens(answer) for answer in answers),
+            cached_tokens=min(answers.cached_tokens(answer, len(prompt_ids)) for answer in given),
         )
 
     async def close(self) -> None:
@@ -185,9 +174,9 @@ class ServerEngine:
 
     async def _check_model(self, url: str) -> None:
         try:
-            answer = await self._send("GET", url, "models", None)
-            models = [str(entry["id"]) for entry in answer["data"]]
-        except (EngineDied, RequestFailed, KeyError, TypeError) as error:
+            limit = min(_ABOUT_S, self._timeout)
+            models = answers.models(await self._send("GET", url, "models", None, answers.MODELS_BYTES, limit))
+        except (EngineDied, RequestFailed) as error:
             raise EngineUnavailable(
                 f"`{url}` can't be used as a server: {error}. Start one with `vllm serve {self._model}` (with the "
                 f"CPU package: `python -m vllm.entrypoints.openai.api_server --model {self._model} "
@@ -195,7 +184,9 @@ class ServerEngine:
                 f"{API_KEY} or OPENAI_API_KEY."
             ) from error
         if self._model not in models:
-            served = ", ".join(f"`{name}`" for name in models) or "nothing"
+            served = ", ".join(f"`{shown(name)}`" for name in models[:_SHOWN_MODELS]) or "nothing"
+            if (more := len(models) - _SHOWN_MODELS) > 0:
+                served += f" and {more} more"
             raise EngineUnavailable(
                 f"The server `{url}` doesn't serve `{self._model}` but {served}. "
                 f"The student itself must answer: serve it, or say under which name it is served with the engine "
@@ -206,8 +197,11 @@ class ServerEngine:
         """vLLM says it beside `/v1`; whoever doesn't is no worse for it."""
         try:
             place = f"{url.removesuffix('/v1')}/version"
-            async with self._http.get(place, headers=self._own(url), allow_redirects=False) as response:
-                return str(json.loads(await response.text())["version"])
+            async with (
+                asyncio.timeout(min(_ABOUT_S, self._timeout)),
+                self._http.get(place, headers=self._own(url), allow_redirects=False) as response,
+            ):
+                return answers.version(answers.parsed(await _read(response, answers.WORDS_BYTES)))
         except Exception:  # of the network, of HTTP, of JSON or of its content
             return UNKNOWN
 
@@ -224,16 +218,22 @@ class ServerEngine:
         self._failed[url] = 0
         return answer
 
-    async def _post(self, problem: str, body: dict[str, Any]) -> Any:
-        return await self._send("POST", self.url_of(problem), "completions", {"model": self._model} | body)
+    async def _post(self, problem: str, body: dict[str, Any], most: int) -> answers.Answer:
+        body = {"model": self._model} | body
+        return await self._send("POST", self.url_of(problem), "completions", body, most, self._timeout)
 
     def _own(self, server: str) -> dict[str, str]:
         """The header that only this server gets: the credentials that stood in its URL."""
         basic = self._credentials.get(server)
         return {} if basic is None else {"Authorization": basic}
 
-    async def _send(self, method: str, server: str, what: str, body: dict[str, Any] | None) -> Any:
-        """One request, with pauses between tries; what the last try met tells a dead server from a failed row."""
+    async def _send(
+        self, method: str, server: str, what: str, body: dict[str, Any] | None, most: int, limit: float
+    ) -> answers.Answer:
+        """One request, with pauses between tries; what the last try met tells a dead server from a failed row.
+
+        Each try takes at most `limit` seconds, its answer at most `most` bytes.
+        """
         import aiohttp
 
         url = f"{server}/{what}"
@@ -243,23 +243,30 @@ class ServerEngine:
                 raise EngineDied("the server engine is not running")
             there = True
             try:
-                async with http.request(
-                    method, url, json=body, headers=self._own(server), allow_redirects=False
-                ) as response:
-                    text = await response.text(errors="replace")
-                if response.status == 200:
-                    return _json(text)
+                async with (
+                    asyncio.timeout(limit),
+                    http.request(method, url, json=body, headers=self._own(server), allow_redirects=False) as response,
+                ):
+                    # Of a refusal only the first words are shown.
+                    good = response.status == 200
+                    said = await _read(response, most if good else answers.WORDS_BYTES)
+                if good and len(said) <= most:
+                    return answers.parsed(said)
+                if good:
+                    raise RequestFailed(
+                        f"`{url}` gave more than the {most} bytes that an answer to this request can have"
+                    )
                 if 300 <= response.status < 400:
                     raise RequestFailed(_redirected(url, response.status, response.headers.get("Location")))
-                reason = f"{response.status} {shown(text, 200)!r}"
+                reason = f"{response.status} {answers.excerpt(said.decode(errors='replace'))!r}"
                 if response.status not in _PASSING:
                     raise RequestFailed(f"`{url}` refused the request: {reason}")
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 there, reason = False, f"{type(error).__name__}: {error}"
             except TimeoutError:
+                longer = "; the engine option `timeout` allows more" if limit == self._timeout else ""
                 raise RequestFailed(
-                    f"`{url}` took longer than the {self._timeout:g} s that a request may take; the engine option "
-                    f"`timeout` allows more"
+                    f"`{url}` took longer than the {limit:g} s that a request may take{longer}"
                 ) from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
                 reason = f"{type(error).__name__}: {error}"
@@ -271,6 +278,21 @@ class ServerEngine:
         tries = len(self._pauses) + 1
         told = f"no answer from `{url}` after {tries} {'tries' if tries > 1 else 'try'}; the last one: {reason}"
         raise _Unanswered(told) if there else EngineDied(told)
+
+
+def _key() -> str | None:
+    """The key of the environment, without the line end that files of keys have."""
+    name = next((name for name in (API_KEY, "OPENAI_API_KEY") if os.environ.get(name)), None)
+    if name is None:
+        return None
+    key = os.environ[name].strip()
+    remember(key)
+    if not key.isprintable():
+        raise EngineUnavailable(
+            f"The key in `{name}` has a line break or another control character in it, so it can't be sent in a "
+            f"header. Set the variable to the key alone."
+        )
+    return key or None
 
 
 def _basic(url: str) -> str | None:
@@ -314,38 +336,14 @@ def _body(prompt_ids: list[int], sampling: Sampling, seed: int | None) -> dict[s
     return body if seed is None else body | {"seed": seed}
 
 
-def _completion(sampling: Sampling, answer: Any, seed: int | None) -> Completion:
-    try:
-        if (given := len(answer["choices"])) != 1:
-            raise RequestFailed(f"the server gave {given} completions where 1 was asked for")
-        (choice,) = answer["choices"]
-        ids = [int(token) for token in choice["token_ids"]]
-        reason, stop = choice["finish_reason"], choice.get("stop_reason")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RequestFailed(
-            f"the server's answer has no token ids (it must understand `return_token_ids`): {_shown(answer)}"
-        ) from error
-    if reason not in ("stop", "length"):
-        raise RequestFailed(
-            f"the server ended a completion with the reason {reason!r}, so it can't be told whole from cut"
-        )
-    return completion(sampling, ids, reason, seed, stop if isinstance(stop, str) else None)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise RequestFailed(f"the server's answer is no JSON: {shown(text, 200)!r}") from error
-
-
-def _cached_tokens(answer: Any) -> int:
-    """What the server says it had cached; many say nothing, which counts as none."""
-    try:
-        return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"] or 0)
-    except (KeyError, TypeError, ValueError):
-        return 0
-
-
-def _shown(answer: Any) -> str:
-    return shown(repr(answer), 200)
+async def _read(response: Any, most: int) -> bytes:
+    """The body; of a longer one somewhat more than `most` bytes, and no more is received."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            # Else the connection would be kept for the next request, and the rest be read before it.
+            response.close()
+            break
+    return b"".join(parts)

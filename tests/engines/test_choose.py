@@ -2,7 +2,10 @@
 
 import pytest
 
+from palign_hf.asking.runner import StudentRunner
 from palign_hf.engines import vllm
+from palign_hf.engines.answers import Answer, text
+from palign_hf.engines.base import RequestFailed, Sampling
 from palign_hf.engines.choose import altering, check_engine, make_engine
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
@@ -53,6 +56,16 @@ def test_each_name_makes_its_engine_without_loading_it(name, options, made):
     engine = make_engine(name, "owner/student", revision="abc", context=512, options=options)
     assert type(engine) is made
     assert engine.name == name
+
+
+def test_a_server_is_told_the_students_vocabulary():
+    with StudentRunner("palign-toy", engine="server", engine_options=URLS) as runner:
+        server = runner.engine._engine
+        size = len(runner.tokenizer)
+    answer = {"choices": [{"token_ids": [size], "finish_reason": "stop"}]}
+    assert isinstance(server, ServerEngine)
+    with pytest.raises(RequestFailed, match=f"ids are 0 to {size - 1}"):
+        text(Answer(answer, ""), Sampling(max_tokens=1), None, server._vocabulary)
 
 
 @pytest.mark.parametrize(("is_installed", "made"), [(True, VLLMEngine), (False, TransformersEngine)])

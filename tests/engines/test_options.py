@@ -30,7 +30,7 @@ def refusal(engine, given):
     [("server", ServerEngine, options._SERVER), ("transformers", TransformersEngine, options._TRANSFORMERS)],
 )
 def test_the_options_checked_are_those_that_the_engine_takes(engine, maker, known):
-    of_the_run = {"student", "revision", "context", "trust_remote_code"}
+    of_the_run = {"student", "revision", "context", "trust_remote_code", "vocabulary"}
     assert set(known) == set(inspect.signature(maker).parameters) - of_the_run
 
 
@@ -87,8 +87,8 @@ def test_an_option_of_another_engine_is_refused_with_those_that_fit():
         ("server", {"pauses": 3}, "a list of seconds, each above 0"),
         ("server", {"pauses": [1, -1]}, "a list of seconds, each above 0"),
         ("server", {"pauses": [0]}, "a list of seconds, each above 0"),
-        ("server", {"headers": ["X-Team: blue"]}, "names with their texts, or nothing"),
-        ("server", {"headers": {"X-Team": 3}}, "names with their texts, or nothing"),
+        ("server", {"headers": ["X-Team: blue"]}, "names with their texts, each on one line, or nothing"),
+        ("server", {"headers": {"X-Team": 3}}, "names with their texts, each on one line, or nothing"),
         ("server", {"model": 3}, "a text, or nothing"),
         ("transformers", {"threads": 0}, "a whole number, at least 1, or nothing"),
         ("transformers", {"dtype": None}, "one of `auto`, `float32`"),
@@ -108,6 +108,36 @@ def test_what_an_option_cannot_be_is_refused(engine, wrong, meant):
         ((name, _),) = wrong.items()
         assert message.startswith(f"The engine option `{name}=")
         assert f"it must be {meant}" in message
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Team": "blue\nX-Other: red"},
+        {"X-Team": "blue\r\n"},
+        {"X-Team": "blue\0"},
+        {"X-Team": "\x1b[2J"},
+        {"X-Team": "\ud800"},
+        {"X-Team\nX-Other": "blue"},
+        {"X-Team: blue\r\nX-Other": "red"},
+        {"X Team": "blue"},
+        {"": "blue"},
+        {3: "blue"},
+    ],
+)
+def test_headers_with_line_breaks_are_refused_when_settings_are_read(headers):
+    assert "it must be names with their texts, each on one line" in refusal("server", {"headers": headers})
+
+
+def test_a_refused_header_is_not_shown():
+    message = refusal("server", {"headers": {"X-Api-Key": "canary-1234567890\n"}})
+    assert message.startswith("The engine option `headers=") and "canary" not in message
+
+
+@given(st.text("aX-_: \n\r\0é", max_size=4), st.text("a 1\n\r\0\u2028é\ud800", max_size=4))
+def test_headers_that_are_taken_can_be_sent(name, value):
+    sendable = not set("\n\r\0\u2028\ud800") & set(f"{name}{value}") and not set(": é") & set(name)
+    assert options._SERVER["headers"].fits({name: value}) == (sendable and name != "" and value.strip() != "")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gzip
 import json
 import logging
 import math
@@ -11,6 +12,7 @@ import socket
 import pytest
 from aiohttp import web
 
+from palign_hf.engines import server as server_module
 from palign_hf.engines.base import (
     Completion,
     EngineDied,
@@ -722,6 +724,172 @@ def test_one_bad_answer_leaves_the_next_alone():
     assert read.logprobs == (-0.25, -1.75)
 
 
+# Answers that can't be true
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def streamed(parts, pause=0.0, sent=None, encoding=None):
+    """Answers 200 with the given parts, as far as anybody reads them; `sent` gets their sizes."""
+
+    async def stream(request):
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        if encoding is not None:
+            response.headers["Content-Encoding"] = encoding
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                await response.write(part)
+                if sent is not None:
+                    sent.append(len(part))
+                await asyncio.sleep(pause)
+        return response
+
+    return stream
+
+
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_a_body_is_read_no_further_than_an_answer_to_the_request_can_be_long(ask):
+    sent = []
+    flood = streamed((b" " * 2**20 for _ in range(200)), sent=sent)
+    message, server = refusal(RequestFailed, ask, flood)
+    assert (
+        "/completions` gave more than the 10" in message and "bytes that an answer to this request can have" in message
+    )
+    assert sum(sent) < 50 * 2**20
+    assert len(server.bodies) == 1
+
+
+def test_a_compressed_flood_is_cut_too():
+    bomb = gzip.compress(b" " * 200 * 2**20, 1)
+    message, server = refusal(RequestFailed, ask_text, streamed([bomb], encoding="gzip"))
+    assert "bytes that an answer to this request can have" in message
+    assert len(server.bodies) == 1
+
+
+def test_the_connection_after_a_flood_is_another_one():
+    async def twice(engine):
+        with pytest.raises(RequestFailed, match="gave more than"):
+            await ask_score(engine)
+        return await ask_score(engine)
+
+    _, read = with_server(twice, streamed(b" " * 2**20 for _ in range(50)), scored())
+    assert read.logprobs == (-0.25, -1.75)
+
+
+def test_of_a_refusal_only_the_beginning_is_read():
+    sent = []
+
+    async def refuse(request):
+        response = web.StreamResponse(status=400)
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                await response.write(b"x" * 2**20)
+                sent.append(2**20)
+        return response
+
+    message, _ = refusal(RequestFailed, ask_score, refuse)
+    assert "refused the request: 400 'xxx" in message and len(message) < 400
+    assert sum(sent) < 50 * 2**20
+
+
+def test_a_list_of_models_has_a_largest_size():
+    sent = []
+    with pytest.raises(EngineUnavailable, match="gave more than the 16777216 bytes"):
+        with_server(ask_score, models_plan=[streamed((b" " * 2**20 for _ in range(200)), sent=sent)])
+    assert sum(sent) < 70 * 2**20
+
+
+@pytest.mark.parametrize("ask", [ask_score, ask_text])
+def test_an_answer_that_drips_ends_by_the_timeout(ask):
+    drip = streamed((b" " for _ in range(10_000)), pause=0.01)
+    message, server = refusal(RequestFailed, ask, drip, timeout=0.3)
+    assert "/completions` took longer than the 0.3 s that a request may take" in message
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("version", [slow, streamed((b" " for _ in range(10_000)), pause=0.01)])
+def test_a_release_that_never_comes_is_unknown_long_before_the_timeout(monkeypatch, version):
+    monkeypatch.setattr(server_module, "_ABOUT_S", 0.2)
+
+    async def identity(engine):
+        await ask_score(engine)
+        return engine.identity
+
+    assert with_server(identity, version=version)[1] == EngineIdentity("server", "unknown", "unknown")
+
+
+@pytest.mark.parametrize("version", [DEEP, b"\xff", '{"version": "\\u001b[2J"}', '{"version": {"a": 1}}', "x" * 10**6])
+def test_a_release_that_can_not_be_one_is_unknown(version):
+    async def identity(engine):
+        return engine.identity
+
+    assert with_server(identity, version=version)[1] == EngineIdentity("server", "unknown", "unknown")
+
+
+def test_a_list_of_models_that_never_comes_is_an_error_long_before_the_timeout(monkeypatch):
+    monkeypatch.setattr(server_module, "_ABOUT_S", 0.2)
+    with pytest.raises(
+        EngineUnavailable, match=r"/models` took longer than the 0.2 s that a request may take\. Start"
+    ):
+        with_server(ask_score, models_plan=[slow])
+
+
+def test_names_of_models_are_shown_without_control_characters_and_not_all():
+    with pytest.raises(EngineUnavailable) as refused:
+        with_server(ask_score, models=["\x1b[2Jevil", *(f"model {number}" for number in range(50))])
+    message = str(refused.value)
+    assert message.isprintable()
+    assert "but ` [2Jevil`, `model 0`," in message and "`model 18` and 31 more." in message
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-7", "utf-16", "rot13", "no-such-charset", "idna"])
+def test_the_charset_of_the_headers_is_no_matter(charset):
+    async def marked(request):
+        body = json.dumps({"choices": [choice() | {"text": "é"}]}, ensure_ascii=False).encode()
+        return web.Response(body=body, headers={"Content-Type": f"application/json; charset={charset}"})
+
+    _, read = with_server(ask_text, marked)
+    assert read.samples[0].token_ids == (4, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer", "said"),
+    [
+        (ask_score, scored({"token_id:7": 5.0, "token_id:11": 4.0}), "they are at most 0"),
+        (ask_score, scored({"token_id:7": 1e308, "token_id:11": -1.0}), "they are at most 0"),
+        (ask_score, json.dumps(scored()).replace("-1.75", "Infinity"), "no finite numbers"),
+        (ask_score, DEEP, "nested too deeply"),
+        (ask_text, DEEP, "nested too deeply"),
+        (ask_text, {"choices": [choice(ids=[4] * 40)]}, "gave 40 tokens where at most 5 were asked for"),
+        (ask_text, {"choices": [choice(ids=[4, -5])]}, "gave the token id -5"),
+        (ask_text, {"choices": [choice(ids=[4, 100])]}, "gave the token id 100, and the student's ids are 0 to 99"),
+        (ask_text, {"choices": [choice(ids=[4, 2**64])]}, "gave the token id 18446744073709551616"),
+        (ask_text, {"choices": [choice(ids=[])]}, "without a token"),
+        (ask_text, {"choices": [choice() | {"stop_reason": "else"}]}, "not among its stop texts"),
+    ],
+)
+def test_an_answer_that_can_not_be_true_is_an_error_of_its_row_alone(ask, answer, said):
+    """However many there are, at once and without another try."""
+
+    async def rows(engine):
+        for _ in range(2 * FAILED_ROWS):
+            with pytest.raises(RequestFailed, match=said):
+                await ask(engine)
+
+    server, _ = with_server(rows, answer, vocabulary=100)
+    assert len(server.bodies) == 2 * FAILED_ROWS
+
+
+@pytest.mark.parametrize("count", [-1, 4, 10**30, 1e308, True])
+def test_a_count_that_can_not_be_true_is_no_count(count):
+    usage = {"prompt_tokens_details": {"cached_tokens": count}}
+    assert with_server(ask_score, scored(**usage))[1].cached_tokens == 0
+    assert with_server(ask_text, {"choices": [choice()], "usage": usage})[1].cached_tokens == 0
+
+
 # The key
 
 
@@ -753,6 +921,21 @@ def keyed(monkeypatch):
 def test_the_key_of_the_environment_is_sent(keyed):
     server, _ = with_server(ask_score)
     assert [headers["Authorization"] for headers in server.headers] == [f"Bearer {KEY}"] * 2
+
+
+@pytest.mark.parametrize("around", ["{}\n", " {}\r\n", "\t{}"])
+def test_the_line_end_of_a_key_is_left_out(monkeypatch, around):
+    monkeypatch.setenv("PALIGN_API_KEY", around.format(KEY))
+    server, _ = with_server(ask_score)
+    assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("name", ["PALIGN_API_KEY", "OPENAI_API_KEY"])
+def test_a_key_of_several_lines_is_refused_unseen(monkeypatch, name):
+    monkeypatch.delenv("PALIGN_API_KEY", raising=False)
+    monkeypatch.setenv(name, f"{KEY}\nX-Other: red")
+    message = start_refusal("http://127.0.0.1:1/v1")
+    assert message.startswith(f"The key in `{name}` has a line break") and KEY not in message
 
 
 def test_the_usual_key_serves_too(monkeypatch):

@@ -21,8 +21,9 @@ T = TypeVar("T")
 # Seeds derived from a seed stay below this: whole in any JSON number.
 _SEEDS = 2**53
 UNKNOWN = "unknown"
-# How far a sum of probabilities may lie above 1 by the rounding of a half-precision softmax.
-_ROUNDING = 0.01
+# How far a log-probability may lie above 0, or the labels' probabilities together above 1, by rounding: that of half
+# precision, or of figures with a digit or two.
+_ROUNDING = 0.05
 # No softmax that a float holds is so far below: vLLM gives -9999 for what is impossible.
 _LEAST_LOGPROB = -1e6
 

@@ -72,8 +72,8 @@ def within(read):
     if isinstance(read, Score):
         return (
             len(read.logprobs) == len(LABELS)
-            and all(math.isfinite(one) and one <= 0.01 for one in read.logprobs)
-            and read.label_mass <= 1.01
+            and all(math.isfinite(one) and one <= 0.05 for one in read.logprobs)
+            and read.label_mass <= 1.05
             and 0 <= read.cached_tokens <= read.prompt_tokens
         )
     return (
@@ -159,7 +159,7 @@ def test_probabilities_that_add_up_to_more_than_1_are_refused():
     assert "add up to 1.81, more than 1" in message
 
 
-@pytest.mark.parametrize("logprobs", [(0.0, -9999.0), (1e-6, -20.0)])
+@pytest.mark.parametrize("logprobs", [(0.0, -9999.0), (1e-6, -20.0), (-0.1, -2.0)])
 def test_what_vllm_gives_at_the_ends_is_read(logprobs):
     assert read_score(scored(dict(zip(("token_id:7", "token_id:11"), logprobs, strict=True)))).logprobs == logprobs
 

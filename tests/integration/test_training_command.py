@@ -93,6 +93,7 @@ def test_what_is_said_is_what_was_done(whole):
     assert set(told["tokens"]) == {"prompt", "prefix", "close_tag", "continuation"} and all(told["tokens"].values())
     assert told["settings"]["processes"] == 1 and "train.py --config" in told["settings"]["command"]
     assert told["settings"]["versions"]["trl"]
+    assert told["written"] == sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert said.count("student:  ") == said.count("report:   ") == said.count("next:     ") == 1
     page = (out / "report.md").read_text()
     assert "# Training of palign-toy" in page and "| learning\\_rate | 0.0005 |" in page

@@ -85,7 +85,7 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(given["dir"]))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuses)
-    with pytest.raises(UserError, match="can't be a folder: `.*out` is a file. Give another folder"):
+    with pytest.raises(UserError, match="can't be written to.*Give another folder by `--output`"):
         demo(DemoConfig(output=str(tmp_path / "out")))
 
 

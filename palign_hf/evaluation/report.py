@@ -22,7 +22,7 @@ from palign_hf.runs.report import escaped, json_line, table
 # A column of problems with more values than this is no way to group them.
 _MOST_GROUPS = 12
 TERMS = {
-    "strict": "what the last complete box holds is right",
+    "strict": "what the last complete box holds is right, or the boxes that end the text together",
     "lenient": "any reader finds the right answer, which is often a number in a text that was cut off",
     "pass@k": "the chance that one of k samples is right, estimated without bias from the n of each problem",
     "maj@n": "the most frequent of n answers is right",

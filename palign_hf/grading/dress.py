@@ -37,12 +37,14 @@ _LAYOUT = re.compile(
     r"(?P<row>\\\\)(?:\[-?[\d.]+ ?[a-z]{2}\])?|\\!\s*|\\[$()\[\]]|\$|(?P<power>(?<=[\w)\]}])\*\*(?=[\w(\-{]))|\*\*"
     r"|\\(?:left|right)(?![A-Za-z])\.?"
     r"|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|strut|mathstrut|boxed|underline|rm|bf)(?![A-Za-z])"
+    r"|\\(?:tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])"
     r"|\\(?:textcolor|colorbox|color|hspace|vspace|phantom|vphantom|hphantom|tag)\*?\s*(?:\[[^\[\]]*\])?\s*\{[^{}]*\}"
 )
 _LONE_SIGN = re.compile(r"(?<![A-Za-z])\{([,:=<>+-])\}|\\mathrel\{([=<>])\}")
 _ABOUT = re.compile(r"^\s*\\approx(?![A-Za-z])")
 _SPACE = re.compile(r"(?P<row>\\\\)|\\[,;: ]|\\q?quad(?![A-Za-z])|~|\s+")
 _COMMANDS: dict[re.Pattern[str], str] = {
+    re.compile(r"\\cr(?![A-Za-z])\s*"): r"\\\\",
     re.compile(r"\\(?:[dtc]|nice|s)frac(?![A-Za-z])"): r"\\frac",
     re.compile(r"\\[dt]binom(?![A-Za-z])"): r"\\binom",
     re.compile(r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*([RZNQC])(?![A-Za-z])\s*\}?"): r"\\mathbb{\1}",

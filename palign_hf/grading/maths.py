@@ -18,7 +18,8 @@ Verdict = Callable[[str, str], bool | None]
 
 
 class MathGrader:
-    r"""The last complete `\boxed{}` against the gold answer (strict), or what a lenient reader finds.
+    r"""The last complete `\boxed{}`, or those that end a text together, against the gold answer (strict), or what a
+    lenient reader finds.
 
     `grade` takes as long as its formula takes sympy, which may be for ever: a `GraderPool` has a limit, and asks
     `quick` first, which does without sympy.
@@ -49,12 +50,17 @@ class MathGrader:
         boxes = read_boxes(output)
         if not gold:
             return Grade(False, False, boxes.last, "the gold answer is empty")
-        strict = False if boxes.last is None else verdict(boxes.last, gold)
-        if strict is None:
+        unsure = False
+        # Boxes that stand together are one answer: `\boxed{1}` and `\boxed{2}`.
+        joined = [", ".join(boxes.together)] if len(boxes.together) > 1 else []
+        for boxed in [*joined, *([] if boxes.last is None else [boxes.last])]:
+            strict = verdict(boxed, gold)
+            if strict:
+                return Grade(True, True, boxed)
+            unsure |= strict is None
+        if unsure:
             return None
-        if strict:
-            return Grade(True, True, boxes.last)
-        found, unsure = boxes.last, False
+        found = boxes.last
         for reading in readings(output, boxes):
             lenient = verdict(reading, gold)
             if lenient:

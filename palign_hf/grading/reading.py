@@ -35,13 +35,11 @@ _LEADING = re.compile(rf"[*_\s]*(?P<number>{_NUMBER.pattern})(?=$|[*_,;:]|\.(?:\
 
 
 def readings(text: str, boxes: Boxes) -> Iterator[str]:
-    """What may be meant, all readings of the same place: boxes that stand together, or what stands where none is."""
+    """What may be meant where no complete box says it: an unclosed box, a stated answer, the last expression."""
     if boxes.unclosed:
         yield boxes.unclosed
         return
     if boxes.last is not None:
-        if len(boxes.together) > 1:
-            yield ", ".join(boxes.together)
         return
     stated = False
     for phrase in _stated(text):

@@ -68,7 +68,7 @@ def test_of_all_labelled_answers_few_are_judged_wrongly():
 
 
 @pytest.mark.parametrize(
-    ("output", "gold", "lenient"),
+    ("output", "gold", "right"),
     [
         ("\\boxed{1} \\quad \\text{and} \\quad \\boxed{2}", "1, 2", True),
         ("$\\boxed{2}$ and $\\boxed{1}$", "1, 2", True),
@@ -81,8 +81,8 @@ def test_of_all_labelled_answers_few_are_judged_wrongly():
         ("\\boxed{\\frac12, -3}", "\\boxed{\\frac{1}{2}} \\quad \\text{and} \\quad \\boxed{-3}", True),
     ],
 )
-def test_several_boxes_are_one_answer(output, gold, lenient):
-    assert GRADER.grade(output, gold).lenient is lenient
+def test_several_boxes_are_one_answer(output, gold, right):
+    assert GRADER.grade(output, gold).strict is right
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ _HEADERS = re.compile(
     r"(?P<before>(?i:(?<![\w-])headers)(?:\\*[\"'`]?[ \t]*(?:=>?|:)[ \t]*\\*[\"'`]?(?=\{)|\.[\w-]+\s*=\s*))"
     r"(?:\{[^{}\n]{0,4096}\}?|[^\s{]\S*)"
 )
-_BEARER = re.compile(r"(?P<before>\b(?i:bearer)\s+)(?P<value>[\w.~+/=-]{8,})")
+_BEARER = re.compile(r"(?P<before>\b(?i:bearer)\s+)(?P<value>[\w.~+/-]{8,}=*)(?![\w=])")
 _BASIC = re.compile(r"(?P<before>\b(?i:basic)\s+)(?P<value>[\w+/=-]{6,})")
 _KEYS = "api|access|auth|private|secret|signing|encryption|account"
 _TOKENS = "hub|hf|auth|access|api|refresh|session|bearer|id|bot|github|gitlab|wandb|private|secret|csrf|login|user"

@@ -30,6 +30,7 @@ from palign_hf.training.config import as_config, as_given, refuse_sharded_sequen
 from palign_hf.training.first_rows import FirstRows
 from palign_hf.training.metrics import SegmentMeter, segment_sums
 from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of, packed
+from palign_hf.weights import check_weights
 
 
 class PAlignTrainer(SFTTrainer):
@@ -50,6 +51,10 @@ class PAlignTrainer(SFTTrainer):
         args = as_given(model, args)
         config = as_config(args)
         self._first_rows = FirstRows(config.check)
+        if isinstance(model, str) and PartialState().is_local_main_process:
+            # What is missing would be filled with random numbers.
+            loading = config.model_init_kwargs if isinstance(config.model_init_kwargs, dict) else {}
+            check_weights(model, loading.get("revision"), bool(config.trust_remote_code))
         super().__init__(model, args, *others, **named)
         refuse_sharded_sequences(self.accelerator.parallelism_config)
         self._aligned = "segment_ids" in column_names(self.train_dataset)

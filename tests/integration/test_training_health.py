@@ -19,8 +19,10 @@ from palign_hf.errors import UserError
 from palign_hf.hub.folders import read_folder
 from palign_hf.runs.parts import read_mapping
 from palign_hf.students import resolve_student
+from palign_hf.training.config import PAlignConfig
 from palign_hf.training.folder import StudentFolder
 from palign_hf.training.trainer import PAlignTrainer
+from palign_hf.weights import BrokenWeights
 
 
 pytestmark = pytest.mark.integration
@@ -124,6 +126,16 @@ def test_a_student_that_was_never_whole_is_not_trained(source, tmp_path, capsys,
     assert told in said and f"`{name}`" in said and not [*tmp_path.glob("out/*.safetensors")]
     if how == "missing":
         assert main([*command(source, tmp_path / "out", str(student)), "--dry-run"]) == 2
+
+
+def test_the_trainer_refuses_a_name_whose_weights_are_missing(tmp_path):
+    student = shutil.copytree(TOY, tmp_path / "broken")
+    weights = load_file(student / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, student / "model.safetensors", metadata={"format": "pt"})
+    config = PAlignConfig(str(tmp_path / "out"), use_cpu=True, bf16=False, report_to="none")
+    with pytest.raises(BrokenWeights, match=r"1 weights are missing \(`model.norm.weight`\)"):
+        PAlignTrainer(str(student), config, train_dataset=toy_pairs(2)[0])
 
 
 def cut(path: Path) -> None:

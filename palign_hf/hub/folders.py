@@ -24,6 +24,7 @@ from palign_hf.hub.plan import Item
 from palign_hf.hub.private import name_of, public
 from palign_hf.hub.student_files import student_files
 from palign_hf.hub.view import SPLIT, view_items
+from palign_hf.runs.claims import WRITTEN
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PAIRS, PREFIXES
@@ -178,7 +179,11 @@ class RunFolder:
 
     def _lighteval(self, config: str) -> list[Item]:
         home, items = self.folder / _LIGHTEVAL, []
+        written = self.report.get(WRITTEN)
         for file in sorted(_files(home)):
+            # A report of the first release doesn't name its files.
+            if isinstance(written, list) and file.relative_to(self.folder).as_posix() not in written:
+                continue
             path = f"{_LIGHTEVAL}/{config}/{file.relative_to(home).as_posix()}"
             if file.suffix == ".json":
                 told = public(json.loads(file.read_text(encoding="utf-8")))

@@ -245,6 +245,17 @@ def test_links_in_the_folder_of_a_run_are_refused_and_never_followed(kind, name,
         read_folder(folder).files("c")
 
 
+def test_files_beside_those_of_lighteval_that_the_report_does_not_name_stay_here(tmp_path):
+    folder = whole_evaluation(tmp_path / "run")
+    (folder / "lighteval" / "notes.json").write_text('{"mine": 1}')
+    report = json.loads((folder / "report.json").read_text())
+    report["written"] = ["samples.parquet", "lighteval/results/small/results_2026.json"]
+    (folder / "report.json").write_text(json.dumps(report))
+    assert [path for path in paths(read_folder(folder)) if path.startswith("lighteval/")] == [
+        "lighteval/c/results/small/results_2026.json"
+    ]
+
+
 def test_links_among_the_files_of_lighteval_stay_here(tmp_path):
     folder = whole_evaluation(tmp_path / "run")
     (tmp_path / "outside").mkdir()

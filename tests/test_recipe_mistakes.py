@@ -241,7 +241,8 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "engine_options.timeout": number(lambda value: value > 0),
     "engine_options.pauses": lambda value: value in ([], [1]),
     "engine_options.headers": lambda value: value in (None, {}),
-    "engine_options.headers.x": text,
+    # A header is one line: a control character would end it, or begin another.
+    "engine_options.headers.x": lambda value: text(value) and value.isprintable(),
     "engine_options.in_flight": whole(1),
     # Of transformers
     "engine_options.device": none_or(text),

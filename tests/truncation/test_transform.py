@@ -621,9 +621,21 @@ def test_closing_twice_is_fine_and_a_later_call_opens_again(make, fake, enough_a
     assert fake.starts == 2
 
 
+@pytest.fixture(autouse=True)
+def threads_before() -> Iterator[None]:
+    """Threads that other tests have left in this process are not of the transforms of this one."""
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
+    yield
+    BEFORE.clear()
+
+
+BEFORE: set[threading.Thread] = set()
+
+
 def loops() -> int:
-    """How many transforms have a thread of their own just now."""
-    return sum(thread.name == "palign-student" for thread in threading.enumerate())
+    """How many transforms of this test have a thread of their own just now."""
+    return sum(thread.name == "palign-student" for thread in set(threading.enumerate()) - BEFORE)
 
 
 def test_a_with_block_closes(make, fake, enough_after):

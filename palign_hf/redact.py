@@ -280,6 +280,8 @@ def _last(found: "re.Match[str]") -> str:
 def _credential(found: "re.Match[str]") -> str:
     """The value, if it looks like one of a key: prose and special tokens stand after such names, too."""
     value = found["value"]
+    if re.match(r"[/~.]+\w", value):  # a path
+        return found[0]
     inner = any(char.isupper() for char in value[1:]) and any(char.islower() for char in value)
     likely = any(char.isdigit() for char in value) and any(char.isalpha() for char in value)
     return _last(found) if likely or inner or len(value) >= 24 else found[0]

@@ -81,6 +81,7 @@ def test_a_remembered_value_is_masked_in_base64_wherever_it_stands(value, before
 
 @given(PROSE)
 @example("The next token: because it follows, and the key: value pairs of the secret: practice.")
+@example("bearer /v1/models")
 @example("{'token': 'token_id:1234', 'logprob': -0.5, 'bytes': [1]}")
 @example("pad_token='<|endoftext|>' stop_token_ids=[1, 2] tokenizer: Qwen/Qwen2.5-7B-Instruct --max-tokens 8")
 @example("Basic understanding of arithmetic; bearer certificates; me/tokenizer-8b; hf_transfer hf_overrides={}")

@@ -117,7 +117,7 @@ def test_cards_tell_what_was_measured(chain):
     card = hub.files("dataset", "tester/pairs")["README.md"].decode()
     assert f"| rows kept | {rows} |" in card and f"{rows} pairs are kept" in card
     card = hub.files("model", STUDENT)["README.md"].decode()
-    assert "## Evaluation" in card and f"| problems | {ROWS} |" in card and "| draft | " in card
+    assert "## Evaluation" in card and f"| problems | {AIME.rows} |" in card and "| draft | " in card
     (figure,) = yaml.safe_load(hub.files("model", STUDENT)[".eval_results/palign_aime25_pass_at_1.yaml"])
     assert figure["dataset"] == {"id": AIME.hub_id, "task_id": "default", "revision": AIME.revision}
     told = json.loads((chain.folder / "runs" / "evaluate" / "report.json").read_text())
@@ -153,7 +153,7 @@ print(json.dumps({
 
 def test_all_of_it_comes_back_into_a_fresh_process(chain):
     told = json.loads(run_python(chain.double, chain.folder / "home-loaded", LOADED).splitlines()[-1])
-    assert told["prefixes"] and told["pairs"] and told["samples"] == ROWS
+    assert told["prefixes"] and told["pairs"] and told["samples"] == AIME.rows
     assert (
         told["streamed"] == json.loads((chain.folder / "runs/align/report.json").read_text())["statuses"]["rejected"]
     )

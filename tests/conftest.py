@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +36,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The files that take minutes go first, so that no worker is left alone with one at the end."""
+    """Files that take minutes go first, then those with many tests: no worker is left alone with one at the end."""
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("integration")}
-        items.sort(key=lambda item: item.path not in slow)
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path not in slow, 0 if item.path in slow else -tests[item.path]))
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ _MARK = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
 _MAYBE = re.compile(r"[\d.]{16}|\d[eE][-+]?\d")
 
 
-class Number(str):
+class LiteralNumber(str):
     """A number as it was written."""
 
     __slots__ = ()
@@ -63,9 +63,9 @@ def load_json(text: str) -> Any:
 
 
 def load_numbers(text: str) -> Any:
-    """The value of a JSON text with every number as a `Number`."""
+    """The value of a JSON text with every number as a `LiteralNumber`."""
     check_nesting(text)
-    return json.loads(text, parse_int=Number, parse_float=Number)
+    return json.loads(text, parse_int=LiteralNumber, parse_float=LiteralNumber)
 
 
 def may_be_inexact(text: str) -> bool:
@@ -99,5 +99,5 @@ def _whole(literal: str) -> int | str:
 
 
 def _broken(literal: str) -> float | str:
-    number = Number(literal)
+    number = LiteralNumber(literal)
     return number.text if number.value is None else float(literal)

@@ -48,8 +48,8 @@ PURE += [
     for name in ("names", "marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")
 ]
 PURE += ["hub.student_files", "hub.model_card", "hub.eval_results", "hub.results_card"]
-PURE += [f"grading.{name}" for name in ("base", "boxes", "dress", "plain", "reading", "choice", "answers", "compare")]
-PURE += [f"grading.{name}" for name in ("formulas", "numerals", "units")]
+PURE += [f"grading.{name}" for name in ("extraction", "graders", "normalization", "answers", "relations", "parser")]
+PURE += [f"grading.{name}" for name in ("compare", "formulas", "numerals", "units")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy", "mpmath"}
 
 

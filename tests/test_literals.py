@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.literals import MOST_LEVELS, Number, check_nesting, load_json, load_numbers, may_be_inexact, number_text
+from palign_hf.literals import (
+    MOST_LEVELS,
+    LiteralNumber,
+    check_nesting,
+    load_json,
+    load_numbers,
+    may_be_inexact,
+    number_text,
+)
 
 
 LITERALS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,4})?", fullmatch=True)
@@ -32,12 +40,12 @@ LITERALS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,25})?([eE][-+]?[0-9]
     ],
 )
 def test_a_number_is_written_with_all_its_digits(literal, text):
-    assert Number(literal).text == text
+    assert LiteralNumber(literal).text == text
 
 
 @given(LITERALS)
 def test_no_number_changes_its_value(literal):
-    number = Number(literal)
+    number = LiteralNumber(literal)
     assert Decimal(number.text) == Decimal(literal)
     if number.value is None:
         assert may_be_inexact(literal)

@@ -21,8 +21,9 @@ import numpy as np
 
 from palign_hf.errors import UserError
 from palign_hf.evaluation.samples import Sample
-from palign_hf.grading.dress import bare, compact
-from palign_hf.grading.plain import LONGEST, read_number
+from palign_hf.grading.compare import LONGEST
+from palign_hf.grading.normalization import bare, compact
+from palign_hf.grading.numerals import read_number
 
 
 VERDICTS = ("strict", "lenient")

@@ -1,8 +1,7 @@
-r"""The one comparison of answers: kind by kind, and down to the numbers and formulas that they consist of. Pure.
+r"""Comparison of two answers, kind by kind, down to their numbers and formulas. Pure.
 
-Only what is of one kind can be the same: an interval is no set, a tuple has an order, an equation is no value. What
-names a value (`x=5`) may be left out on one side; two names must be one. Numbers and formulas are judged by a `Judge`,
-one that knows no algebra or one that does, and so the verdict has three values: None where this judge can't tell.
+Answers of different kinds differ: an interval is no set, a tuple is ordered, an equation is no value. One side may
+omit a name (`x=5`). A `ValueJudge` compares numbers and formulas; a verdict is `None` where it can't decide.
 """
 
 import re
@@ -17,81 +16,103 @@ from palign_hf.grading.answers import (
     Assigned,
     Combined,
     Conditional,
-    Interval,
     Leaf,
     Matrix,
     Named,
+    NumberInterval,
     Ratio,
     Relation,
     Several,
     Words,
-    flat_numbers,
-    read,
+    are_intervals,
+    as_intervals,
+    spans,
     substituted,
 )
-from palign_hf.grading.dress import bare, compact
-from palign_hf.grading.numerals import number_of, read_number
+from palign_hf.grading.normalization import bare, compact
+from palign_hf.grading.numerals import flat_numbers, number_of, plain_integer, same_number_lists
+from palign_hf.grading.parser import read
 from palign_hf.grading.units import Piece, conflict
 
 
-# Nobody means more than that by an answer; longer ones are compared letter for letter, but for lists of numbers.
+# Characters of an answer. Longer answers are compared as texts, except for lists of numbers.
 LONGEST = 2_000
 LONGEST_LIST = 200_000
-# So many items without an order are tried against each other.
+# Most unordered items that are compared pairwise.
 _MOST_TRIED = 40
 Verdict = bool | None
 
 
-class Judge(Protocol):
-    """Who says whether two formulas are the same, or two relations; None for what it can't tell."""
+class ValueJudge(Protocol):
+    """Compares numbers, formulas and relations. Both verdicts are `None` where the judge can't decide."""
 
     def leaves(self, one: Leaf, other: Leaf) -> Verdict:
-        """Two numbers or formulas."""
+        """Compare two numbers or formulas."""
 
     def relations(self, one: Relation, other: Relation) -> Verdict:
-        """Two equations or inequalities."""
+        """Compare two equations or inequalities."""
 
 
-def compare(one: str, other: str, judge: Judge, *, asked: bool = False) -> Verdict:
-    """Whether two texts are the same answer; never raises.
+def compare(one: str, other: str, judge: ValueJudge, *, gold: bool = False) -> Verdict:
+    """Compare two answers.
 
     Args:
         one (`str`): An answer.
-        other (`str`): Another one.
-        judge (`Judge`): Says so of numbers and formulas.
-        asked (`bool`, defaults to `False`): Whether the other is a gold answer, for which an equation that ends in its
-            value will do: `a+b=12` for `12`, but not `12` for `a+b=12`.
+        other (`str`): Another answer.
+        judge (`ValueJudge`): Compares their numbers and formulas.
+        gold (`bool`, defaults to `False`): Whether `other` is a gold answer. An equation then also matches by its last
+            side: `a+b=12` matches the gold answer `12`, but `12` doesn't match `a+b=12`.
+
+    Returns:
+        `bool`, *optional*: Whether they are the same answer; `None` where the judge can't decide.
     """
-    if max(len(one), len(other)) > LONGEST:
-        return one.strip() == other.strip() != "" or _long(one, other)
+    if (length := max(len(one), len(other))) > LONGEST:
+        return one.strip() == other.strip() != "" or length <= LONGEST_LIST and same_number_lists(one, other)
     bare_one, bare_other = bare(one), bare(other)
     if not (bare_one and bare_other):
         return False
     if compact(bare_one) == compact(bare_other):
         return True
-    number, number2 = _plain_number(bare_one), _plain_number(bare_other)
+    number, number2 = plain_integer(bare_one), plain_integer(bare_other)
     if number is not None and number2 is not None:
         return number == number2
-    answer, gold = read(one), read(other)
-    verdict = alike(answer, gold, judge)
-    if not verdict and asked and "\\approx" in bare_one:
-        # Both sides are meant: the value, and what it comes to.
-        return _any(alike(read(side), gold, judge) for side in bare_one.split("\\approx"))
-    if not verdict and asked and isinstance(answer, Relation) and set(answer.signs) == {"="}:
-        if not isinstance(gold, Relation | Named | Assigned):
-            return alike(read(answer.sides[-1]), gold, judge)
+    answer, expected = read(one), read(other)
+    verdict = alike(answer, expected, judge)
+    if not verdict and gold and "\\approx" in bare_one:
+        # An exact value and its decimal: either may match.
+        return _any(alike(read(side), expected, judge) for side in bare_one.split("\\approx"))
+    if not verdict and gold and isinstance(answer, Relation) and set(answer.signs) == {"="}:
+        if not isinstance(expected, Relation | Named | Assigned):
+            return alike(read(answer.sides[-1]), expected, judge)
     return verdict
 
 
 def letter_for_letter(one: str, other: str) -> bool:
-    """Whether two texts are too long to be compared by what they say."""
+    """Whether `compare` compares two answers as texts because of their length.
+
+    Args:
+        one (`str`): An answer.
+        other (`str`): Another answer.
+
+    Returns:
+        `bool`: Whether it does.
+    """
     if max(len(one), len(other)) <= LONGEST:
         return False
     return max(len(one), len(other)) > LONGEST_LIST or not (flat_numbers(one) and flat_numbers(other))
 
 
-def alike(one: Answer, other: Answer, judge: Judge) -> Verdict:
-    """Whether two answers are the same."""
+def alike(one: Answer, other: Answer, judge: ValueJudge) -> Verdict:
+    """Compare two parsed answers.
+
+    Args:
+        one (`Answer`): An answer.
+        other (`Answer`): Another answer.
+        judge (`ValueJudge`): Compares their numbers and formulas.
+
+    Returns:
+        `bool`, *optional*: Whether they are the same; `None` where the judge can't decide.
+    """
     if isinstance(one, Leaf) and isinstance(other, Leaf):
         return judge.leaves(one, other)
     for kind, alike_kind in _KINDS:
@@ -102,7 +123,7 @@ def alike(one: Answer, other: Answer, judge: Judge) -> Verdict:
     return one == other
 
 
-def _conditional(one: Conditional, other: Answer, judge: Judge) -> Verdict:
+def _conditional(one: Conditional, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Conditional):
         parameter, parameter2 = _parameter(one.condition), _parameter(other.condition)
         if parameter and parameter2 and parameter != parameter2:
@@ -116,13 +137,13 @@ def _conditional(one: Conditional, other: Answer, judge: Judge) -> Verdict:
 
 
 def _parameter(condition: str) -> str:
-    r"""The letter of `k \in \mathbb{Z}`."""
+    r"""The letter of a condition such as `k \in \mathbb{Z}`."""
     found = re.match(r"([a-z])\s*\\in\s*\\mathbb\{[ZN]\}", condition)
     return found[1] if found else ""
 
 
 def _same_condition(one: str, other: str) -> bool:
-    """Whether two conditions may be one; in words there are too many ways to say it."""
+    """Whether two conditions may be the same; conditions in words are taken to be."""
     one, other = compact(bare(one)), compact(bare(other))
     if one == other:
         return True
@@ -130,7 +151,7 @@ def _same_condition(one: str, other: str) -> bool:
     return worded or "mathbb" in one and "mathbb" in other and one[-4:] == other[-4:]
 
 
-def _named(one: Named, other: Answer, judge: Judge) -> Verdict:
+def _named(one: Named, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Named):
         if one.name and other.name and not _one_name(one.name, other.name):
             if renamed := _renamed(other, one):
@@ -143,13 +164,13 @@ def _named(one: Named, other: Answer, judge: Judge) -> Verdict:
         return judge.relations(one.relation, other) if one.relation else False
     if isinstance(other, Assigned):
         return _assigned(other, one, judge)
-    if isinstance(one.value, Interval | Combined) and isinstance(other, Several) and other.kind == "list":
+    if isinstance(one.value, NumberInterval | Combined) and isinstance(other, Several) and other.kind == "list":
         return False
     return alike(one.value, other, judge)
 
 
 def _renamed(one: Named, other: Named) -> Answer | None:
-    """The value of `f(n) = n+1` as it is written for `f(x)`; None for other names."""
+    """The value of `f(n) = n+1` in the variable of `f(x)`; None if the names differ in more than the variable."""
     applied, applied2 = (re.fullmatch(r"(\\?[A-Za-z]+)\(([a-z])\)", some.name) for some in (one, other))
     if not (applied and applied2 and applied[1] == applied2[1]):
         return None
@@ -157,7 +178,7 @@ def _renamed(one: Named, other: Named) -> Answer | None:
 
 
 def _one_name(one: str, other: str) -> bool:
-    r"""Whether two names may be one: `I` and `I(t)`, `\lambda` and `\lambda_1`, `A` and `area`."""
+    r"""Whether two names may mean the same: `I` and `I(t)`, `|AB|` and `AB`, `A` and `area`."""
     one, other = (
         re.sub(r"\\(?:overline|vec|overrightarrow|mathbf)|[|{}]|m(?=\\angle)", "", some) for some in (one, other)
     )
@@ -170,7 +191,7 @@ def _one_name(one: str, other: str) -> bool:
     return worded != worded2
 
 
-def _assigned(one: Assigned, other: Answer, judge: Judge) -> Verdict:
+def _assigned(one: Assigned, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Assigned):
         values, values2 = dict(one.values), dict(other.values)
         if values.keys() == values2.keys():
@@ -196,11 +217,11 @@ def _assigned(one: Assigned, other: Answer, judge: Judge) -> Verdict:
     return False
 
 
-def _relation(one: Relation, other: Answer, judge: Judge) -> Verdict:
+def _relation(one: Relation, other: Answer, judge: ValueJudge) -> Verdict:
     return judge.relations(one, other) if isinstance(other, Relation) else False
 
 
-def _words(one: Words, other: Answer, judge: Judge) -> Verdict:
+def _words(one: Words, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Words):
         return one.text == other.text or _singular(one.text) == _singular(other.text)
     if isinstance(other, Several) and other.kind in ("list", "tuple"):
@@ -216,7 +237,7 @@ def _singular(text: str) -> str:
     return " ".join(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in text.split())
 
 
-def _ratio(one: Ratio, other: Answer, judge: Judge) -> Verdict:
+def _ratio(one: Ratio, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Ratio):
         if conflict(one.words, other.words) or len(one.parts) != len(other.parts):
             return False
@@ -233,57 +254,38 @@ def _is_time(one: Ratio) -> bool:
     return bool(one.words) or len(one.parts) == 2 and re.fullmatch(r"[0-5]\d", one.parts[1].strip()) is not None
 
 
-def _matrix(one: Matrix, other: Answer, judge: Judge) -> Verdict:
+def _matrix(one: Matrix, other: Answer, judge: ValueJudge) -> Verdict:
     if not isinstance(other, Matrix) or [*map(len, one.rows)] != [*map(len, other.rows)]:
         return False
     flat, flat2 = ([entry for row in some.rows for entry in row] for some in (one, other))
     return _in_order(flat, flat2, judge)
 
 
-def _combined(one: Combined, other: Answer, judge: Judge) -> Verdict:
+def _combined(one: Combined, other: Answer, judge: ValueJudge) -> Verdict:
     verdict: Verdict = False
     if isinstance(other, Combined) and one.kind == other.kind:
-        some, others = _intervals(one.items), _intervals(other.items)
+        some, others = as_intervals(one.items), as_intervals(other.items)
         verdict = _in_order(some, others, judge) if one.kind == "minus" else _in_any_order(some, others, judge)
-    elif one.kind == "cup" and isinstance(other, Several) and other.kind == "list" and _are_intervals(other.items):
-        # `(-\infty,1), (2,\infty)`: their comma stands for the union.
-        verdict = _in_any_order(_intervals(one.items), _intervals(other.items), judge)
+    elif one.kind == "cup" and isinstance(other, Several) and other.kind == "list" and are_intervals(other.items):
+        # The comma in `(-\infty,1), (2,\infty)` means the union.
+        verdict = _in_any_order(as_intervals(one.items), as_intervals(other.items), judge)
     if verdict:
         return True
-    spans, spans2 = _spans(one), _spans(other)
-    if spans is not None and spans2 is not None:
-        return spans == spans2
+    some_spans, other_spans = spans(one), spans(other)
+    if some_spans is not None and other_spans is not None:
+        return some_spans == other_spans
     return verdict
 
 
-def _are_intervals(items: Sequence[Answer]) -> bool:
-    """Whether pairs in brackets can be no points."""
-    ends = [
-        item.brackets in ("[)", "(]", "[]") or _end(item.items[-1]) == float("inf")
-        for item in items
-        if isinstance(item, Several) and item.kind == "tuple" and len(item.items) == 2
-    ]
-    return len(ends) == len(items) and any(ends)
-
-
-def _intervals(items: Sequence[Answer]) -> tuple[Answer, ...]:
-    return tuple(
-        Interval(item.items[0], item.items[1], item.brackets)
-        if isinstance(item, Several) and item.kind == "tuple" and len(item.items) == 2
-        else item
-        for item in items
-    )
-
-
-def _interval(one: Interval, other: Answer, judge: Judge) -> Verdict:
+def _interval(one: NumberInterval, other: Answer, judge: ValueJudge) -> Verdict:
     if isinstance(other, Several) and other.kind == "tuple" and len(other.items) == 2:
-        other = Interval(other.items[0], other.items[1], other.brackets)
-    if not isinstance(other, Interval) or one.brackets != other.brackets:
+        other = NumberInterval(other.items[0], other.items[1], other.brackets)
+    if not isinstance(other, NumberInterval) or one.brackets != other.brackets:
         return False
     return _all([alike(one.low, other.low, judge), alike(one.high, other.high, judge)])
 
 
-def _several(one: Several, other: Answer, judge: Judge) -> Verdict:
+def _several(one: Several, other: Answer, judge: ValueJudge) -> Verdict:
     if not isinstance(other, Several):
         if one.kind == "set" and len(one.items) == 1:
             return alike(one.items[0], other, judge) if other != EMPTY else False
@@ -313,13 +315,13 @@ _KINDS: list[tuple[type, Callable[..., Verdict]]] = [
     (Ratio, _ratio),
     (Matrix, _matrix),
     (Combined, _combined),
-    (Interval, _interval),
+    (NumberInterval, _interval),
     (Several, _several),
 ]
 
 
 def _all(verdicts: Iterable[Verdict]) -> Verdict:
-    """Yes if all say so, no if one says no."""
+    """True if all verdicts are, False if one is, else None."""
     unsure = False
     for verdict in verdicts:
         if verdict is False:
@@ -329,19 +331,19 @@ def _all(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def _any(verdicts: Iterable[Verdict]) -> Verdict:
-    """Yes if one says so, no if all say no."""
+    """True if one verdict is, False if all are, else None."""
     found = [*verdicts]
     return True if True in found else None if None in found else False
 
 
-def _in_order(some: Sequence[Answer], others: Sequence[Answer], judge: Judge) -> Verdict:
+def _in_order(some: Sequence[Answer], others: Sequence[Answer], judge: ValueJudge) -> Verdict:
     if len(some) != len(others):
         return False
     verdicts = [alike(one, other, judge) for one, other in zip(some, others, strict=True)]
     return _all(verdicts)
 
 
-def _in_any_order(some: Sequence[Answer], others: Sequence[Answer], judge: Judge) -> Verdict:
+def _in_any_order(some: Sequence[Answer], others: Sequence[Answer], judge: ValueJudge) -> Verdict:
     if len(some) != len(others):
         return False
     numbers, numbers2 = _numbers(some), _numbers(others)
@@ -377,103 +379,3 @@ def _distinct(items: Sequence[Answer]) -> tuple[Answer, ...]:
     numbers = _numbers(items)
     keys: Sequence[object] = numbers if numbers is not None else items
     return tuple(dict(zip(reversed(keys), reversed(items), strict=True)).values())
-
-
-Span = tuple[float | Fraction, bool, float | Fraction, bool]
-
-
-def _spans(answer: Answer) -> list[Span] | None:
-    """A set of real numbers as intervals in order, none touching the next; None if an end is no plain number."""
-    if isinstance(answer, Several) and answer.kind == "tuple" and len(answer.items) == 2:
-        answer = Interval(answer.items[0], answer.items[1], answer.brackets)
-    if isinstance(answer, Interval):
-        low, high = _end(answer.low), _end(answer.high)
-        if low is None or high is None:
-            return None
-        closed = answer.brackets[0] == "[", answer.brackets[1] == "]"
-        return [(low, closed[0], high, closed[1])] if low < high or low == high and all(closed) else []
-    if isinstance(answer, Several) and answer.kind == "set" or isinstance(answer, Leaf):
-        ends = [_end(item) for item in (answer.items if isinstance(answer, Several) else (answer,))]
-        return _joined([(end, True, end, True) for end in ends if end is not None]) if None not in ends else None
-    if answer == EMPTY:
-        return []
-    if not isinstance(answer, Combined):
-        return None
-    parts = [_spans(item) for item in answer.items]
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    if answer.kind == "cup":
-        return _joined([span for part in known for span in part])
-    result = known[0]
-    for part in known[1:]:
-        result = _met(result, part if answer.kind == "cap" else _outside(part))
-    return result
-
-
-def _end(answer: Answer) -> float | Fraction | None:
-    if not isinstance(answer, Leaf):
-        return None
-    plain = compact(answer.piece.core).lstrip("+")
-    if plain in ("\\infty", "-\\infty"):
-        return float("inf") if plain[0] == "\\" else float("-inf")
-    number = number_of(answer.piece)
-    return number.value if number else None
-
-
-def _joined(spans: list[Span]) -> list[Span]:
-    found: list[Span] = []
-    for low, low_in, high, high_in in sorted(spans, key=lambda span: (span[0], not span[1])):
-        if found:
-            low2, low2_in, high2, high2_in = found[-1]
-            if low < high2 or low == high2 and (low_in or high2_in):
-                high, high_in = max((high, high_in), (high2, high2_in))
-                low, low_in = low2, low2_in
-                found.pop()
-        found.append((low, low_in, high, high_in))
-    return found
-
-
-def _outside(spans: list[Span]) -> list[Span]:
-    found: list[Span] = []
-    low: float | Fraction = float("-inf")
-    low_in = False
-    for start, start_in, end, end_in in spans:
-        if low < start or low == start and low_in and not start_in:
-            found.append((low, low_in, start, not start_in))
-        low, low_in = end, not end_in
-    if low < float("inf"):
-        found.append((low, low_in, float("inf"), False))
-    return found
-
-
-def _met(some: list[Span], others: list[Span]) -> list[Span]:
-    found: list[Span] = []
-    for low, low_in, high, high_in in some:
-        for low2, low2_in, high2, high2_in in others:
-            start, start_in = max((low, not low_in), (low2, not low2_in))
-            end, end_in = min((high, high_in), (high2, high2_in))
-            if start < end or start == end and not start_in and end_in:
-                found.append((start, not start_in, end, end_in))
-    return _joined(found)
-
-
-def _plain_number(text: str) -> Fraction | None:
-    """A number without any dress, at once."""
-    return Fraction(int(text)) if len(text) < 40 and re.fullmatch(r"-?[0-9]+", text) else None
-
-
-def _long(one: str, other: str) -> bool:
-    """Whether two long texts are the same list of numbers."""
-    if max(len(one), len(other)) > LONGEST_LIST:
-        return False
-    found, found2 = flat_numbers(one), flat_numbers(other)
-    if found is None or found2 is None:
-        return False
-    (brackets, parts), (brackets2, parts2) = found, found2
-    values, values2 = ([number and number.value for number in map(read_number, some)] for some in (parts, parts2))
-    if None in values or None in values2:
-        return False
-    if {brackets, brackets2} <= {"", "{}"}:
-        return Counter(values) == Counter(values2)
-    return {brackets, brackets2} in ({"()"}, {"[]"}, {"()", ""}) and values == values2

@@ -1,7 +1,7 @@
-r"""A parser of formulas, in LaTeX or as plain text: `\frac\pi4 x^2` and `pi*x^2/4` give the same tree. Pure.
+r"""Parser of formulas in LaTeX or plain text: `\frac\pi4 x^2` and `pi*x^2/4` yield the same tree. Pure.
 
-It reads what final answers are made of, in linear time, and refuses everything else: sums, integrals, limits and
-matrices are left to a computer algebra system. A tree is nested tuples, the first item names the operation.
+It covers the formulas of final answers in linear time and rejects sums, integrals, limits and matrices, which need a
+computer algebra system. A tree consists of nested tuples whose first item is the operation.
 """
 
 import re
@@ -13,7 +13,7 @@ from palign_hf.grading.units import CONSTANTS, FUNCTIONS
 
 
 Tree = tuple[Any, ...]
-# Brackets and powers inside of each other; nobody's answer has more.
+# Deepest nesting of brackets and powers.
 DEEPEST = 60
 
 _PLAIN_NAMES = sorted([*FUNCTIONS, *CONSTANTS], key=len, reverse=True)
@@ -34,8 +34,10 @@ _SAME = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "ell": "
 _ACCENTS = {"vec", "hat", "bar", "tilde", "overline", "overrightarrow", "mathcal", "widehat", "dot"}
 _FONTS = {"text", "textbf", "textit", "textrm", "mathrm", "mathbf", "mathit", "mathsf", "operatorname", "mbox", "bm"}
 _FONTS |= {"boldsymbol", "hbox", "emph", "textnormal"}
-# A letter before brackets is a function of what is in them, and no factor.
+# Letters that are functions before brackets, and no factors.
 _APPLIED = {"f", "g", "h", "F", "G", "H"}
+_STARTS = _SYMBOLS | _ACCENTS | _FONTS | set(FUNCTIONS)
+_STARTS |= set("frac sqrt binom lfloor lceil pi mathbb imath jmath angle circ lg".split())
 _MULTIPLY = {"*", "\\times", "\\cdot", "\\ast", "\\cdotp"}
 _DIVIDE = {"/", "\\div", "\\over"}
 _DIGITS = set("0123456789.")
@@ -43,12 +45,19 @@ _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\
 
 
 class NoFormulaError(Exception):
-    """The text is no formula that this parser reads."""
+    """The text is no formula, or none that this parser supports."""
 
 
 @lru_cache(maxsize=8192)
 def parsed(text: str) -> Tree | None:
-    """The tree of a bare text; None if it is none."""
+    """Parse a formula.
+
+    Args:
+        text (`str`): The `core` of a `Piece`.
+
+    Returns:
+        `Tree`, *optional*: Its tree; `None` if this parser doesn't support it.
+    """
     try:
         return _Parser(text).whole()
     except (NoFormulaError, RecursionError):
@@ -56,7 +65,14 @@ def parsed(text: str) -> Tree | None:
 
 
 def names(tree: Tree) -> frozenset[str]:
-    """The variables in a tree; `f(x)` of an unknown f counts as one."""
+    """Collect the variables of a tree; an unknown function counts as one.
+
+    Args:
+        tree (`Tree`): A formula.
+
+    Returns:
+        `frozenset[str]`: Their names.
+    """
     if tree[0] == "sym":
         return frozenset([tree[1]])
     inner = [names(part) for part in tree[1:] if isinstance(part, tuple)]
@@ -65,14 +81,21 @@ def names(tree: Tree) -> frozenset[str]:
 
 
 def operations(tree: Tree) -> frozenset[str]:
-    """The operations and functions in a tree."""
+    """Collect the operations and functions of a tree.
+
+    Args:
+        tree (`Tree`): A formula.
+
+    Returns:
+        `frozenset[str]`: Their names.
+    """
     inner = [operations(part) for part in tree[1:] if isinstance(part, tuple)]
     own = tree[1] if tree[0] == "call" else tree[0]
     return frozenset([own]).union(*inner)
 
 
 class _Parser:
-    """Recursive descent; each method reads from the position on and leaves it behind what it has read."""
+    """A recursive descent parser: each method consumes tokens from the current position."""
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []
@@ -118,7 +141,7 @@ class _Parser:
         return terms[0] if len(terms) == 1 else ("add", *terms)
 
     def signs(self) -> bool:
-        """Whether the plus and minus signs that stand here make it negative."""
+        """Whether the plus and minus signs here negate the next term."""
         negative = False
         while self.next in ("+", "-"):
             negative ^= self.take() == "-"
@@ -143,7 +166,7 @@ class _Parser:
                 tree = ("mod", tree, self.factor(first=True))
             elif self.starts():
                 if self.next[0] in _DIGITS and self.tokens[self.at - 1][0] in _DIGITS:
-                    # Two numbers side by side are no product.
+                    # Two adjacent numbers are no product.
                     raise NoFormulaError
                 tree = ("mul", tree, self.factor())
             else:
@@ -151,31 +174,13 @@ class _Parser:
         return _negated(tree, negative)
 
     def starts(self) -> bool:
-        """Whether a factor begins here, without a sign before it."""
+        """Whether the next token starts a factor."""
         token = self.next
         if token == "|":
             return self.bars == 0
         if token[0] == "\\":
             name = token[1:].rstrip("*")
-            return (
-                name
-                in (
-                    "frac",
-                    "sqrt",
-                    "binom",
-                    "lfloor",
-                    "lceil",
-                    "pi",
-                    "mathbb",
-                    "imath",
-                    "jmath",
-                    "angle",
-                    "circ",
-                    "lg",
-                )
-                or name in _SYMBOLS | _ACCENTS | _FONTS | set(FUNCTIONS)
-                or token in ("\\{",)
-            )
+            return token == "\\{" or name in _STARTS
         return token[0].isalnum() or token[0] in "({[."
 
     def factor(self, first: bool = False) -> Tree:
@@ -202,13 +207,10 @@ class _Parser:
         minus = self.signs()
         tree = self.atom()
         if self.next == "^":
-            tree = self.power_of(tree)
+            self.take()
+            tree = ("pow", tree, self.exponent())
         self.depth -= 1
         return _negated(tree, minus)
-
-    def power_of(self, base: Tree) -> Tree:
-        self.take()
-        return ("pow", base, self.exponent())
 
     def atom(self, first: bool = False) -> Tree:
         token = self.take()
@@ -222,9 +224,8 @@ class _Parser:
             return ("call", "abs", inner)
         if token in _CLOSING:
             inner = self.inside(token)
-            if token in ("\\lfloor", "\\lceil"):
-                return ("call", "floor" if token == "\\lfloor" else "ceil", inner)
-            return inner
+            rounds = {"\\lfloor": "floor", "\\lceil": "ceil"}.get(token)
+            return ("call", rounds, inner) if rounds else inner
         name = token.lstrip("\\").rstrip("*")
         if token[0] == "\\" or len(token.rstrip("'")) > 1:
             return self.command(name, token[0] == "\\")
@@ -249,7 +250,7 @@ class _Parser:
             return ("num", Fraction(f"{whole or 0}.{places or 0}") + value)
         if len(token) > 1200:
             raise NoFormulaError
-        value = Fraction(token if token != "." else "x") if token != "." else Fraction(0)
+        value = Fraction(token if token != "." else 0)
         tree: Tree = ("num", value)
         if first and value.denominator == 1 and self.next == "\\frac":
             # `1\frac{2}{3}` is a mixed number, `2\frac{x}{3}` a product.
@@ -262,18 +263,15 @@ class _Parser:
 
     def command(self, name: str, escaped: bool) -> Tree:
         name = _RENAMED.get(name, name)
-        if name == "frac":
-            over = self.argument()
-            return ("div", over, self.argument())
+        if name in ("frac", "binom"):
+            upper = self.argument()
+            return ("div" if name == "frac" else "binom", upper, self.argument())
         if name in ("sqrt", "cbrt"):
             degree: Tree = ("num", Fraction(3 if name == "cbrt" else 2))
             if self.next == "[":
                 self.take()
                 degree = self.inside("[")
             return ("root", self.argument(), degree)
-        if name == "binom":
-            over = self.argument()
-            return ("binom", over, self.argument())
         if name in ("pi", "infty"):
             return ("const", name)
         if name in ("imath", "jmath"):
@@ -290,40 +288,40 @@ class _Parser:
         if name in _SYMBOLS:
             return self.variable(_SAME.get(name, name))
         if name in _FONTS and escaped:
-            said = self.braced()
-            if len(said) == 1:
-                return self.variable(said)
-            if said in FUNCTIONS:
-                return self.command(said, False)
-            return self.variable(f"'{said}'")
+            text = self.braced()
+            if len(text) == 1:
+                return self.variable(text)
+            if text in FUNCTIONS:
+                return self.command(text, False)
+            return self.variable(f"'{text}'")
         if name in _ACCENTS and escaped:
             return self.variable(f"{'bar' if name == 'overline' else name} {self.braced()}")
         if name == "angle":
-            return self.variable(f"angle {self.run()}")
+            return self.variable(f"angle {self.letters()}")
         raise NoFormulaError
 
-    def run(self) -> str:
-        said = ""
+    def letters(self) -> str:
+        text = ""
         while self.next[:1].isalpha():
-            said += self.take()
-        if not said:
+            text += self.take()
+        if not text:
             raise NoFormulaError
-        return said
+        return text
 
     def braced(self) -> str:
-        """What stands in braces, as it is written; or one token."""
+        """The text in braces, or one token."""
         if self.next != "{":
             return self.take()
-        depth, said = 0, ""
+        depth, text = 0, ""
         while True:
             token = self.take()
             depth += (token == "{") - (token == "}")
             if not depth:
-                return said[1:]
-            said += token
+                return text[1:]
+            text += token
 
     def argument(self) -> Tree:
-        r"""What a command takes: a group, or one token, of a number its first digit."""
+        r"""The argument of a command: a group, the first digit of a number, or another token."""
         token = self.next
         if token[:1].isdigit() and len(token) > 1 and token.isdigit():
             self.tokens[self.at] = token[1:]
@@ -342,15 +340,12 @@ class _Parser:
                 power = self.exponent()
             else:
                 base = self.argument()
-        if self.next == "(":
-            self.take()
-            inner = self.inside("(")
-            while self.next == "!":
+        if self.next in ("(", "{"):
+            bracket = self.take()
+            inner = self.inside(bracket)
+            while bracket == "(" and self.next == "!":
                 self.take()
                 inner = ("fact", inner)
-        elif self.next == "{":
-            self.take()
-            inner = self.inside("{")
         else:
             inner = self.bare_argument()
         if base is not None:
@@ -362,7 +357,7 @@ class _Parser:
         return ("pow", tree, power) if power else tree
 
     def bare_argument(self) -> Tree:
-        r"""`2x` in `\sin 2x\cos x`: factors side by side, up to the next function."""
+        r"""The argument of a function without brackets: `2x` in `\sin 2x\cos x`."""
         minus = self.signs()
         tree = self.factor()
         while self.starts() if self.next else False:
@@ -389,10 +384,8 @@ class _Parser:
         if self.next == "_":
             self.take()
             name += f"_{self.braced()}"
-        if name == "i":
-            return ("const", "i")
-        if name == "e":
-            return ("const", "e")
+        if name in ("i", "e"):
+            return ("const", name)
         primes = ""
         while self.next == "'":
             primes += self.take()

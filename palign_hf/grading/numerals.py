@@ -1,19 +1,20 @@
-r"""Numbers of any spelling, read exactly: `1,234.5`, `\frac{1}{2}`, `2 1/2`, `3\times10^8`, `5 million`. Pure."""
+r"""Exact numbers from any spelling: `1,234.5`, `\frac{1}{2}`, `2 1/2`, `3\times10^8`, `5 million`. Pure."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from palign_hf.grading.dress import bare, compact
+from palign_hf.grading.normalization import bare, compact, unwrapped
 from palign_hf.grading.units import MEANING, Piece, conflict, loosened, pieces
 
 
 _MOST_DIGITS, _MOST_POWER = 400, 400
-# From so many significant digits on, a rounded decimal counts as the fraction that it rounds.
+# Fewest significant digits of a rounded decimal that counts as the fraction it rounds.
 ROUNDED = 6
-# From so many digits after its point on, and some that say something, it counts as any other value that it rounds.
-_PLACES, _SAYING = 6, 4
+# Fewest decimal places, and significant digits, of a decimal that counts as the irrational value it rounds.
+_PLACES, _SIGNIFICANT = 6, 4
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 _REPEATING = re.compile(r"(?P<whole>\d*)\.(?P<first>\d*)\\(?:overline|bar)\s*\{(?P<again>\d+)\}")
@@ -29,12 +30,21 @@ _MIXED = re.compile(r"(?P<whole>\d+)\s*(?P<part>\\frac.*)|(?P<whole2>\d+)\s+(?P<
 _BASED = re.compile(r"(?P<digits>-?[0-9A-F]+)_(?P<base>\d|\{\d+\})")
 _BASE_WORDS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _BASE_WORD = re.compile(rf"(?<=[0-9A-F])_\{{?({'|'.join(_BASE_WORDS)})\}}?$")
+_FLAT_FRACTION = re.compile(r"[-+]?(?:\\frac\{\d+\}\{\d+\}|\d+/\d+)", re.ASCII)
+# A number in digits only.
+FLAT_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?(?<=[\d.])", re.ASCII)
 _INFINITE = re.compile(r"([-+]?)\s*(?:\\infty|infinity|inf|oo)")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An exact value, whether a percent sign followed, and the digits of a decimal after its point."""
+    """An exact number.
+
+    Args:
+        value (`Fraction`): Its value, before the percent sign is applied.
+        percent (`bool`): Whether a percent sign follows.
+        decimals (`int`): The number of decimal places that are written.
+    """
 
     value: Fraction
     percent: bool
@@ -43,7 +53,14 @@ class Number:
 
 @lru_cache(maxsize=4096)
 def read_number(text: str) -> Number | None:
-    """A number with or without its unit, exactly; None for everything else."""
+    """Parse a number, with or without a unit.
+
+    Args:
+        text (`str`): An answer.
+
+    Returns:
+        `Number`, *optional*: The number; `None` for any other answer.
+    """
     if found := _plain(text):
         return found
     if not any(map(str.isdigit, text)):
@@ -56,7 +73,14 @@ def read_number(text: str) -> Number | None:
 
 @lru_cache(maxsize=8192)
 def number_of(piece: Piece) -> Number | None:
-    """The number that a piece of an answer is; None if it is a formula."""
+    """Parse the number of a piece.
+
+    Args:
+        piece (`Piece`): A number or formula with its unit.
+
+    Returns:
+        `Number`, *optional*: The number; `None` for a formula.
+    """
     text, sign = piece.core, piece.scale
     while text[:1] in ("+", "-"):
         sign, text = (-sign if text[0] == "-" else sign), text[1:].lstrip()
@@ -101,7 +125,15 @@ def _value(text: str) -> tuple[Fraction, int] | None:
 
 
 def agree(one: Number, other: Number) -> bool:
-    """Whether two numbers are the same; a percent sign may be left out, and a long decimal may be a rounded one."""
+    """Whether two numbers are equal, where a percent sign is optional and a long decimal may be rounded.
+
+    Args:
+        one (`Number`): A number.
+        other (`Number`): Another number.
+
+    Returns:
+        `bool`: Whether they are equal.
+    """
     if one.value == other.value:
         return True
     if one.percent != other.percent:
@@ -117,8 +149,15 @@ def agree(one: Number, other: Number) -> bool:
 
 
 def is_rounded(number: Number) -> bool:
-    """Whether a decimal has so many digits that it may stand for an irrational value, which it rounds."""
-    return number.decimals >= _PLACES and _digits(number) >= _SAYING
+    """Whether a decimal has enough digits to stand for the irrational value that it rounds.
+
+    Args:
+        number (`Number`): A number.
+
+    Returns:
+        `bool`: Whether it has.
+    """
+    return number.decimals >= _PLACES and _digits(number) >= _SIGNIFICANT
 
 
 def _digits(number: Number) -> int:
@@ -126,7 +165,15 @@ def _digits(number: Number) -> int:
 
 
 def same_pieces(one: Piece, other: Piece) -> bool | None:
-    """Whether two numbers or formulas are the same, without algebra."""
+    """Compare two numbers or formulas without algebra.
+
+    Args:
+        one (`Piece`): A number or formula with its unit.
+        other (`Piece`): Another one.
+
+    Returns:
+        `bool`, *optional*: Whether they are equal; `None` where only algebra can decide.
+    """
     if conflict(one.words, other.words):
         return False
     text, text2 = (_BASE_WORD.sub(_base, compact(some.core)) for some in (one, other))
@@ -154,10 +201,59 @@ def _base(found: re.Match[str]) -> str:
 
 
 def _same_based(one: str, other: str) -> bool | None:
-    """Numerals of a base: who leaves the base out means the same one, and two bases are two numerals."""
+    """Compare numerals with a base; a missing base counts as the base of the other numeral."""
     based, based2 = _BASED.fullmatch(one), _BASED.fullmatch(other)
     if based and based2:
         return False
     numeral, plain = (based, other) if based else (based2, one)
     assert numeral is not None
     return numeral["digits"] == plain if re.fullmatch(r"-?\d+", plain) else None
+
+
+def flat_numbers(text: str) -> tuple[str, list[str]] | None:
+    """Split a list that consists of numbers only, without a full parse.
+
+    Args:
+        text (`str`): An answer of any length.
+
+    Returns:
+        `tuple[str, list[str]]`, *optional*: The brackets and the numbers; `None` for any other text.
+    """
+    brackets, inner = unwrapped(bare(text))
+    parts = [part.strip() for part in inner.split(",")]
+    flat = all(FLAT_NUMBER.fullmatch(part) or _FLAT_FRACTION.fullmatch(part) for part in parts)
+    return (brackets, parts) if flat and len(parts) > 1 else None
+
+
+def same_number_lists(one: str, other: str) -> bool:
+    """Compare two lists that consist of numbers only.
+
+    Args:
+        one (`str`): An answer of any length.
+        other (`str`): Another answer.
+
+    Returns:
+        `bool`: Whether both are such lists and the same; sets and lists without brackets are unordered.
+    """
+    found, found2 = flat_numbers(one), flat_numbers(other)
+    if found is None or found2 is None:
+        return False
+    (brackets, parts), (brackets2, parts2) = found, found2
+    values, values2 = ([number and number.value for number in map(read_number, some)] for some in (parts, parts2))
+    if None in values or None in values2:
+        return False
+    if {brackets, brackets2} <= {"", "{}"}:
+        return Counter(values) == Counter(values2)
+    return {brackets, brackets2} in ({"()"}, {"[]"}, {"()", ""}) and values == values2
+
+
+def plain_integer(text: str) -> Fraction | None:
+    """Parse an integer of at most 39 characters without layout.
+
+    Args:
+        text (`str`): An answer.
+
+    Returns:
+        `Fraction`, *optional*: The integer; `None` for any other text.
+    """
+    return Fraction(int(text)) if len(text) < 40 and re.fullmatch(r"-?[0-9]+", text) else None

@@ -1,14 +1,14 @@
-"""Grading that can't stop a run: in processes that are ended when a pair takes too long, and replaced.
+"""A pool of grader processes with a time limit per answer.
 
-What a grader says at once (`quick`) never leaves this process; the rest goes to workers, which start when the first
-such pair comes. A worker is a new interpreter, not a fork: that is safe beside threads and CUDA, and needs no guard
-around the user's script.
+Answers that `quick` decides stay in this process; the first other one starts a worker. A worker is a new interpreter
+and no fork, which is safe beside threads and CUDA and needs no `__main__` guard.
 """
 
 import asyncio
 import contextlib
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -22,24 +22,31 @@ from threading import Lock
 from typing import Any, cast
 
 from palign_hf.errors import UserError, shown
-from palign_hf.grading.base import Grade, Grader, as_text
-from palign_hf.grading.boxes import last_boxed
-from palign_hf.grading.choose import make_grader
+from palign_hf.grading.extraction import last_boxed
+from palign_hf.grading.graders import Grade, Grader, as_text
+from palign_hf.grading.mathematics import MathGrader
+from palign_hf.grading.registry import make_grader
 
 
-# To import sympy takes a second, and on a machine under load many.
+# Importing sympy takes a second, and many on a machine under load.
 _START_S = 120.0
+# How often an idle worker checks that its pool still exists.
+_CHECK_S = 5.0
+# The kernel ends a worker this long after the time limit, in case that its pool no longer exists.
+_GRACE_S = 1.0
+# Address space of a worker. sympy needs more than any machine has for a tower of powers.
+_MATH_BYTES = 4 << 30
 _WORK = (
-    "import sys; sys.path[:] = sys.argv[3:]; from palign_hf.grading.worker import work; work(*map(int, sys.argv[1:3]))"
+    "import sys; sys.path[:] = sys.argv[3:]; from palign_hf.grading.pool import work; work(*map(int, sys.argv[1:3]))"
 )
 
 
 class _LateError(Exception):
-    """A pair that took too long."""
+    """A pair exceeded the time limit."""
 
 
 class _Worker:
-    """One process, ready to grade once it is made."""
+    """A grader process, ready once the constructor returns."""
 
     def __init__(self, message: bytes) -> None:
         ours, theirs = socket.socketpair()
@@ -62,36 +69,41 @@ class _Worker:
             raise
         if why is not None:
             self.end()
-            raise UserError(f"The grader can't start in a process of its own: {why}. Mend that, and start again.")
+            raise UserError(f"The grader can't start in its worker process: {why}. Fix that, and start again.")
 
     def grade(self, output: str, gold: str, limit_s: float) -> Grade:
-        """The grade; `_LateError` after the limit, EOFError or OSError if the process died."""
+        """Grade a pair; raises `_LateError` after the limit, EOFError or OSError if the process died."""
         self._connection.send((output, gold))
         if not self._connection.poll(limit_s):
             raise _LateError
         return cast(Grade, self._connection.recv())
 
     def end(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
 
 
 class GraderPool:
-    """A grader in `workers` processes: a pair that takes longer than `limit_s` is a wrong one, with that reason.
+    """Runs a grader in worker processes, with a limit of time for each answer and of memory for each worker.
 
-    It is a `Grader` itself, may be used from any thread, and ends its workers when it is closed, left, or forgotten;
-    used again, it starts new ones.
+    An answer that exceeds a limit counts as wrong, with the reason in `Grade.error`. A pool is a `Grader` itself, is
+    thread-safe, and ends its workers when it is closed or garbage-collected; further use starts new ones.
+
+    Args:
+        grader (`str`, `Mapping` or `Grader`, defaults to `"math"`): The grader, as `make_grader` takes it.
+        workers (`int`, defaults to 2): The most processes.
+        limit_s (`float`, defaults to 5.0): The most seconds per answer.
     """
 
     def __init__(
         self, grader: str | Mapping[str, Any] | Grader = "math", *, workers: int = 2, limit_s: float = 5.0
     ) -> None:
         if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise UserError(f"`workers={shown(workers)}` grade nothing. Give a whole number from 1.")
+            raise UserError(f"`workers={shown(workers)}` is no number of processes. `workers` must be at least 1.")
         if not isinstance(limit_s, int | float) or isinstance(limit_s, bool) or not 0 < limit_s < 1e6:
-            raise UserError(f"`limit_s={shown(limit_s)}` is no limit. Give the seconds that one pair may take.")
+            raise UserError(f"`limit_s={shown(limit_s)}` is no time limit. Give the seconds per answer.")
         self.grader = make_grader(grader)
         self.name, self.version = self.grader.name, self.grader.version
         self.workers, self.limit_s = workers, limit_s
@@ -103,16 +115,16 @@ class GraderPool:
         if type(self.grader).__module__ != "__main__":
             try:
                 return pickle.dumps((self.grader, self.limit_s))
-            except Exception:  # one's own class may fail with anything; it's told below
+            except Exception:  # the user's class may raise anything; the error below reports it
                 pass
         raise UserError(
-            f"The grader `{self.name}` can't be sent to another process: its class stands in a script or a notebook, "
-            f"or it holds what can't be pickled. Put it into a module, and give `module:name`."
+            f"The grader `{self.name}` can't be sent to another process: its class is defined in a script or a "
+            f"notebook, or it can't be pickled. Move it to a module, and give `module:name`."
         )
 
     def _open(self) -> None:
         self._home, self._turn = os.getpid(), Lock()
-        # The last one back is the first one out: no more start than there is work for.
+        # Last in, first out: a new worker starts only if all others are busy.
         self._places: LifoQueue[_Worker | None] = LifoQueue()
         for _ in range(self.workers):
             self._places.put(None)
@@ -120,11 +132,26 @@ class GraderPool:
         self._end = weakref.finalize(self, _end_all, self._places, self._home)
 
     def grade(self, output: str, gold: str) -> Grade:
-        """One grade, from any thread."""
+        """Grade one output.
+
+        Args:
+            output (`str`): What the model wrote.
+            gold (`str`): The gold answer.
+
+        Returns:
+            `Grade`: The verdict.
+        """
         return self._quick(output, gold) or self._slow(output, gold)
 
     def grade_all(self, pairs: Iterable[tuple[str, str]]) -> list[Grade]:
-        """The grades of pairs (output, gold), in their order."""
+        """Grade many outputs.
+
+        Args:
+            pairs (`Iterable[tuple[str, str]]`): Outputs and their gold answers.
+
+        Returns:
+            `list[Grade]`: The verdicts, in the order of the pairs.
+        """
         pairs = list(pairs)
         grades = [self._quick(*pair) for pair in pairs]
         slow = [k for k, grade in enumerate(grades) if grade is None]
@@ -135,13 +162,21 @@ class GraderPool:
         return [grade for grade in grades if grade is not None]
 
     async def grade_async(self, output: str, gold: str) -> Grade:
-        """One grade, while others of the event loop go on."""
+        """Grade one output without blocking the event loop.
+
+        Args:
+            output (`str`): What the model wrote.
+            gold (`str`): The gold answer.
+
+        Returns:
+            `Grade`: The verdict.
+        """
         if (grade := self._quick(output, gold)) is not None:
             return grade
         return await asyncio.get_running_loop().run_in_executor(self._executor(), self._slow, output, gold)
 
     def close(self) -> None:
-        """End the workers; what is still being graded is finished first."""
+        """Finish the answers in progress and end the workers."""
         if self._home == os.getpid():
             with self._turn:
                 threads, self._threads = self._threads, None
@@ -166,7 +201,7 @@ class GraderPool:
             return self._threads
 
     def _come_home(self) -> None:
-        # A fork of the process has neither the threads of the pool nor the right to talk to its workers.
+        # A forked process has no threads of the pool, and must not use the pipes of its workers.
         if self._home != os.getpid():
             self._end.detach()
             self._open()
@@ -185,7 +220,7 @@ class GraderPool:
                     worker = None
                     return Grade(False, False, _boxed(output), f"not graded within {self.limit_s:g} s")
                 except (EOFError, OSError):
-                    # It may have been killed for another's sake, so it gets a second chance.
+                    # The system may have killed the worker for another process, so the pair is tried once more.
                     worker.end()
                     worker = None
                 except BaseException:
@@ -208,14 +243,66 @@ def _again(grader: Grader, workers: int, limit_s: float) -> GraderPool:
 
 
 def _end_all(places: "LifoQueue[_Worker | None]", home: int) -> None:
-    """End the workers that rest; their places stay."""
+    """End the idle workers; their places stay."""
     if home != os.getpid():
         return
-    resting = []
+    idle = []
     with contextlib.suppress(Empty):
         while True:
-            resting.append(places.get_nowait())
-    for worker in resting:
+            idle.append(places.get_nowait())
+    for worker in idle:
         if worker:
             worker.end()
         places.put(None)
+
+
+def work(descriptor: int, parent: int) -> None:
+    """Grade pairs from a pipe until the pool is gone. The entry point of a worker process.
+
+    The first message is the grader with its time limit.
+
+    Args:
+        descriptor (`int`): The worker's end of the pipe.
+        parent (`int`): The process ID of the pool.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool handles Ctrl-C
+    pool = Connection(descriptor)
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            grader, limit_s = pool.recv()
+            _prepare(grader)
+        except (EOFError, OSError):
+            raise
+        except Exception as error:  # the user's code may raise anything
+            pool.send(f"{type(error).__name__}: {error}")
+            return
+        pool.send(None)
+        while True:
+            while not pool.poll(_CHECK_S):
+                if os.getppid() != parent:
+                    return
+            output, gold = pool.recv()
+            # Without a handler the signal ends this process even inside one long multiplication.
+            signal.setitimer(signal.ITIMER_REAL, limit_s + _GRACE_S)
+            grade = _graded(grader, output, gold)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            pool.send(grade)
+
+
+def _prepare(grader: Grader) -> None:
+    if isinstance(grader, MathGrader):
+        grader.prepare()
+        with contextlib.suppress(ImportError, ValueError, OSError):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, (_MATH_BYTES, _MATH_BYTES))
+
+
+def _graded(grader: Grader, output: str, gold: str) -> Grade:
+    try:
+        grade = grader.grade(output, gold)
+    except Exception as error:  # the user's code may raise anything
+        return Grade(False, False, None, f"{type(error).__name__}: {error}".rstrip(": "))
+    if isinstance(grade, Grade):
+        return grade
+    return Grade(False, False, None, f"{grader.name} returned {shown(grade)}, which is no Grade")

@@ -1,41 +1,43 @@
-"""Whether two answers are the same by algebra: by the values of formulas, else by math-verify's parser and sympy.
+"""Comparison of answers by algebra: values of formulas, else the parser of math-verify and sympy.
 
-Of math-verify only the parser is used. Its comparison takes any two relations for equal that evaluate to False, and
-its time limit is an alarm, which works in the main thread alone. What never ends is ended by a `GraderPool`.
+Only the parser of math-verify is used. Its comparison accepts any two relations that evaluate to False, and its time
+limit is an alarm, which works in the main thread only. A `GraderPool` ends a comparison that takes too long.
 """
 
 import re
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 from palign_hf.errors import UserError
-from palign_hf.grading.answers import Leaf, Relation, is_name
+from palign_hf.grading.answers import Leaf, Relation
 from palign_hf.grading.compare import Verdict, compare
-from palign_hf.grading.dress import bare, compact
 from palign_hf.grading.formulas import Tree, names, operations, parsed
+from palign_hf.grading.normalization import bare, compact
 from palign_hf.grading.numerals import Number, is_rounded, number_of, same_pieces
+from palign_hf.grading.relations import is_name
 from palign_hf.grading.units import Piece, pieces
 
 
-# No answer has brackets so deep, and the time of math-verify's parser grows with them without bounds.
+# Deepest brackets for math-verify's parser, whose time grows exponentially with them.
 _DEEPEST = 12
-# What is left to sympy; everything else that can't be parsed here is no formula.
+# Formulas for sympy; any other text that `formulas.py` rejects is no formula.
 _ADVANCED = re.compile(r"\\(?:i*int|oint|sum|prod|lim|begin|det|operatorname|exp|log|ln)(?![a-z])")
-# What derives an unknown function: sympy takes it for a variable, and so for zero.
+# Derivatives of unknown functions, which sympy takes for variables, and their derivatives for zero.
 _DERIVED = re.compile(r"\\partial|\\frac\s*\{\s*d[^{}]*\}\s*\{\s*d")
 _ANGLED = {"sin", "cos", "tan", "cot", "sec", "csc"}
 
 
 class AlgebraJudge:
-    """Compares formulas by value."""
+    """A `ValueJudge` that uses algebra."""
 
     def leaves(self, one: Leaf, other: Leaf) -> Verdict:
-        """Whether two numbers or formulas have one value."""
+        """Compare two numbers or formulas by their values."""
         verdict = same_pieces(one.piece, other.piece)
         return _same_values(one.piece, other.piece) if verdict is None else verdict
 
     def relations(self, one: Relation, other: Relation) -> Verdict:
-        """Whether two equations or inequalities say the same."""
+        """Compare two equations or inequalities up to a factor."""
         return _same_relations(one, other)
 
 
@@ -44,10 +46,18 @@ ALGEBRA = AlgebraJudge()
 
 @lru_cache(maxsize=4096)
 def equal(answer: str, gold: str) -> bool:
-    """Whether the answer has the value of the gold one; what can't be parsed has none."""
+    """Compare an answer with a gold answer by algebra.
+
+    Args:
+        answer (`str`): An answer.
+        gold (`str`): The gold answer.
+
+    Returns:
+        `bool`: Whether they are equal; `False` if one of them can't be parsed.
+    """
     try:
-        return bool(compare(answer, gold, ALGEBRA, asked=True))
-    except (RecursionError, OverflowError, ValueError):  # a text that is no answer, however deep or long it is
+        return bool(compare(answer, gold, ALGEBRA, gold=True))
+    except (RecursionError, OverflowError, ValueError):  # texts that are nested too deep or too long
         return False
 
 
@@ -89,23 +99,21 @@ def _in_degrees(piece: Piece, tree: Tree) -> bool:
 
 
 def _scaled(tree: Tree, times: int, over: int = 1) -> Tree:
-    from fractions import Fraction
-
     factor = Fraction(times, over)
     return tree if factor == 1 else ("mul", ("num", factor), tree)
 
 
 def _is_rounded_value(rounded: Number, exact: Tree) -> bool:
-    """Whether a long decimal is the rounded (or cut) value of a formula without variables."""
-    from palign_hf.grading import values
+    """Whether a long decimal rounds or truncates the value of a formula without variables."""
+    from palign_hf.grading import arithmetic, values
 
     if names(exact):
         return False
     try:
         found = values.value(exact)
-    except (values.UndefinedError, values.UnsureError):
+    except (arithmetic.UndefinedError, arithmetic.UnsureError):
         return False
-    return values.is_real(found) and values.within(found, rounded.value, rounded.decimals)
+    return arithmetic.is_real(found) and arithmetic.within(found, rounded.value, rounded.decimals)
 
 
 def _same_relations(one: Relation, other: Relation) -> Verdict:
@@ -138,7 +146,7 @@ def _same_relations(one: Relation, other: Relation) -> Verdict:
 
 
 def _unsolved(one: Relation, other: Relation) -> bool:
-    """Whether only one of two equations of one variable says what it is: `x=3`, and `2x=6`."""
+    """Whether one of two equations is solved for its variable and the other is not: `x=3` and `2x=6`."""
     solved = [is_name(some.sides[0]) or is_name(some.sides[1]) for some in (one, other)]
     if solved[0] == solved[1]:
         return False
@@ -170,14 +178,12 @@ def _parsed_sides(sides: tuple[str, ...]) -> list[Tree] | None:
 
 
 def _difference(sides: list[Tree]) -> Tree:
-    from fractions import Fraction
-
     return ("add", sides[0], ("mul", ("num", Fraction(-1)), sides[1]))
 
 
 @lru_cache(maxsize=4096)
 def _same_by_sympy(one: str, other: str) -> bool:
-    """Whether two formulas are equal that need a computer algebra system, such as integrals and sums."""
+    """Compare formulas such as integrals and sums by sympy."""
     machinery = _machinery()
     if _DERIVED.search(one + other):
         return False
@@ -194,13 +200,13 @@ def _same_by_sympy(one: str, other: str) -> bool:
         return bool(difference.is_zero)
     except MemoryError:
         raise
-    except Exception:  # sympy fails in as many ways as there are texts
+    except Exception:  # sympy raises exceptions of any type
         return False
 
 
 @lru_cache(maxsize=4096)
 def _sympified(text: str) -> Any:
-    """A formula in sympy; None if it is none."""
+    """Parse a formula to a sympy expression; None if that fails."""
     from latex2sympy2_extended import latex2sympy
 
     depth = deepest = 0
@@ -213,7 +219,7 @@ def _sympified(text: str) -> Any:
         return latex2sympy(text, is_real=None, convert_degrees=False, normalization_config=None)
     except MemoryError:
         raise
-    except Exception:  # as above
+    except Exception:  # the parser raises exceptions of any type
         return None
 
 
@@ -232,6 +238,6 @@ def _machinery() -> Any:
 
 
 def prepare() -> None:
-    """Import and warm all of it, so that the first answer isn't charged for it."""
+    """Import sympy and both parsers, so that the time limit of the first answer doesn't include it."""
     equal(r"\sqrt{2}", "2x")
     equal(r"\int_0^1 x dx", r"\frac{1}{3}")

@@ -1,18 +1,18 @@
-r"""Words and units around a number: `5 \text{ cm}`, `20\% profit`, `3 hours 20 minutes`. Pure.
+r"""Units and words around numbers: `5 \text{ cm}`, `20\% profit`, `3 hours 20 minutes`. Pure.
 
-Most of them don't count: 5 cm is right where the gold answer is 5. They do where both answers have one and the two
-differ (cm and km), and where a word changes what the number means (profit and loss, east and west, more, least).
+A unit is optional: 5 cm equals 5. Answers conflict if both have units and these differ (cm and km), or if only one has
+a certain word that changes the meaning of its number (profit, loss, east, west, more, least).
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from palign_hf.grading.dress import FONTS
+from palign_hf.grading.normalization import FONTS
 
 
 SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-# Names of functions and constants that a plain text may have; they are no words.
+# Names of functions and constants in plain text, which are neither words nor units.
 FUNCTIONS = (
     "arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth sin cos tan cot sec csc".split()
 )
@@ -22,18 +22,18 @@ CONSTANTS = "infinity infty theta alpha beta gamma delta lambda sigma omega phi 
 _DROPPABLE = "of the a an is are was about approximately approx roughly around exactly answer final total both either"
 _DROPPABLE += " by at value values equal equals equally to per each every altogether there"
 _DROPPED = frozenset(_DROPPABLE.split())
-# What means nothing by itself, whatever the other answer counts in.
+# Generic units, which agree with every other unit.
 _GENERIC = {"unit", "unit^2", "unit^3", "square", "cubic", "number", "item", "thing", "object", "time"}
-# These change what the number before or behind them means, and so they must stand in both answers.
+# Words that change the meaning of a number; both answers must have them.
 _MEANING = "more less fewer greater smaller than least most not and plus minus times over half halves third thirds"
 _MEANING += " squared cubed factorial base choose divided mod modulo profit loss gain increase decrease rise fall drop"
 _MEANING += " east west north south left right up down above below before after ago early late later negative positive"
 _MEANING += " even odd win lose win draw heads tails ahead behind faster slower longer shorter or none"
 _MEANING += " infinite infinitely undefined northeast northwest southeast southwest clockwise counterclockwise"
 MEANING = frozenset(_MEANING.split())
-# Words before a number that count only if the other answer has such a one, too.
+# Words before a number that count as units.
 _EXTREMES = {"maximum", "minimum", "max", "min", "largest", "smallest", "first", "last"}
-# What a question asks for, and so says nothing before its number.
+# Words that repeat the question before its number, which are ignored.
 _ASKING = "area volume length width height perimeter sum product difference probability distance speed time cost price"
 _ASKING += " angle amount age mean average median mode result we get have obtain has gives hence so thus number"
 _ASKED = set(_ASKING.split()) - MEANING
@@ -85,7 +85,7 @@ _CANON |= {"e": "east", "east": "east", "percent": "%", "percentage": "%", "per 
 _LETTERS = set("mgshLlNJWVKFCESPAT")
 _UNIT_LIKE = set(_CANON) | set("usd men cup cups way ways".split())
 
-_TEXT = re.compile(rf"\\{FONTS}\*?\s*\{{(?P<said>[^{{}}]*)\}}")
+_TEXT = re.compile(rf"\\{FONTS}\*?\s*\{{(?P<words>[^{{}}]*)\}}")
 _CURRENCY = re.compile(r"[€£¥₹]|\\(?:pounds|euro)(?![A-Za-z])")
 _PERCENT = re.compile(r"\s*\\?%\s*$|\\?%(?=\s*\x02)")
 _DEGREE = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|\\circ)\s*([CF](?![A-Za-z]))?\s*$")
@@ -101,7 +101,15 @@ _MARK = "\x02"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A number or formula, what it counts in, and what its `%`, `°` or `million` says."""
+    """A number or formula with its unit.
+
+    Args:
+        core (`str`): The number or formula.
+        words (`frozenset[str]`): Its units and other words, in their canonical form.
+        percent (`bool`, defaults to `False`): Whether a percent sign follows.
+        degree (`bool`, defaults to `False`): Whether a degree sign follows.
+        scale (`int`, defaults to 1): The factor of words such as `million`.
+    """
 
     core: str
     words: frozenset[str] = frozenset()
@@ -111,7 +119,14 @@ class Piece:
 
 
 def loosened(text: str) -> str:
-    r"""A bare text with the words of `\text{...}` and its like standing free."""
+    r"""Set the words in `\text{...}` and other font commands free.
+
+    Args:
+        text (`str`): An answer from `bare`.
+
+    Returns:
+        `str`: The text with these words between spaces.
+    """
     for _ in range(3):
         text, found = _TEXT.subn(_freed, text)
         if not found:
@@ -120,12 +135,19 @@ def loosened(text: str) -> str:
 
 
 def _freed(found: re.Match[str]) -> str:
-    said = found["said"]
-    return f" {said} " if any(map(str.isalpha, said)) else said
+    words = found["words"]
+    return f" {words} " if any(map(str.isalpha, words)) else words
 
 
 def pieces(text: str) -> tuple[Piece, ...]:
-    """The numbers and formulas of a loosened text, each with the words behind it, the first with those before it."""
+    """Split a text into numbers and formulas with their units.
+
+    Args:
+        text (`str`): An answer from `loosened`.
+
+    Returns:
+        `tuple[Piece, ...]`: Each number or formula with the words behind it; the first also with the words before it.
+    """
     text = _CURRENCY.sub(" ", text)
     marked, words = _without_words(text)
     if not words:
@@ -141,15 +163,23 @@ def pieces(text: str) -> tuple[Piece, ...]:
             found.append((part.strip(" ,:"), []))
     if not found:
         return ()
-    # A unit comes behind its number; what comes before says what it is (`July 4`), but for what asks for it.
+    # A unit follows its number. Words before it qualify it (`July 4`), unless they repeat the question.
     kept = MEANING | _EXTREMES | set(_CANON.values())
     lead = [word if word in kept else f"<{word}" for word in before if word not in _ASKED]
     found[0] = (found[0][0], lead + found[0][1])
-    return tuple(_piece(core, said) for core, said in found)
+    return tuple(_piece(core, words) for core, words in found)
 
 
 def conflict(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether the words around two equal numbers make two answers of them."""
+    """Whether the words around two equal numbers make them different answers.
+
+    Args:
+        one (`frozenset[str]`): The words of a `Piece`.
+        other (`frozenset[str]`): The words of another one.
+
+    Returns:
+        `bool`: Whether they conflict.
+    """
     if one == other:
         return False
     meaning, meaning2 = ({word for word in some if word in MEANING or word[0] == "<"} for some in (one, other))
@@ -159,20 +189,20 @@ def conflict(one: frozenset[str], other: frozenset[str]) -> bool:
     return bool(one and other) and not (one <= other or other <= one)
 
 
-def _piece(core: str, said: list[str]) -> Piece:
-    scale, percent, degree = 1, "%" in said, "deg" in said
-    for word in said:
+def _piece(core: str, words: list[str]) -> Piece:
+    scale, percent, degree = 1, "%" in words, "deg" in words
+    for word in words:
         scale *= SCALES.get(word, 1)
     if (found := _PERCENT.search(core)) and found.start() > 0:
         core, percent = core[: found.start()], True
     elif (found := _DEGREE.search(core)) and found.start() > 0 and not _ANGLED.search(core):
         core, degree = core[: found.start()].rstrip(), not found[1]
-    words = frozenset(word for word in said if word not in SCALES and word not in ("%", "deg"))
-    return Piece(core.strip(), words, percent, degree, scale)
+    units = frozenset(word for word in words if word not in SCALES and word not in ("%", "deg"))
+    return Piece(core.strip(), units, percent, degree, scale)
 
 
 def _without_words(text: str) -> tuple[str, list[str]]:
-    """The text with a mark in place of each word outside of brackets, and the words as they are compared."""
+    """The text with a mark in place of each word outside of brackets, and the words in canonical form."""
     if not re.search(r"[A-Za-z]", text):
         return text, []
     kept, words, depth, last = [], [], 0, 0
@@ -183,9 +213,9 @@ def _without_words(text: str) -> tuple[str, list[str]]:
         before = text[: run.start()]
         if before.endswith(("\\", "_", "^", "'")) or not _is_word(run["word"], before, text[run.end() :]):
             continue
-        said = list(_canonical(run["word"] + (run["power"] or "").replace(" ", "") + (run["below"] or "")))
-        kept.append(text[last : run.start()] + _MARK * len(said))
-        words += said
+        units = list(_canonical(run["word"] + (run["power"] or "").replace(" ", "") + (run["below"] or "")))
+        kept.append(text[last : run.start()] + _MARK * len(units))
+        words += units
         last = run.end()
     return "".join(kept) + text[last:], words
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
-from palign_hf.literals import Number, check_nesting, load_numbers, may_be_inexact
+from palign_hf.literals import LiteralNumber, check_nesting, load_numbers, may_be_inexact
 from palign_hf.traces.cache import cache_folder
 
 
@@ -145,8 +145,8 @@ def _lines(file: Path) -> Iterator[str]:
             yield line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def _numbers(value: Any, path: _Path) -> Iterator[tuple[_Path, Number]]:
-    if isinstance(value, Number):
+def _numbers(value: Any, path: _Path) -> Iterator[tuple[_Path, LiteralNumber]]:
+    if isinstance(value, LiteralNumber):
         yield path, value
     elif isinstance(value, list):
         for one in value:
@@ -158,7 +158,7 @@ def _numbers(value: Any, path: _Path) -> Iterator[tuple[_Path, Number]]:
 
 def _written(value: Any, path: _Path, as_text: set[_Path]) -> Any:
     """The value with its numbers as numbers, and as text in these columns."""
-    if isinstance(value, Number):
+    if isinstance(value, LiteralNumber):
         return value.text if path in as_text else value.value
     if isinstance(value, list):
         return [_written(one, (*path, "[]"), as_text) for one in value]

@@ -1,4 +1,4 @@
-"""The pool: ordinary answers stay here, endless ones end, dead workers are replaced, and none outlives its process."""
+"""The pool: quick answers stay in the process, time and memory are limited, and no worker outlives its pool."""
 
 import asyncio
 import os
@@ -141,7 +141,7 @@ def test_pathological_pairs_end_within_the_limit_and_are_wrong(pool, output, gol
     assert time.monotonic() - started < pool.limit_s + 10
 
 
-def test_a_late_pair_says_so_and_the_next_one_is_graded(pool):
+def test_a_late_pair_has_an_error_and_the_next_one_is_graded(pool):
     assert pool.grade(TOWER, "2x") == Grade(False, False, "9^{9^{9^{9^9}}}", "not graded within 1.5 s")
     assert pool.grade(*ROOT).strict
 
@@ -170,9 +170,9 @@ def test_ones_own_grader_may_talk_and_may_hang(capfd):
 
 
 @pytest.mark.usefixtures("own")
-def test_what_is_no_grade_is_a_wrong_one_with_a_reason():
+def test_a_grader_that_returns_no_grade_is_wrong_with_a_reason():
     with GraderPool("pool_graders:Wordy", workers=1) as pool:
-        assert pool.grade("", "") == Grade(False, False, None, "wordy gave right, and no Grade")
+        assert pool.grade("", "") == Grade(False, False, None, "wordy returned right, which is no Grade")
 
 
 @pytest.mark.usefixtures("own")
@@ -217,9 +217,9 @@ def test_a_fork_has_workers_of_its_own(tmp_path):
         pool.grade(str(tmp_path / "here"), "")
         child = os.fork()
         if not child:
-            told = pool.grade(str(tmp_path / "there"), "").strict
+            strict = pool.grade(str(tmp_path / "there"), "").strict
             pool.close()
-            os._exit(0 if told else 1)
+            os._exit(0 if strict else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert (tmp_path / "there").read_text().split()[1] == str(child)
         pool.grade(str(tmp_path / "again"), "")
@@ -289,7 +289,7 @@ def test_a_grader_that_can_not_leave_is_refused_in_words():
 @pytest.mark.parametrize(
     "wrong", [{"workers": 0}, {"workers": 1.5}, {"workers": True}, {"limit_s": 0}, {"limit_s": "1"}]
 )
-def test_what_makes_no_pool_is_refused_in_words(wrong):
+def test_invalid_arguments_are_refused_in_words(wrong):
     name, value = next(iter(wrong.items()))
     with pytest.raises(UserError, match=f"`{name}={value}`"):
         GraderPool(**wrong)

@@ -1,24 +1,27 @@
-"""Which grader a user means: a name, a name with parameters, an object, or a function of one's own by where it is."""
+"""Resolution of graders: by name, by name and parameters, as an object, or as `module:name` of the user's code."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.grading.base import ExactGrader, Grade, Grader, as_text
-from palign_hf.grading.boxes import last_boxed
-from palign_hf.grading.choice import ChoiceGrader
-from palign_hf.grading.maths import MathGrader
+from palign_hf.grading.extraction import last_boxed
+from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, as_text
+from palign_hf.grading.mathematics import MathGrader
 from palign_hf.located import Uncalled, check_function, check_kind, is_location, located, made, may_call
 
 
-# Graders that a recipe can name; one's own are named by where they are, as `my_module:my_function`.
+# Graders with a name. The user's own are given as `module:name`.
 GRADERS: dict[str, Callable[..., Grader]] = {"math": MathGrader, "choice": ChoiceGrader, "exact": ExactGrader}
 
 
 class OwnGrader:
-    """A user's function `(output, gold) -> bool`: what it says is both strict and lenient. It may give a `Grade` too.
+    """A user's function `(output, gold)` as a grader.
 
-    Raise its attribute `version` whenever it judges otherwise: fingerprints know it by its name and that.
+    The function returns a `Grade`, or a `bool` that is both the strict and the lenient verdict. Increase its attribute
+    `version` whenever its verdicts change: fingerprints contain its name and version.
+
+    Args:
+        name (`str`): The function, as `module:name`.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,32 +34,51 @@ class OwnGrader:
         return OwnGrader, (self.name,)
 
     def grade(self, output: str, gold: str) -> Grade:
-        """What the function says; if it fails, a wrong one with its reason."""
+        """Call the function; an exception becomes a wrong answer with an error.
+
+        Args:
+            output (`str`): What the model wrote.
+            gold (`str`): The gold answer.
+
+        Returns:
+            `Grade`: The verdict.
+        """
         output, gold = as_text(output), as_text(gold)
         answer = last_boxed(output)
         try:
-            said = self._function(output, gold)
-        except Exception as error:  # one's own function may fail with anything
+            verdict = self._function(output, gold)
+        except Exception as error:  # the user's code may raise anything
             return Grade(False, False, answer, f"{self.name}: {type(error).__name__}: {error}")
-        if isinstance(said, Grade):
-            return said
-        if said is None or isinstance(said, str):
-            return Grade(False, False, answer, f"{self.name} said {shown(said)}, which is neither right nor wrong")
-        return Grade(bool(said), bool(said), answer)
+        if isinstance(verdict, Grade):
+            return verdict
+        if verdict is None or isinstance(verdict, str):
+            return Grade(False, False, answer, f"{self.name} returned {shown(verdict)}, which is no verdict")
+        return Grade(bool(verdict), bool(verdict), answer)
 
 
 class UncalledGrader(Uncalled):
-    """Stands for a user's own grader of a class where it may not be made."""
+    """A placeholder for a user's grader class where it must not be instantiated."""
 
     version = 0
 
     def grade(self, output: str, gold: str) -> Grade:
-        """Never: it stands for a grader where nothing is graded."""
-        raise NotImplementedError(f"`{self.name}` was to be looked at only")
+        """Raises: a placeholder can't grade."""
+        raise NotImplementedError(f"`{self.name}` is a placeholder that was not instantiated")
 
 
 def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
-    """The grader a user means: an object, a name, or `{name: ..., parameter: ...}` as recipes have it."""
+    """Resolve a grader.
+
+    Args:
+        spec (`str`, `Mapping` or `Grader`, defaults to `"math"`): A name of `GRADERS`, `module:name` of the user's own
+            function, class or object, `{name: ..., parameter: ...}` as in recipes, or a grader.
+
+    Returns:
+        `Grader`: The grader.
+
+    Raises:
+        `UserError`: There is no such grader, or the object is none.
+    """
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping):
@@ -76,7 +98,7 @@ def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
     else:
         raise UserError(
             f"`{shown(name)}` is no grader{nearest(shown(name), GRADERS)}. Choose one of {listed(GRADERS)}, or "
-            f"`module:name` of one's own."
+            f"`module:name` of your own."
         )
     return _checked(made("grader", kind, name, parameters), str(name))
 

@@ -139,10 +139,14 @@ def test_an_endless_number_is_compared_letter_for_letter():
     assert time.process_time() - started < 5
 
 
-def test_a_gold_answer_that_says_nothing_is_told():
+def test_an_empty_gold_answer_is_an_error():
     for gold in ("", " ", None):
         grade = GRADER.grade("\\boxed{5}", gold)
         assert grade == Grade(False, False, "5", "the gold answer is empty")
+
+
+def test_equations_with_exact_and_inexact_values_are_compared():
+    assert GRADER.grade("\\boxed{x^2+y^2=25}", "\\sqrt{x^2+y^2}=25") == Grade(False, False, "x^2+y^2=25")
 
 
 def test_a_long_text_is_left_to_the_workers():

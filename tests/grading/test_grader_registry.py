@@ -1,4 +1,4 @@
-"""How a grader is named: ours, one's own, and what is none."""
+"""Resolution of graders: by name, as an object, as the user's own code, and errors for anything else."""
 
 import pickle
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_ones_own_class_and_object():
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "message"),
     [
         ("maths", "nearest match: `math`"),
         ("own_graders:halt", "can't be imported"),
@@ -113,14 +113,14 @@ def test_ones_own_class_and_object():
         (None, "is no grader"),
     ],
 )
-def test_what_is_no_grader_is_refused_in_words(spec, told):
+def test_anything_else_is_refused_in_words(spec, message):
     with pytest.raises(UserError, match=".") as refused:
         make_grader(spec)
-    assert told in str(refused.value) and not Path("TOUCHED").exists()
+    assert message in str(refused.value) and not Path("TOUCHED").exists()
 
 
 @pytest.mark.usefixtures("own")
-def test_where_nothing_may_be_called_a_class_is_looked_at_only():
+def test_in_a_dry_run_a_class_is_not_instantiated():
     with uncalled():
         grader = make_grader({"name": "own_graders:Kind", "mark": "+"})
         assert isinstance(grader, Uncalled) and make_grader(grader) is grader

@@ -1,7 +1,10 @@
-r"""Normalization of how an answer is set, spaced and spelt. Pure."""
+r"""Normalization of the LaTeX of an answer: layout, spaces, spellings, and its brackets. Pure.
+
+`bare` keeps the structure that the parser needs; `compact` goes further and yields a key for equality of texts.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 
@@ -21,9 +24,9 @@ _SPELLED |= {"α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta
 _SPELLED |= {"μ": r"\mu ", "ρ": r"\rho ", "σ": r"\sigma ", "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ", "ψ": r"\psi "}
 _SPELLED |= {"ω": r"\omega ", "Γ": r"\Gamma ", "Δ": r"\Delta ", "Σ": r"\Sigma ", "Φ": r"\Phi ", "Ω": r"\Omega "}
 _SPELLED |= {"′": "'", "″": "''", "∣": "|", "∠": r"\angle ", "。": ".", "、": ","}
-# Marks of the direction of writing, as copies from pages have them.
+# Bidirectional control characters, common in text copied from web pages.
 _SPELLED |= dict.fromkeys("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "")
-# Full-width characters, as Chinese and Japanese texts have them.
+# Full-width characters of Chinese and Japanese texts.
 _SPELLED |= {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _SIGNS = str.maketrans(_SPELLED)
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ"
@@ -32,7 +35,7 @@ _SCRIPTS = re.compile(f"(?P<up>[{_RAISED}]+)|[{_LOWERED}]+")
 _ROOT = re.compile(r"(?P<sign>[√∛∜])\s*(?:\((?P<long>[^()]*)\)|(?P<short>\w+))")
 _ROOTS = {"√": "", "∛": "[3]", "∜": "[4]"}
 
-# A line break of a matrix comes first in each of these, so that its second backslash begins nothing.
+# The line break of a matrix comes first in these patterns, so that its second backslash starts no command.
 _LAYOUT = re.compile(
     r"(?P<row>\\\\)(?:\[-?[\d.]+ ?[a-z]{2}\])?|\\!\s*|\\[$()\[\]]|\$|(?P<power>(?<=[\w)\]}])\*\*(?=[\w(\-{]))|\*\*"
     r"|\\(?:left|right)(?![A-Za-z])\.?"
@@ -73,11 +76,23 @@ _SPELT: dict[re.Pattern[str], str | Callable[[re.Match[str]], str]] = {
     re.compile(r"\\sqrt(\w)"): r"\\sqrt{\1}",
     re.compile(r"^\(([A-Za-z])\)$"): r"\1",
 }
+# Closing brackets by their opening ones.
+BRACKETS = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle"}
+_BRACKET = re.compile(
+    r"\\langle(?![A-Za-z])|\\rangle(?![A-Za-z])|\\[{}]|[()\[\]{}]|\\begin\s*\{\w+\*?\}|\\end\s*\{\w+\*?\}"
+)
 
 
 @lru_cache(maxsize=8192)
 def bare(text: str) -> str:
-    """An answer without its layout, in plain LaTeX: `$\\left(\\dfrac12, 3\\right)$.` is `(\\frac{1}{2}, 3)`."""
+    r"""Remove the layout of an answer: `$\left(\dfrac12, 3\right)$.` becomes `(\frac{1}{2}, 3)`.
+
+    Args:
+        text (`str`): An answer in LaTeX, Unicode or plain text.
+
+    Returns:
+        `str`: The same answer in plain LaTeX.
+    """
     text = _ROOT.sub(lambda root: rf"\sqrt{_ROOTS[root['sign']]}{{{root['long'] or root['short']}}}", text)
     text = _SCRIPTS.sub(_scripted, text).translate(_SIGNS)
     text = _LAYOUT.sub(lambda found: found["row"] or ("^" if found["power"] else ""), text)
@@ -102,7 +117,14 @@ def _braced(frac: re.Match[str]) -> str:
 
 @lru_cache(maxsize=8192)
 def compact(text: str) -> str:
-    """A bare answer in the shortest spelling: what is alike in it is the same answer."""
+    """Reduce a bare answer to its shortest spelling.
+
+    Args:
+        text (`str`): An answer from `bare`.
+
+    Returns:
+        `str`: A text that is equal only for equal answers.
+    """
     text = without_fonts(text)
     for spelt, short in _SPELT.items():
         text = spelt.sub(short, text.strip())
@@ -111,7 +133,14 @@ def compact(text: str) -> str:
 
 
 def without_fonts(text: str) -> str:
-    r"""The words of `\text{...}` and its like."""
+    r"""Remove the font commands of a text, such as `\text{...}`.
+
+    Args:
+        text (`str`): An answer from `bare`.
+
+    Returns:
+        `str`: The text without font commands.
+    """
     for _ in range(3):
         text, found = _FONT.subn(r"\1", text)
         if not found:
@@ -120,7 +149,78 @@ def without_fonts(text: str) -> str:
 
 
 def is_words(text: str) -> bool:
-    r"""Whether an answer is a word or some: said so by `\text{}`, or a word of four letters or more among them."""
+    r"""Whether an answer consists of words.
+
+    Args:
+        text (`str`): An answer from `bare`.
+
+    Returns:
+        `bool`: `True` for letters only, if `\text{}` marks them as words or one has at least four letters.
+    """
     plain = without_fonts(text)
     letters = re.sub(r"[ \-']", "", plain)
     return letters.isalpha() and len(letters) > 1 and (plain != text or any(len(word) > 3 for word in plain.split()))
+
+
+def split_outside(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """Split a text at the matches of a pattern that lie outside of all brackets.
+
+    Args:
+        text (`str`): A text.
+        pattern (`re.Pattern`): What separates the parts.
+
+    Yields:
+        `tuple[str, re.Match]`: Each part, and the match behind it; `None` behind the last part.
+    """
+    brackets = [*_BRACKET.finditer(text)]
+    depth, last, k = 0, 0, 0
+    for found in pattern.finditer(text):
+        while k < len(brackets) and brackets[k].start() < found.end():
+            depth += 1 if _opens(brackets[k][0]) else -1
+            k += 1
+        if depth == 0:
+            yield text[last : found.start()], found
+            last = found.end()
+    yield text[last:], None
+
+
+def closes_last(text: str, at: int) -> bool:
+    """Whether the last bracket of a text closes the bracket at a position.
+
+    Args:
+        text (`str`): A text.
+        at (`int`): The position of an opening bracket.
+
+    Returns:
+        `bool`: `True` if nothing follows the closing bracket.
+    """
+    depth = 0
+    for found in _BRACKET.finditer(text, at):
+        depth += 1 if _opens(found[0]) else -1
+        if depth <= 0:
+            return found.end() == len(text) and depth == 0
+    return False
+
+
+def unwrapped(text: str) -> tuple[str, str]:
+    """Split a text into the brackets around it and its content.
+
+    Args:
+        text (`str`): A text.
+
+    Returns:
+        `tuple[str, str]`: The brackets, such as `(]`, and the content; an empty text and `text` without brackets.
+    """
+    opening = next((one for one in BRACKETS if text.startswith(one)), "")
+    closing = next((one for one in BRACKETS.values() if text.endswith(one)), "")
+    if not (opening and closing and len(text) >= len(opening) + len(closing) and closes_last(text, 0)):
+        return "", text
+    if {opening, closing} & {"\\{", "\\}", "\\langle", "\\rangle"} and BRACKETS[opening] != closing:
+        return "", text
+    return {"\\{": "{", "\\langle": "("}.get(opening, opening) + {"\\}": "}", "\\rangle": ")"}.get(
+        closing, closing
+    ), text[len(opening) : len(text) - len(closing)].strip()
+
+
+def _opens(bracket: str) -> bool:
+    return bracket in ("(", "[", "{", "\\{", "\\langle") or bracket.startswith("\\begin")

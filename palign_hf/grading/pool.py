@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, cast
@@ -34,8 +35,8 @@ _START_S = 120.0
 _CHECK_S = 5.0
 # The kernel ends a worker this long after the time limit, in case that its pool no longer exists.
 _GRACE_S = 1.0
-# Address space of a worker. sympy needs more than any machine has for a tower of powers.
-_MATH_BYTES = 4 << 30
+# Address space that a worker may add to that of its imports. A tower of powers in sympy exceeds any machine's memory.
+_MEMORY_BYTES = 4 << 30
 _WORK = (
     "import sys; sys.path[:] = sys.argv[3:]; from palign_hf.grading.pool import work; work(*map(int, sys.argv[1:3]))"
 )
@@ -292,10 +293,19 @@ def work(descriptor: int, parent: int) -> None:
 def _prepare(grader: Grader) -> None:
     if isinstance(grader, MathGrader):
         grader.prepare()
-        with contextlib.suppress(ImportError, ValueError, OSError):
-            import resource
+    _limit_memory()
 
-            resource.setrlimit(resource.RLIMIT_AS, (_MATH_BYTES, _MATH_BYTES))
+
+def _limit_memory() -> None:
+    """Limit the address space of this process. The imports of a user's grader, such as torch, don't count."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + _MEMORY_BYTES
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _graded(grader: Grader, output: str, gold: str) -> Grade:

@@ -46,6 +46,9 @@ def who(output, gold):
     time.sleep(0.05)
     return output == "" or Path(output).write_text(f"{os.getpid()} {os.getppid()}") > 0
 
+def hoards(output, gold):
+    return len(bytearray(5 << 30)) > 0
+
 class Wordy:
     name, version = "wordy", 1
     def grade(self, output, gold):
@@ -167,6 +170,28 @@ def test_ones_own_grader_may_talk_and_may_hang(capfd):
     assert "noise" not in "".join(capfd.readouterr())
     with GraderPool("pool_graders:sleeps", workers=1, limit_s=0.2) as pool:
         assert pool.grade("\\boxed{5}", "5") == Grade(False, False, "5", "not graded within 0.2 s")
+
+
+@pytest.mark.usefixtures("own")
+def test_memory_is_limited_for_the_users_own_grader():
+    with GraderPool("pool_graders:hoards", workers=1) as pool:
+        assert pool.grade("\\boxed{5}", "5") == Grade(False, False, "5", "pool_graders:hoards: MemoryError: ")
+
+
+def memory_limit(grader) -> int:
+    """The limit of the address space of a pool's worker; 0 if it has none."""
+    with GraderPool(grader, workers=1) as pool:
+        pool._slow("\\boxed{A}", "A")
+        worker = next(place for place in pool._places.queue if place)
+        lines = Path(f"/proc/{worker._process.pid}/limits").read_text().splitlines()
+    (limit,) = (line.split()[3] for line in lines if line.startswith("Max address space"))
+    return int(limit) if limit.isdigit() else 0
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("grader", ["math", "choice", "exact", "pool_graders:talks", "pool_graders:Wordy"])
+def test_every_grader_has_the_memory_limit(grader):
+    assert 4 << 30 <= memory_limit(grader) < 6 << 30
 
 
 @pytest.mark.usefixtures("own")

@@ -4,14 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/cpu.lock
 STAMP  := $(VENV)/.stamp
+# Packages that take precedence over those of .venv in `make grading-newest`.
+NEWEST := build/math-verify-newest
 # Two files at a time, in the order of tests/conftest.py: the slow ones first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo study test unit lint format docs bench lock clean
+.PHONY: help demo study test unit grading-newest lint format docs bench lock clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "palign-hf needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -33,6 +35,10 @@ test: $(STAMP)  ## every test, the slow ones with real engines included
 
 unit: $(STAMP)  ## the tests that need no engine
 	$(OFFLINE) $(PYTEST) -m "not integration"
+
+grading-newest: $(STAMP)  ## the grading tests with the newest math-verify; `make test` has the oldest
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(NEWEST) -r requirements/math-verify-newest.txt
+	$(OFFLINE) PYTHONPATH=$(NEWEST) $(PYTEST) tests/grading
 
 lint: $(STAMP)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

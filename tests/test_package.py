@@ -3,13 +3,41 @@
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins(name: str) -> dict[str, str]:
+    """The versions of a file of `requirements/`."""
+    lines = (ROOT / "requirements" / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def bounds(requirements: list[str]) -> dict[str, Requirement]:
+    return {found.name: found for found in map(Requirement, requirements)}
+
+
+def test_both_versions_of_the_grading_tests_are_in_the_bounds_of_the_package():
+    base, extra = bounds(PROJECT["dependencies"]), bounds(PROJECT["optional-dependencies"]["eval"])
+    locked, newest = pins("cpu.lock"), pins("math-verify-newest.txt")
+    assert newest.keys() == {"math-verify", "latex2sympy2_extended"}
+    for name, version in newest.items():
+        assert version in base[name].specifier and locked[name] in base[name].specifier and version != locked[name]
+    assert locked["math-verify"] in extra["math-verify"].specifier and locked["xxhash"] in extra["xxhash"].specifier
+
+
+def test_only_the_extra_for_evaluation_pins_what_lighteval_needs():
+    base = bounds(PROJECT["dependencies"])
+    assert not [name for name, found in base.items() if "==" in str(found.specifier)]
+    assert "lighteval" not in base and "4.1.0" in base["xxhash"].specifier
 
 
 @pytest.fixture(scope="module")

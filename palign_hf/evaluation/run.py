@@ -19,6 +19,7 @@ from palign_hf.evaluation.results import write_results
 from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.several import SeveralRun, named
+from palign_hf.evaluation.shim import require_lighteval
 from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.hub.names import config_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
@@ -144,6 +145,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
 
     def __init__(self, config: EvaluateConfig, shown: bool = True) -> None:
         """`shown` is whether this process may say anything: of several, only the first."""
+        require_lighteval()
         super().__init__(config)
         self.config = config
         given = {one.name: getattr(config, one.name) for one in fields(EvaluationSettings)}

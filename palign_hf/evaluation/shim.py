@@ -25,13 +25,22 @@ _TASKS = "lighteval.tasks.tasks"
 _READER = "download_dataset_worker"
 
 
+def require_lighteval() -> None:
+    """Check that lighteval is installed.
+
+    Raises:
+        `UserError`: It isn't; the message names the extra to install.
+    """
+    if find_spec("lighteval") is None:
+        raise UserError("Evaluation needs lighteval, which isn't installed. Run `pip install 'palign-hf[eval]'`.")
+
+
 def install(downloads: bool = True) -> list[str]:
     """Stand in for modules that would fail; the names of those. To be called before lighteval looks for tasks.
 
     Without `downloads` for those, too, that fetch word lists when they are imported.
     """
-    if find_spec("lighteval") is None:
-        raise UserError("Evaluation needs lighteval, which isn't installed. Run `pip install 'palign-hf[eval]'`.")
+    require_lighteval()
     downloading = [] if downloads else [f"{_TASKS}.{name}.main" for name in ("ifeval", "ifbench")]
     failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
     for name in failing:

@@ -232,7 +232,7 @@ def _machinery() -> Any:
     except ImportError as error:
         raise UserError(
             f"The grader `math` can't compare formulas here: {error}. Install what it needs: "
-            f"`pip install math-verify==0.5.2`."
+            f"`pip install math-verify`."
         ) from error
     return sympy
 

@@ -1,6 +1,7 @@
 """A recipe of evaluation: shards that are counted once, files, failures, and that nothing is drawn twice."""
 
 import json
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -91,6 +92,13 @@ def test_the_same_command_again_asks_nothing_and_a_longer_one_only_what_is_new(m
         EVALUATE.open(make(limit=9), shown=False)
     run(make(limit=9, replace=True))
     assert len(speaker.asked) == before + 6
+
+
+def test_without_lighteval_a_run_names_the_extra_before_it_starts(make, speaker, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lighteval", None)
+    with pytest.raises(UserError, match=r"needs lighteval.*`pip install 'palign-hf\[eval\]'`"):
+        EVALUATE.open(make(), shown=False)
+    assert not speaker.asked
 
 
 def test_a_run_that_broke_off_goes_on_with_what_is_missing(make, speaker):

@@ -10,7 +10,7 @@ NEWEST := build/math-verify-newest
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: help demo study test unit grading-newest lint format docs bench lock clean
+.PHONY: help demo study test unit grading-newest matrix lint format docs bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -40,10 +40,15 @@ grading-newest: $(STAMP)  ## the grading tests with the newest math-verify; `mak
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(NEWEST) -r requirements/math-verify-newest.txt
 	$(OFFLINE) PYTHONPATH=$(NEWEST) $(PYTEST) tests/grading
 
-lint: $(STAMP)  ## ruff (lint and format) and mypy
+matrix: $(STAMP)  ## the unit and invariance tests with the lowest and the newest versions that pyproject.toml allows (in .matrix/)
+	$(BIN)/python requirements/matrix.py
+
+lint: $(STAMP)  ## ruff (lint and format), mypy and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell $$(git ls-files -- ':!tests')
+	$(BIN)/codespell --ignore-words tests/misspelled.txt tests
 
 format: $(STAMP)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -59,4 +64,4 @@ lock: $(STAMP)  ## resolve pyproject again and rewrite the lock
 	$(BIN)/python requirements/lock.py
 
 clean:  ## remove .venv and build leftovers
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .matrix build dist *.egg-info

@@ -26,6 +26,7 @@ from palign_hf.truncation.run import TRUNCATE
 STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, TRAIN, EVALUATE)}
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 STUDENT = ROOT / "palign_hf" / "toy" / "student" / "weights"
 PAGES = [
     README,
@@ -160,12 +161,27 @@ def test_python_of_a_page_compiles(page):
 
 
 def test_the_project_structure_is_that_of_the_package():
-    tree = re.search(r"^palign_hf/\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)[1]
+    tree = re.search(r"^palign_hf/\n(.*?)^```$", ARCHITECTURE.read_text(), re.MULTILINE | re.DOTALL)[1]
     inside = set(re.findall(r"^  ([\w.]+)", tree, re.MULTILINE))
     package = Path(palign_hf.__file__).parent
     own = {path.name for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert inside == own - {"__init__.py"}
     assert all((ROOT / name).is_dir() for name in re.findall(r"^(\w+)/", tree, re.MULTILINE))
+
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    text = README.read_text()
+    assert len(text.splitlines()) <= 200
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert {name for name in pages if f"(docs/{name})" not in text} == set()
+
+
+def test_the_journey_of_a_row_names_few_types():
+    table = ARCHITECTURE.read_text().split("## The journey of a row")[1].split("## ")[0]
+    named = [name for line in table.splitlines()[4:] if line for name in re.findall(r"`(\w+)`", line.split("|")[2])]
+    assert 8 <= len(set(named)) <= 18
+    package = "\n".join(path.read_text() for path in Path(palign_hf.__file__).parent.rglob("*.py"))
+    assert [name for name in named if name != "dict" and not re.search(rf"^class {name}\b", package, re.MULTILINE)] == []
 
 
 def test_the_settings_page_is_fresh():
@@ -175,7 +191,7 @@ def test_the_settings_page_is_fresh():
 
 @pytest.mark.integration
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "printed"),
     [
         ('print(row["status"]', "sufficient"),
         ("train = to_sft(pairs)", "problems with a kept pair"),
@@ -183,11 +199,11 @@ def test_the_settings_page_is_fresh():
         ('for search in ("ascend", "binary"):', "sufficient"),
     ],
 )
-def test_the_first_lines_of_the_readme_run(line, said, tmp_path):
+def test_the_python_of_the_pages_runs(line, printed, tmp_path):
     """As they stand, but for names that need no Hub and a smaller engine. Slow: each loads a student in a process."""
-    (code,) = [block for block in blocks(README.read_text(), "python") if line in block]
+    (code,) = [block for page in PAGES for block in blocks(page.read_text(), "python") if line in block]
     for theirs, ours in (
-        ('"simplescaling/s1K-1.1", split="train"', '"palign-toy", split="test", limit=12'),
+        ('"simplescaling/s1K-1.1", split="train"', '"palign-toy", split="test", max_samples=12'),
         ('Runner("Qwen/Qwen2.5-7B-Instruct")', 'Runner("palign-toy", engine="transformers")'),
         ('Truncation("Qwen/Qwen2.5-7B-Instruct")', 'Truncation("palign-toy", engine="transformers")'),
         ('Trainer("Qwen/Qwen2.5-7B-Instruct"', f'Trainer("{STUDENT}"'),
@@ -203,4 +219,4 @@ def test_the_first_lines_of_the_readme_run(line, said, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     if "row[" in line:
         assert re.fullmatch(r"sufficient \d+ of \d+ '.*'", done.stdout.splitlines()[-1])
-    assert said in done.stdout
+    assert printed in done.stdout

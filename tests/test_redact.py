@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from palign_hf import redact as redacting
 from palign_hf.redact import MASK, is_secret_name, redact, redacted, remember, remember_url, without_credentials
-from palign_hf.runs.report import escaped
+from palign_hf.tables import escaped
 
 
 LETTERS = st.sampled_from("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")

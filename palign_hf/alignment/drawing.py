@@ -110,6 +110,6 @@ class Drawer:
                 *(["control tokens"] if control else []),
                 *(["a tag of the training target"] if self._prompts.tag_in(text) else []),
             ),
-            engine=None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})",
+            engine=None if engine is None else engine.label,
             fresh=drawn.fresh,
         )

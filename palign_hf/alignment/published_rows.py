@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from palign_hf.prompts import SOLVE, TAG_STYLES, TagStyle, tag_style
-from palign_hf.schema import PREFIXES, SchemaError
-from palign_hf.traces.cells import Dropped, content, filled, scalar, speech, turns_of, wrong_type
+from palign_hf.schema import PREFIXES
+from palign_hf.traces.cells import Dropped, content, filled, given_id, scalar, speech, turns_of, wrong_type
 from palign_hf.traces.layouts import Layout
 from palign_hf.traces.rows import content_id, gold_answer
 
@@ -16,6 +16,7 @@ READER_VERSION = 2
 
 _LEAD = SOLVE.text.partition("{question}")[0]
 _INSTRUCTION = _LEAD.strip()
+_NO_ID = "Fill it, or remove the column to have ids made from the content."
 # A row of PREFIXES of whose search nothing is known.
 _UNKNOWN = dict.fromkeys(PREFIXES.columns) | {"status": "published", "probes": []}
 
@@ -68,7 +69,7 @@ def read_published(
     answer, out["_answer_from"] = gold_answer(row, index, layout, "", notes)
     trace = prefix if trace is None else trace
     return out | {
-        "id": _given_id(row, index, layout) or content_id(question, trace),
+        "id": given_id(row, index, layout.id, _NO_ID) or content_id(question, trace),
         "question": question,
         "trace": trace,
         "answer": answer,
@@ -148,15 +149,3 @@ def _refuse_tags(style: TagStyle | None, prefix: str, continuation: str | None) 
     """What holds the tags of a target itself can't be made into one; in a target nobody knows which is the border."""
     if style is not None and (tag := style.tag_in(prefix) or style.tag_in(continuation or "")):
         raise Dropped(f"`{tag}` inside the text, where it would be taken for the border")
-
-
-def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:
-    if not layout.id:
-        return None
-    value = scalar(row, layout.id, index)
-    if value is None:
-        raise SchemaError(
-            f"Row {index + 1}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, or "
-            f"remove the column to have ids made from the content."
-        )
-    return value

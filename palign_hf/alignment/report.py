@@ -13,8 +13,10 @@ from palign_hf.alignment.shares import ValueShare
 from palign_hf.alignment.tally import Tally
 from palign_hf.asking.usage import Usage
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.runs.report import StageReport, escaped, figures, share, table
+from palign_hf.runs.report import StageReport
 from palign_hf.schema import PAIRS, check
+from palign_hf.statistics import share
+from palign_hf.tables import escaped, figures, number, spread_text, table
 
 
 if TYPE_CHECKING:
@@ -228,20 +230,17 @@ def _flagged(found: Mapping[str, Any]) -> str:
 
 
 def _spread(name: str, values: Mapping[str, float] | None, style: str) -> list[tuple[str, str]]:
-    return [(name, " · ".join(f"{at} {value:{style}}" for at, value in values.items()))] if values else []
+    return [(name, spread_text(values, style))] if values else []
 
 
 def _cells(found: ValueShare) -> list[str]:
-    def told(value: float | None, style: str) -> str:
-        return "-" if value is None else format(value, style)
-
     return [
         found["value"],
-        told(found["problems"], ","),
-        told(found["problem_share"], ".1%"),
-        told(found["asked"], ","),
-        told(found["kept_problems"], ","),
-        told(found["kept_rate"], ".1%"),
-        told(found["pair_share"], ".1%"),
-        told(found["skew"], ".2f"),
+        number(found["problems"], ","),
+        number(found["problem_share"], ".1%"),
+        number(found["asked"], ","),
+        number(found["kept_problems"], ","),
+        number(found["kept_rate"], ".1%"),
+        number(found["pair_share"], ".1%"),
+        number(found["skew"], ".2f"),
     ]

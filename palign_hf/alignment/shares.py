@@ -6,7 +6,7 @@ from typing import TypedDict
 import numpy as np
 
 from palign_hf.errors import shown
-from palign_hf.runs.report import share
+from palign_hf.statistics import share
 
 
 # So many values of a column are told one by one, those with most problems.

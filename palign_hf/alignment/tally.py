@@ -3,7 +3,6 @@
 Rows of a problem may lie anywhere, in any split: a hash of their `id` brings them together.
 """
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -14,8 +13,9 @@ import numpy as np
 from palign_hf.alignment.quality import FLAGS
 from palign_hf.alignment.shares import Problems
 from palign_hf.errors import shown
-from palign_hf.runs.report import kind, quantiles, share
+from palign_hf.runs.report import kind
 from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
+from palign_hf.statistics import share, spread
 
 
 if TYPE_CHECKING:
@@ -186,17 +186,11 @@ def _part(such: np.ndarray, of: np.ndarray) -> float | None:
 
 
 def _lengths(tokens: np.ndarray) -> dict[str, float] | None:
-    return _spread(tokens[tokens != _UNKNOWN], (0.5, 0.95))
+    return spread(tokens[tokens != _UNKNOWN], (0.5, 0.95))
 
 
 def _prefix_share(prefix: np.ndarray, continuation: np.ndarray) -> dict[str, float] | None:
     """How much of what is learnt is prefix."""
     whole = prefix.astype(np.int64) + continuation
     known = (prefix != _UNKNOWN) & (continuation != _UNKNOWN) & (whole > 0)
-    return _spread(prefix[known] / whole[known], _SHARES_AT)
-
-
-def _spread(values: np.ndarray, at: Sequence[float]) -> dict[str, float] | None:
-    found = quantiles(values, at)
-    # An exact sum: the order of the rows changes nothing.
-    return found and {"mean": math.fsum(values) / len(values), **found}
+    return spread(prefix[known] / whole[known], _SHARES_AT)

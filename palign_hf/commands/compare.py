@@ -2,9 +2,9 @@
 
 import argparse
 
-from palign_hf.canvas import needs_pillow
 from palign_hf.config import check_folder, folder_of
 from palign_hf.evaluation.compare import check_home, compare_files
+from palign_hf.plotting import needs_matplotlib
 from palign_hf.runs.launch import ANEW
 from palign_hf.streams import print_out
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table, the last line as JSON."""
     if options.out:
-        needs_pillow("out")
+        needs_matplotlib("out")
         check_folder("out", options.out, written=True)
         check_home(folder_of(options.out), options.files, options.replace)
     found = compare_files(options.files, options.names, options.by, options.seed)

@@ -5,6 +5,7 @@ from typing import Any
 
 from palign_hf.config.settings import Setting, walk
 from palign_hf.config.values import type_name
+from palign_hf.tables import table
 
 
 def describe(kind: type, section: str = "") -> list[tuple[str, str]]:
@@ -14,19 +15,23 @@ def describe(kind: type, section: str = "") -> list[tuple[str, str]]:
 
 def settings_table(kind: type) -> str:
     """Every setting in a Markdown table: key, what it is for, type and range, default."""
-    rows = ["| setting | what it is | type | default |", "|---|---|---|---|"]
+    rows = []
     for one in walk(kind):
         range_ = f", {one.bounds}" if str(one.bounds) else ""
         default = "required" if one.required else f"`{_plain(one.default)}`"
-        cells = [f"`{one.key}`", one.help, type_name(one.hint) + range_, default]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+        rows.append([f"`{one.key}`", one.help, type_name(one.hint) + range_, default])
+    return "\n".join(table(("setting", "what it is", "type", "default"), rows, _cell)) + "\n"
 
 
 def facts(one: Setting) -> str:
     """Range and default, as they stand in brackets after the help."""
     default = "required" if one.required else f"default: {_plain(one.default)}"
     return f"{one.bounds}; {default}" if str(one.bounds) else default
+
+
+def _cell(text: str) -> str:
+    """Markdown of ours in a cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _plain(value: Any) -> str:

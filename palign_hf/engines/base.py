@@ -39,6 +39,11 @@ class EngineIdentity:
     version: str = UNKNOWN
     dtype: str = UNKNOWN
 
+    @property
+    def label(self) -> str:
+        """Who answers, as reports and rows name it."""
+        return f"{self.name} {self.version} ({self.dtype})"
+
 
 @dataclass(frozen=True, slots=True)
 class Score:

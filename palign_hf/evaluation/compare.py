@@ -6,7 +6,7 @@ interval holds 0 may be chance; of many that are looked at, one in twenty leaves
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import WORDS, grouped, told
 from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import read_mapping, write_whole
-from palign_hf.runs.report import escaped, json_line, table
+from palign_hf.runs.report import json_line
+from palign_hf.tables import aligned, escaped, table
 
 
 Models = Mapping[str, Sequence[Sample]]
@@ -63,8 +64,8 @@ class Comparison:
         """The lines of a table: a measure, its value for each model, and the differences."""
         rows = []
         for name in self.names:
-            cells = [self._cell(self.intervals[name].get(model), name) for model in self.measures]
-            apart = [self._cell(self.differences[name].get(model), name) for model in list(self.measures)[1:]]
+            cells = [told(self.intervals[name].get(model), name) for model in self.measures]
+            apart = [told(self.differences[name].get(model), name) for model in list(self.measures)[1:]]
             rows.append((self.words(name), *cells, *apart))
         return rows
 
@@ -84,12 +85,9 @@ class Comparison:
             "problems": len(next(iter(self.measures.values())).problems),
             "partial": dict(self.partial),
             "n": {model: one.n for model, one in self.measures.items()},
-            "figures": {name: _plain(of) for name, of in self.intervals.items()},
-            "differences": {name: _plain(of) for name, of in self.differences.items()},
+            "figures": _plain(self.intervals),
+            "differences": _plain(self.differences),
         }
-
-    def _cell(self, one: Interval | None, name: str) -> str:
-        return told(one, name) if one else "not known"
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Comparisons:
 
     def text(self) -> str:
         """For a terminal: figures with 95 % intervals."""
-        tables = ["\n".join(_aligned([one.head(), *one.rows()])) for one in (self.overall, *self.groups)]
+        tables = ["\n".join(aligned([one.head(), *one.rows()])) for one in (self.overall, *self.groups)]
         return "\n\n".join([*tables, *(f"note: {line}" for line in remarks(self.overall.partial))])
 
     def page(self) -> str:
@@ -263,10 +261,5 @@ def _names(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
     raise UserError(f"{listed(files)} are the same file. Give those of different models.")
 
 
-def _plain(of: Mapping[str, Interval]) -> dict[str, Any]:
-    return {model: {"value": one.value, "low": one.low, "high": one.high} for model, one in of.items()}
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def _plain(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    return {name: {model: asdict(one) for model, one in of.items()} for name, of in found.items()}

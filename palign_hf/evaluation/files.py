@@ -85,13 +85,11 @@ def read_samples(file: str | Path) -> list[Sample]:
             f"and give what that writes."
         )
     samples = []
-    for at, row in enumerate(rows, 1):
+    for at, row in enumerate(({**dict.fromkeys(names), **row} for row in rows), 1):
         for name in SAMPLES.required:
             if row[name] is None:
                 raise UserError(f"Row {at} of `{file}` has no `{name}`, so it is no graded sample. Grade it again.")
-        about = {name: row.get(name) for name in names if name not in SAMPLES.columns}
-        known = {name: row[name] for name in SAMPLES.columns}
-        samples.append(Sample(**known, about=about))
+        samples.append(Sample.from_row(row))
     return samples
 
 

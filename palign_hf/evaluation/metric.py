@@ -17,7 +17,7 @@ from lighteval.tasks.requests import Doc, SamplingMethod
 from palign_hf.errors import UserError
 from palign_hf.evaluation.metrics import RATES, VERDICTS, measure, shown_ks
 from palign_hf.evaluation.problems import COLUMNS
-from palign_hf.evaluation.samples import SAMPLES, Output, Sample, sampled, ungraded
+from palign_hf.evaluation.samples import Output, Sample, sampled, ungraded
 from palign_hf.grading import GraderPool
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
 
@@ -42,7 +42,7 @@ class LabelledSamples(SampleLevelComputation, SamplingMetric):
         assert doc.specific is not None
         if "samples" not in doc.specific:
             doc.specific["samples"] = [sample.row() for sample in self._graded(doc, model_response)]
-        samples = [labelled(row) for row in doc.specific["samples"]]
+        samples = [Sample.from_row(row) for row in doc.specific["samples"]]
         self._check(doc, len(samples))
         found = measure(samples)
         named = {f"{verdict} {name}": name for verdict in VERDICTS for name in _passes(self.n)}
@@ -81,12 +81,6 @@ def metric(n: int, grader: str = "math") -> SampleLevelMetricGrouping:
         sample_level_fn=LabelledSamples(n, grader),
         corpus_level_fn=dict.fromkeys(names, np.mean),
     )
-
-
-def labelled(row: dict[str, Any]) -> Sample:
-    """A sample out of its row."""
-    known = {name: row[name] for name in SAMPLES.columns}
-    return Sample(**known, about={name: value for name, value in row.items() if name not in SAMPLES.columns})
 
 
 def _passes(n: int) -> Sequence[str]:

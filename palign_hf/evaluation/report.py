@@ -14,9 +14,11 @@ from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.partial import PARTIAL, heading
 from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
-from palign_hf.evaluation.summary import WORDS, Summary, grouped, spread, told
+from palign_hf.evaluation.summary import TOKENS_AT, WORDS, Summary, grouped, told
 from palign_hf.redact import redacted
-from palign_hf.runs.report import escaped, json_line, table
+from palign_hf.runs.report import json_line
+from palign_hf.statistics import spread
+from palign_hf.tables import UNKNOWN, escaped, table
 
 
 # A column of problems with more values than this is no way to group them.
@@ -129,10 +131,10 @@ class EvaluationReport:
                 cells = (told(of[f"{verdict} {name}"]) for of in self.intervals.values())
                 rows.append((f"{name.replace('@n', f'@{n}')}, {verdict}", *cells))
         for name, words in WORDS.items():
-            cells = (told(of[name], name) if name in of else "not known" for of in self.intervals.values())
+            cells = (told(of.get(name), name) for of in self.intervals.values())
             rows.append((words, *cells))
-        tokens = [spread(one.tokens) for one in counted]
-        rows.append(("tokens, p50 / p95", *(f"{t['p50']:.0f} / {t['p95']:.0f}" if t else "not known" for t in tokens)))
+        tokens = [spread(one.tokens, TOKENS_AT) for one in counted]
+        rows.append(("tokens, p50 / p95", *(f"{t['p50']:.0f} / {t['p95']:.0f}" if t else UNKNOWN for t in tokens)))
         return rows
 
     def _by(self, name: str) -> list[tuple[str, ...]]:

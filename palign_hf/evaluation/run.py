@@ -284,9 +284,4 @@ def _where(task: str, config: EvaluateConfig) -> str:
 def _read(files: list[Path]) -> list[Sample]:
     import pyarrow.parquet as pq
 
-    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-    known = SAMPLES.columns
-    return [
-        Sample(**{name: row[name] for name in known}, about={name: row[name] for name in row if name not in known})
-        for row in rows
-    ]
+    return [Sample.from_row(row) for file in files for row in pq.read_table(file).to_pylist()]

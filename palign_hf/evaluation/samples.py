@@ -7,7 +7,7 @@ nothing in it is wrong, whatever its gold answer: it has no box, and no draft th
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 from palign_hf.errors import UserError, shown
 from palign_hf.grading import Grade, last_boxed
@@ -89,6 +89,12 @@ class Sample(Labels):
     def problem(self) -> tuple[str, str]:
         """What names the problem: ids are those of a benchmark."""
         return self.benchmark, self.id
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The sample of a row as `row` makes it: columns beyond the table are about the problem."""
+        known = {name: row[name] for name in SAMPLES.columns}
+        return cls(**known, about={name: value for name, value in row.items() if name not in SAMPLES.columns})
 
     def row(self) -> dict[str, Any]:
         """The row of the table, and what is told about the problem as further columns."""

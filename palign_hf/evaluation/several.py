@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from palign_hf.canvas import needs_pillow
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.evaluation.compare import check_home, compare_files
+from palign_hf.plotting import needs_matplotlib
 from palign_hf.runs.launch import Ending
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.transform import TransformRun
@@ -61,7 +61,7 @@ class SeveralRun:
 
     def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]], replace: bool = False) -> None:
         """`replace` is whether the comparison of other files may be written over."""
-        needs_pillow("students")
+        needs_matplotlib("students")
         self._folder, self._runs, self._replace = folder, runs, replace
         check_home(folder, [str(folder / name) for name in runs], replace, "output")
         self._endings: dict[str, Ending] = {}

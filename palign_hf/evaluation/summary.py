@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from palign_hf.evaluation import partial
 from palign_hf.evaluation.intervals import Interval, intervals
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.partial import partial_of
 from palign_hf.evaluation.samples import Sample
 from palign_hf.runs.report import json_line, kind
+from palign_hf.statistics import spread
+from palign_hf.tables import UNKNOWN, interval_text, style_of
 
 
 # How figures are called where people read them.
@@ -28,6 +28,8 @@ WORDS = {
     "draft_tokens": "tokens of the draft",
 }
 _WIDTH = 28
+# The quantiles of tokens that are reported: the median and the long end.
+TOKENS_AT = (0.5, 0.95)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Summary:
             **{verdict: self._verdict(verdict) for verdict in VERDICTS},
             **{rate: found.value(rate) for rate in RATES},
             "draft_share": found.value("draft_share"),
-            "tokens": spread(found.tokens),
+            "tokens": spread(found.tokens, TOKENS_AT),
             "empty": sum(not (sample.text or "").strip() for sample in self.samples),
             "unjudged": self.unjudged.total(),
             "intervals": {
@@ -100,8 +102,7 @@ class Summary:
         right = "".join(f"{f'{found.correct[verdict]} of {found.samples}':<26}" for verdict in VERDICTS)
         lines += [f"{'right samples':<{_WIDTH}}{right}".rstrip(), ""]
         for name, words in WORDS.items():
-            value = told(self.intervals[name], name) if name in self.intervals else "not known"
-            lines.append(f"{words:<{_WIDTH}}{value}{self._middle(name)}")
+            lines.append(f"{words:<{_WIDTH}}{told(self.intervals.get(name), name)}{self._middle(name)}")
         return "\n".join([*lines, *self._by_benchmark(), *self._told()])
 
     def _of(self) -> str:
@@ -109,7 +110,7 @@ class Summary:
         return "of a part only" if self.partial else ""
 
     def _middle(self, name: str) -> str:
-        found = spread(self.measures.tokens)
+        found = spread(self.measures.tokens, TOKENS_AT)
         return f"  p50 {found['p50']:.0f}, p95 {found['p95']:.0f}" if name == "tokens" and found else ""
 
     def _by_benchmark(self) -> list[str]:
@@ -167,19 +168,9 @@ def grouped(samples: Iterable[Sample], key: Any) -> dict[str, list[Sample]]:
     return {name: groups[name] for name in sorted(groups, key=_natural)}
 
 
-def spread(tokens: np.ndarray | None) -> dict[str, float] | None:
-    """Mean, median and the long end; None where tokens weren't counted."""
-    if tokens is None:
-        return None
-    middle, high = np.quantile(tokens, [0.5, 0.95])
-    return {"mean": float(tokens.mean()), "p50": float(middle), "p95": float(high)}
-
-
-def told(one: Interval, name: str = "") -> str:
+def told(one: Interval | None, name: str = "") -> str:
     """A figure with its interval: tokens as they are, anything else as a share."""
-    style = "{:.0f}" if name.endswith("tokens") else "{:.3f}"
-    value = style.format(one.value)
-    return value if one.low is None else f"{value} [{style.format(one.low)}, {style.format(one.high)}]"
+    return UNKNOWN if one is None else interval_text(one.value, one.low, one.high, style_of(name))
 
 
 def _natural(name: str) -> tuple[bool, float, str]:

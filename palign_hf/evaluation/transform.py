@@ -20,13 +20,14 @@ from palign_hf.asking.rendering import ChatPrompt
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.samples import Known, Remembered, seed_of
 from palign_hf.asking.store import content_key
-from palign_hf.engines.base import EngineIdentity, RequestFailed, side_by_side
+from palign_hf.engines.base import RequestFailed, side_by_side
 from palign_hf.evaluation.draft import WRITTEN, Writer, Written
 from palign_hf.evaluation.identity import Identity
 from palign_hf.evaluation.problems import COLUMNS
 from palign_hf.evaluation.samples import Output, Sample, sampled, ungraded
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.prompts import SOLVE
+from palign_hf.tables import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
                 for samples, drawn in done:
                     for one in drawn:
                         self._usage.add(one)
-                        self._drawn_by[_who(one.engine)] += 1
+                        self._drawn_by[one.engine.label if one.engine else UNKNOWN] += 1
                     bar.advance(fresh=any(one.fresh for one in drawn))
                     yield samples
 
@@ -189,7 +190,3 @@ class StudentEvaluation(DrawingTransform[Written], EvaluationSettings):
         begin = len(text) - len(said) + len(self.style.open)
         first, last = chat.texts.count_before(text, [begin, begin + len(draft)])
         return min(last - first if closed else tokens - first, tokens)
-
-
-def _who(engine: EngineIdentity | None) -> str:
-    return "not known" if engine is None else f"{engine.name} {engine.version} ({engine.dtype})"

@@ -23,8 +23,8 @@ from palign_hf.hub.names import is_view, view_name
 from palign_hf.hub.paper import PAPER
 from palign_hf.hub.pictures import picture_of
 from palign_hf.hub.view import SPLIT, view_entry
-from palign_hf.runs.report import escaped, table
 from palign_hf.schema import PAIRS, PREFIXES
+from palign_hf.tables import escaped, table
 
 
 logger = logging.getLogger("palign_hf")

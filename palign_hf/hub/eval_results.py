@@ -19,7 +19,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from palign_hf.benchmarks import BENCHMARKS, Benchmark
 from palign_hf.errors import UserError
 from palign_hf.hub.frontmatter import dumped
-from palign_hf.hub.private import name_of, public, public_command
+from palign_hf.hub.private import name_of, public_report
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
 
@@ -65,12 +65,7 @@ def read_evaluation(folder: str | Path, report: Mapping[str, Any] | None = None)
     settings = dict(report.get("settings", {}))
     # Told of what was read where; a copy is known by the name that it stands for.
     tasks = {name: _place(str(where)) for name, where in settings.get("tasks", {}).items()}
-    if isinstance(settings.get("command"), str):
-        settings["command"] = public_command(settings["command"])
-    if isinstance(settings.get("student_name"), str):
-        settings["student_name"] = name_of(settings["student_name"])
-    told: dict[str, Any] = public({**report, "settings": {**settings, "tasks": tasks}})
-    return told
+    return public_report({**report, "settings": {**settings, "tasks": tasks}})
 
 
 def results(evaluation: Mapping[str, Any]) -> list[Result]:

@@ -15,11 +15,12 @@ import numpy as np
 
 from palign_hf.errors import UserError, listed
 from palign_hf.hub.names import check_config_name, check_repo, is_repo
-from palign_hf.hub.private import name_of, public, public_command
+from palign_hf.hub.private import public, public_report
 from palign_hf.runs.parts import read_mapping
-from palign_hf.runs.report import quantiles
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PAIRS, PREFIXES, Table
+from palign_hf.statistics import spread
+from palign_hf.tables import spread_text
 
 
 if TYPE_CHECKING:
@@ -39,12 +40,11 @@ _READ = {
 
 @dataclass(frozen=True)
 class Spread:
-    """How values lie: `counts[i]` of them from `edges[i]` to `edges[i + 1]`."""
+    """A histogram, `counts[i]` values from `edges[i]` to `edges[i + 1]`, with the values' mean and quantiles."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
-    mean: float
-    quantiles: Mapping[str, float]
+    figures: Mapping[str, float]
 
     @classmethod
     def of(cls, values: np.ndarray, most: float) -> "Spread | None":
@@ -52,14 +52,11 @@ class Spread:
         if not len(values):
             return None
         counts, edges = np.histogram(np.clip(values, 0, most), _BINS, (0.0, most))
-        at = quantiles(values, _AT) or {}
-        return cls(tuple(map(float, edges)), tuple(map(int, counts)), float(values.mean()), at)
+        return cls(tuple(map(float, edges)), tuple(map(int, counts)), spread(values, _AT) or {})
 
     def told(self, style: str) -> str:
         """As one reads it."""
-        return " · ".join(
-            [f"mean {self.mean:{style}}", *(f"{name} {at:{style}}" for name, at in self.quantiles.items())]
-        )
+        return spread_text(self.figures, style)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +142,7 @@ def dataset_facts(
         sizes={split: sum(map(_size, of)) for split, of in files.items()},
         features=features,
         sources=numbers.named(),
-        report=_public_report(report),
+        report=public_report(report),
         licence=licence,
         language=tuple(language),
         source_datasets=tuple(dict.fromkeys([*source_datasets, *known])),
@@ -244,15 +241,3 @@ def _round(most: float) -> float:
     """The next number whose quarters are whole and short: where an axis ends well."""
     step = 4 * 10 ** max(0.0, np.floor(np.log10(max(most, 1.0))) - 1)
     return float(max(_BINS, np.ceil(most / step) * step))
-
-
-def _public_report(report: Mapping[str, Any]) -> dict[str, Any]:
-    settings = dict(report["settings"])
-    if isinstance(settings.get("command"), str):
-        settings["command"] = public_command(settings["command"])
-    if isinstance(settings.get("student_name"), str):
-        settings["student_name"] = name_of(settings["student_name"])
-    if isinstance(settings.get("input"), dict) and isinstance(settings["input"].get("source"), str):
-        settings["input"] = settings["input"] | {"source": name_of(settings["input"]["source"])}
-    told: dict[str, Any] = public({**report, "settings": settings})
-    return told

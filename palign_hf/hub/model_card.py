@@ -8,7 +8,7 @@ like stay once they are there. Only facts of the weights are set: their base, th
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from palign_hf.hub.marks import parts, with_parts
 from palign_hf.hub.names import check_repo
 from palign_hf.hub.private import public
 from palign_hf.redact import redact
-from palign_hf.runs.report import table
+from palign_hf.runs.report import engine_text
+from palign_hf.tables import UNKNOWN, interval_text, style_of, table
 
 
 logger = logging.getLogger("palign_hf")
@@ -33,8 +34,6 @@ _FACTS = ("base_model", "base_model_relation", "datasets", "library_name", "mode
 _MERGED = "merged"
 _NAME = re.compile(r'^name = ".*"$', re.MULTILINE)
 _VERDICTS = ("strict", "lenient")
-# In tokens, not shares.
-_COUNTS = ("tokens", "draft_tokens")
 _MEANING = (
     "pass@1 is the share of right samples, averaged over problems; pass@k the chance that one of k samples is right; "
     "maj@n whether the most frequent answer is. Strict counts what the last complete box holds, lenient any reader's "
@@ -158,7 +157,7 @@ def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[str]:
         for name, cell in _cells(one):
             rows.setdefault(name, {})[task] = cell
     lines = table(
-        ("measure", *heads), [(name, *(found.get(task, "not known") for task in of)) for name, found in rows.items()]
+        ("measure", *heads), [(name, *(found.get(task, UNKNOWN) for task in of)) for name, found in rows.items()]
     )
     run = [(name, str(value)) for name, value in _run(public(evaluation.get("settings", {}))) if value]
     return [*lines, "", _MEANING, "", *table(("run", ""), run), ""]
@@ -170,19 +169,18 @@ def _cells(one: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for name, value in one[verdict].items():
             if value is not None and f"{verdict} {name}" in ends:
                 called = name.replace("@n", f"@{one['n']}")
-                yield f"{called}, {verdict}", _told(value, ends[f"{verdict} {name}"], "{:.3f}")
+                yield f"{called}, {verdict}", _figure(name, value, ends[f"{verdict} {name}"])
     for name, interval in ends.items():
         value = one.get(name)
         if isinstance(value, Mapping):
             value = value.get("mean")
         if isinstance(value, (int, float)):
-            yield name.replace("_", " "), _told(value, interval, "{:.0f}" if name in _COUNTS else "{:.3f}")
+            yield name.replace("_", " "), _figure(name, value, interval)
 
 
-def _told(value: float, interval: list[float | None], style: str) -> str:
+def _figure(name: str, value: float, interval: Sequence[float | None]) -> str:
     low, high = interval
-    ends = "" if low is None or high is None else f" [{style.format(low)}, {style.format(high)}]"
-    return style.format(value) + ends
+    return interval_text(value, low, high, style_of(name))
 
 
 def _run(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -192,7 +190,7 @@ def _run(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     drawn = settings.get("sampling", {})
     yield "sampling", ", ".join(f"{name} {value}" for name, value in drawn.items() if value is not None)
     yield "grader", (settings.get("grader") or {}).get("name")
-    yield "engine", ", ".join(settings.get("engines") or []) or settings.get("engine")
+    yield "engine", engine_text(settings)
     yield "versions", ", ".join(f"{name} {number}" for name, number in settings.get("versions", {}).items())
     yield "result", settings.get("fingerprint")
     yield "date", settings.get("date")

@@ -89,6 +89,19 @@ def check_revision(name: str, said: str, tag: bool = False) -> None:
         raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
 
 
+def check_push(revision: str | None, tag: str | None, create_pr: bool) -> None:
+    """Refuse a branch or a tag that nothing can be pushed to, and a tag on what is a pull request first."""
+    if revision is not None:
+        check_revision(revision, f"revision={revision}")
+    if tag is not None:
+        check_revision(tag, f"tag={tag}", tag=True)
+        if create_pr:
+            raise UserError(
+                f"`tag={tag}` with `create_pr=True`: a pull request is no release yet. Leave `tag` out, and push with "
+                f"it once the request was merged."
+            )
+
+
 def config_name(*parts: str) -> str:
     """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
     words = "-".join(part.lower() for part in parts if part)

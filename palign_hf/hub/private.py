@@ -27,6 +27,19 @@ def public(value: Any) -> Any:
     return value
 
 
+def public_report(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of a run as others may read it: its command, student and source without folders of the machine."""
+    settings = dict(report["settings"])
+    if isinstance(settings.get("command"), str):
+        settings["command"] = public_command(settings["command"])
+    if isinstance(settings.get("student_name"), str):
+        settings["student_name"] = name_of(settings["student_name"])
+    if isinstance(settings.get("input"), Mapping) and isinstance(settings["input"].get("source"), str):
+        settings["input"] = {**settings["input"], "source": name_of(settings["input"]["source"])}
+    found: dict[str, Any] = public({**report, "settings": settings})
+    return found
+
+
 def public_command(command: str) -> str:
     """A command line, whose words may hold spaces."""
     try:

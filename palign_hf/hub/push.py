@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.errors import UserError, shown
-from palign_hf.hub.names import check_repo, check_revision
+from palign_hf.hub.names import check_push, check_repo
 from palign_hf.hub.plan import Changes, Item, changes, check_items
 from palign_hf.hub.remote import CARD, Repository, Seen, addition
 from palign_hf.hub.retries import Fault, GaveUp, Patience, Tries, fault_of, scrubbed
@@ -52,15 +52,7 @@ class Push:
     def __post_init__(self) -> None:
         check_repo(self.repo_id, self.repo_id)
         check_items(self.items)
-        if self.revision is not None:
-            check_revision(self.revision, f"revision={self.revision}")
-        if self.tag is not None:
-            check_revision(self.tag, f"tag={self.tag}", tag=True)
-            if self.create_pr:
-                raise UserError(
-                    f"`tag={self.tag}` with `create_pr=True`: a pull request is no release yet. Tag it after it was "
-                    f"merged, by pushing once more."
-                )
+        check_push(self.revision, self.tag, self.create_pr)
 
 
 @dataclass(frozen=True)

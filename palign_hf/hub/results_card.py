@@ -10,7 +10,7 @@ from typing import Any
 from palign_hf.hub.frontmatter import FrontMatter, named
 from palign_hf.hub.marks import parts, with_parts
 from palign_hf.hub.model_card import evaluation_blocks
-from palign_hf.runs.report import escaped
+from palign_hf.tables import escaped
 
 
 logger = logging.getLogger("palign_hf")

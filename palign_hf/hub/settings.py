@@ -4,8 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from palign_hf.config import check_settings, setting
-from palign_hf.errors import UserError
-from palign_hf.hub.names import check_config_name, check_repo, check_revision
+from palign_hf.hub.names import check_config_name, check_push, check_repo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +27,7 @@ class HubSettings:
         check_settings(self)
         if self.config_name is not None:
             check_config_name(self.config_name, f"config_name={self.config_name}")
-        if self.revision is not None:
-            check_revision(self.revision, f"revision={self.revision}")
-        if self.tag is not None:
-            check_revision(self.tag, f"tag={self.tag}", tag=True)
-            if self.create_pr:
-                raise UserError(
-                    f"`tag={self.tag}` with `create_pr=True`: a pull request is no release yet. Leave `tag` out, and "
-                    f"push with it once the request was merged."
-                )
+        check_push(self.revision, self.tag, self.create_pr)
 
     def options(self) -> str:
         """What was changed, as options of `palign publish`."""

@@ -49,6 +49,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def made_now(timings: "Timings") -> dict[str, Any]:
+    """The last settings of any report: the command, the date, the seconds of its steps, the releases."""
+    return {"command": command(), "date": now(), "seconds": timings.as_dict(), "versions": versions()}
+
+
 def content_of(rows: "Dataset", columns: Iterable[str]) -> str:
     """A hash of the rows as they are read, whatever file they come from: the same rows, the same input."""
     total = xxhash.xxh3_128()

@@ -6,20 +6,17 @@ that data stays data everywhere: nothing out of a table can end a cell, start ma
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
-from palign_hf.errors import visible
 from palign_hf.redact import redact, redacted
+from palign_hf.tables import escaped, table
 
 
 # A share of fewer says nothing.
 _FEW = 10
 _LONGEST_KIND = 160
-_MARKUP = frozenset("\\`*_{}[]<>|#&~$")
 
 
 @dataclass
@@ -69,7 +66,7 @@ class StageReport(ABC):
         """The last facts of any run, out of its settings."""
         about = self.settings
         return {
-            "engine": ", ".join(about.get("engines", [])) or about.get("engine"),
+            "engine": engine_text(about),
             "result": about.get("fingerprint"),
             "date": about.get("date"),
             "command": about.get("command"),
@@ -116,10 +113,9 @@ def kind(reason: str) -> str:
     return text if len(text) <= _LONGEST_KIND else text[: _LONGEST_KIND - 3] + "..."
 
 
-def escaped(text: str) -> str:
-    """Data is data: nothing in it may end a table cell, a line or start markup, and nothing in it is invisible."""
-    flat = visible(" ".join(text.split()))
-    return "".join(f"\\{char}" if char in _MARKUP else char for char in flat)
+def engine_text(settings: Mapping[str, Any]) -> str | None:
+    """The engines that answered, else the engine of the settings; None where the report has neither."""
+    return ", ".join(settings.get("engines") or ()) or settings.get("engine")
 
 
 def json_line(value: Any, **options: Any) -> str:
@@ -139,31 +135,7 @@ def _in_json(char: str) -> str:
     return json.dumps(char)[1:-1] if ord(char) > 0x7F else f"\\u{ord(char):04x}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; its cells are escaped."""
-    named = "".join(f" {escaped(name)}".rstrip() + " |" for name in head)
-    return [f"|{named}", "|" + "---|" * len(head), *(f"| {' | '.join(map(escaped, row))} |" for row in rows)]
-
-
-def figures(*told: tuple[str, float | None, str]) -> list[tuple[str, str]]:
-    """Lines of those (name, value, style) that were measured."""
-    return [(name, format(value, style)) for name, value, style in told if value is not None]
-
-
-def share(part: float, whole: float) -> float | None:
-    """None where there is nothing to have a share of."""
-    return part / whole if whole else None
-
-
 def often(share: float | None, asked: int, limit: float, fewest: int = _FEW) -> bool:
     """Whether a share is above what is usual, and of enough to say so."""
     # Rounded: 1 - 0.7 is a little more than 0.3.
     return share is not None and asked >= fewest and round(share, 9) > limit
-
-
-def quantiles(values: Sequence[float] | np.ndarray, at: Sequence[float]) -> dict[str, float] | None:
-    """As {"p10": ..., "p50": ...}; None of nothing."""
-    if not len(values):
-        return None
-    found = np.quantile(np.asarray(values), at)
-    return {f"p{round(100 * q)}": float(value) for q, value in zip(at, found, strict=True)}

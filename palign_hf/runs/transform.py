@@ -18,7 +18,7 @@ from palign_hf.located import Uncalled
 from palign_hf.redact import redacted
 from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
-from palign_hf.runs.provenance import Timings, command, commit_of, content_of, now, versions
+from palign_hf.runs.provenance import Timings, commit_of, content_of, made_now
 from palign_hf.runs.shards import PAGE, REPORT, Output, Shard
 from palign_hf.schema import Table
 
@@ -160,16 +160,16 @@ class TransformRun(ABC, Generic[T, R]):
         """What made the result: for the report."""
         where, revision = self.source()
         transform = self.transform
-        return transform.describe() | {
-            "fingerprint": transform.fingerprint,
-            "input": {"source": where, "revision": commit_of(self.rows) or revision} | self.input,
-            "engine": transform.engine if isinstance(transform.engine, str) else transform.runner.engine_name,
-            "engine_options": _shareable(transform.engine_options),
-            "command": command(),
-            "date": now(),
-            "seconds": self.timings.as_dict(),
-            "versions": versions(),
-        }
+        return (
+            transform.describe()
+            | {
+                "fingerprint": transform.fingerprint,
+                "input": {"source": where, "revision": commit_of(self.rows) or revision} | self.input,
+                "engine": transform.engine if isinstance(transform.engine, str) else transform.runner.engine_name,
+                "engine_options": _shareable(transform.engine_options),
+            }
+            | made_now(self.timings)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +182,7 @@ class TransformRun(ABC, Generic[T, R]):
     def _note(self) -> dict[str, Any]:
         """What the part that is being closed has cost, and who answered."""
         engine = self.transform.engine_identity
-        told = None if engine is None else f"{engine.name} {engine.version} ({engine.dtype})"
+        told = None if engine is None else engine.label
         return {"usage": self.spent(), "engine": told}
 
 

@@ -32,6 +32,18 @@ def scalar(row: dict[str, Any], column: str, index: int) -> str | None:
     raise wrong_type(value, index, column, "text or a number")
 
 
+def given_id(row: dict[str, Any], index: int, column: str | None, remedy: str) -> str | None:
+    """The id that a row was given; None without such a column, and an error with the `remedy` where it is empty."""
+    if not column:
+        return None
+    value = scalar(row, column, index)
+    if value is None:
+        raise SchemaError(
+            f"Row {index + 1}: the id column `{column}` is empty, but an id names one row for good. {remedy}"
+        )
+    return value
+
+
 def filled(value: Any, what: str, index: int, column: str) -> str:
     """Text with something in it; a row without is dropped, and `what` says what it lacks."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -3,8 +3,8 @@
 import hashlib
 from typing import Any
 
-from palign_hf.schema import TRACES, SchemaError
-from palign_hf.traces.cells import Dropped, content, filled, scalar, speech, turns_of
+from palign_hf.schema import TRACES
+from palign_hf.traces.cells import Dropped, content, filled, given_id, scalar, speech, turns_of
 from palign_hf.traces.gold import BARE_ANSWER, BARE_SOLUTION, is_bare, same, stated
 from palign_hf.traces.layouts import Layout
 from palign_hf.traces.report import OWN_ANSWER
@@ -14,6 +14,10 @@ from palign_hf.traces.text import has_thinking, split_thinking
 # Raise it with any change of what `read_row` makes of a row: it is the part of the cache key that code can't be.
 READER_VERSION = 3
 
+_NO_ID = (
+    "Fill it, choose another column with `columns={'id': ...}`, or pass `content_ids=True` to make ids from the "
+    "content."
+)
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -31,7 +35,7 @@ def read_row(row: dict[str, Any], index: int, layout: Layout, name: str | None) 
         return out | {"_dropped": str(reason), "_notes": []}
     answer, out["_answer_from"] = gold_answer(row, index, layout, response, notes)
     source = scalar(row, layout.source, index) if layout.source else None
-    row_id = _given_id(row, index, layout) or content_id(question, trace)
+    row_id = given_id(row, index, layout.id, _NO_ID) or content_id(question, trace)
     return out | {"id": row_id, "question": question, "trace": trace, "answer": answer, "source": source or name}
 
 
@@ -119,16 +123,3 @@ def gold_answer(
 def _marked(text: str) -> tuple[str, str] | None:
     """What a column marks as its answer; a text with thinking in it is a teacher's, whatever the column is called."""
     return None if has_thinking(text) else stated(text)
-
-
-def _given_id(row: dict[str, Any], index: int, layout: Layout) -> str | None:
-    if not layout.id:
-        return None
-    value = scalar(row, layout.id, index)
-    if value is None:
-        raise SchemaError(
-            f"Row {index + 1}: the id column `{layout.id}` is empty, but an id names one row for good. Fill it, "
-            f"choose another column with `columns={{'id': ...}}`, or pass `content_ids=True` to make ids from the "
-            f"content."
-        )
-    return value

@@ -11,8 +11,8 @@ import numpy as np
 from palign_hf.errors import UserError, listed
 from palign_hf.hub.retries import fault_of
 from palign_hf.runs.parts import write_whole
-from palign_hf.runs.report import escaped
 from palign_hf.runs.shards import REPORT
+from palign_hf.tables import escaped
 from palign_hf.training.checks import stops
 from palign_hf.training.data import Lessons
 from palign_hf.training.forecast import counted

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from palign_hf.runs.report import StageReport, escaped, often, table
+from palign_hf.runs.report import StageReport, often
+from palign_hf.tables import escaped, table
 
 
 _TERMS = {

@@ -16,7 +16,7 @@ from palign_hf.errors import UserError
 from palign_hf.hub.stage import PushedSettings, PushedStage
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.launch import Ending, one_gpu
-from palign_hf.runs.provenance import Timings, command, content_of, now, versions
+from palign_hf.runs.provenance import Timings, content_of, made_now
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.students import Student, load_tokenizer, resolve_student
@@ -173,11 +173,7 @@ class TrainRun:
             "training": config.training,
             "processes": processes,
             "went_on_from": None if began is None else Path(began).name,
-            "command": command(),
-            "date": now(),
-            "seconds": self.timings.as_dict(),
-            "versions": versions(),
-        }
+        } | made_now(self.timings)
 
     def __enter__(self) -> Self:
         return self

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from palign_hf.prompts import tag_style
-from palign_hf.runs.report import StageReport, figures, kind, often, quantiles, share
+from palign_hf.runs.report import StageReport, kind, often
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
+from palign_hf.statistics import quantiles, share
+from palign_hf.tables import figures, spread_text
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE
 from palign_hf.truncation.monotone import violations
 from palign_hf.truncation.usage import Usage
@@ -137,8 +139,8 @@ class Report(StageReport):
         """What happened, as (name, value) pairs in the order in which one reads them."""
         pairs = self.counted()
         if self.ratio_quantiles:
-            shown = " · ".join(f"{name} {value:.3f}" for name, value in self.ratio_quantiles.items())
-            pairs.append(("prefix ratio (sufficient rows, tokens)", f"mean {self.ratio_mean:.3f} · {shown}"))
+            ratios = {"mean": self.ratio_mean or 0.0, **self.ratio_quantiles}
+            pairs.append(("prefix ratio (sufficient rows, tokens)", spread_text(ratios, ".3f")))
         return pairs + figures(
             ("needs no prefix", self.no_prefix_share, ".1%"),
             ("never sufficient", self.never_sufficient_share, ".1%"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from palign_hf.engines.base import (
     Completion,
     EngineDied,
+    EngineIdentity,
     RequestFailed,
     Sampling,
     completion,
@@ -20,6 +21,10 @@ from palign_hf.errors import UserError
 
 
 SEEDS = st.integers(0, 2**63 - 1)
+
+
+def test_an_engine_is_named_with_its_release_and_number_format():
+    assert EngineIdentity("vllm", "0.32.0", "float32").label == "vllm 0.32.0 (float32)"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Labels of a text, the SAMPLES table, and that nothing is missing."""
 
+import json
+
 import pytest
 from datasets import load_dataset
 from made_samples import sample, verdicts
@@ -82,6 +84,22 @@ def test_the_parquet_file_is_a_table_for_datasets_and_an_evaluation_s_folder_is_
     check(table, SAMPLES)
     assert table["strict"][:] == [True, False, False, False] and table["family"][0] == "bags"
     assert read_samples(tmp_path) == samples
+
+
+def test_a_row_and_its_sample_are_the_same():
+    for one in graded(about={"family": "bags", "level": None}):
+        assert Sample.from_row(one.row()) == one
+
+
+def test_a_line_that_lacks_a_column_is_refused_or_has_none(tmp_path):
+    rows = [one.row() for one in graded()]
+    del rows[1]["seed"]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [one.seed for one in read_samples(tmp_path / "x.jsonl")] == [2**40, None, 2**40, 2**40]
+    del rows[1]["strict"]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="Row 2 .* has no `strict`"):
+        read_samples(tmp_path / "x.jsonl")
 
 
 def test_the_table_has_every_field_of_a_sample():

@@ -21,8 +21,8 @@ from palign_hf.hub.frontmatter import FrontMatter
 from palign_hf.hub.marks import parts
 from palign_hf.hub.pictures import dataset_pictures
 from palign_hf.redact import remember
-from palign_hf.runs.report import escaped
 from palign_hf.schema import PAIRS, PREFIXES
+from palign_hf.tables import escaped
 
 
 REPO = "me/prefixes"

@@ -10,7 +10,7 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 
 from palign_hf.hub.eval_results import eval_result_files, model_index, read_evaluation, results
 from palign_hf.hub.model_card import evaluation_blocks
-from palign_hf.runs.report import escaped
+from palign_hf.tables import escaped
 
 
 def entries(folder) -> dict[str, EvalResultEntry]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.hub.private import name_of, public, public_command
+from palign_hf.hub.private import name_of, public, public_command, public_report
 
 
 NAMES = st.text("abcdefgh0123_-.", min_size=1, max_size=12).filter(lambda name: name.strip("."))
@@ -57,3 +57,22 @@ def test_names_are_the_last_of_paths():
         "[path]",
         "f",
     ]
+
+
+def test_a_report_names_no_folder_of_the_machine():
+    about = {"command": "palign align --output '/my data/x'", "student_name": "/srv/my student", "date": "today"}
+    about |= {"input": {"source": "/my data/traces", "split": "train"}, "tasks": {"t": "/home/me/copy"}}
+    report = {"rows": 3, "settings": about}
+    assert public_report(report) == {
+        "rows": 3,
+        "settings": {
+            "command": "palign align --output x",
+            "student_name": "my student",
+            "date": "today",
+            "input": {"source": "traces", "split": "train"},
+            "tasks": {"t": "copy"},
+        },
+    }
+    assert report["settings"]["student_name"] == "/srv/my student" and public_report({"settings": {}}) == {
+        "settings": {}
+    }

@@ -24,8 +24,8 @@ from toy_pairs import toy_pairs
 from transformers import AutoTokenizer
 
 from palign_hf.cli import main
-from palign_hf.runs.report import escaped
 from palign_hf.students import resolve_student
+from palign_hf.tables import escaped
 from palign_hf.toy import traces
 
 

@@ -12,9 +12,9 @@ from palign_hf.config import Parser, add_options, check_settings, setting
 from palign_hf.errors import UserError
 from palign_hf.redact import remember
 from palign_hf.runs.launch import Ending, ended, launch, one_gpu, pin_gpu, print_out, run_here
-from palign_hf.runs.report import escaped
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
+from palign_hf.tables import escaped
 
 
 def raises(error):

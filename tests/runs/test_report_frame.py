@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from palign_hf.redact import remember
 from palign_hf.runs.counters import Counters
-from palign_hf.runs.report import StageReport, escaped, figures, kind, often, quantiles, share, table
+from palign_hf.runs.report import StageReport, kind, often
+from palign_hf.statistics import quantiles, share
+from palign_hf.tables import escaped, figures, table
 
 
 @dataclass

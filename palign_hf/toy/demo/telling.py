@@ -18,6 +18,7 @@ from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.provenance import versions
 from palign_hf.segmentation import cuts
+from palign_hf.tables import aligned, number
 from palign_hf.toy.demo.continuing import FOUND, NONE, Continued
 from palign_hf.toy.demo.measure import BLOCK, Measured, figures
 from palign_hf.toy.world.truth import JudgeSkill, distances, toy_problem
@@ -191,7 +192,7 @@ def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None
     ]
     side = max((len(name) for name, _ in rows), default=0)
     for name, one in rows:
-        share = "-" if one.share is None else f"{one.share:.0%}"
+        share = number(one.share, ".0%")
         lines.append(f"    {name:<{side}}  {share:>4}  of {one.samples} samples of {one.problems} problems")
     return lines
 
@@ -260,12 +261,7 @@ def table(told: Told) -> list[str]:
         figures = (f"{skill.median_distance:g}", f"{skill.probes:.1f}", f"{one.tokens:,.0f}")
         return (one.search, *(f"{share:.0%}" for share in shares), *figures)
 
-    rows = [_COLUMNS, *map(cells, told.measured)]
-    name, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return [
-        "  ".join([f"  {first:<{name}}", *(f"{cell:>{width}}" for cell, width in zip(rest, others, strict=True))])
-        for first, *rest in rows
-    ]
+    return [f"  {line}" for line in aligned([_COLUMNS, *map(cells, told.measured)], right=True)]
 
 
 def bars(off: Sequence[int], width: int = 40) -> str:

@@ -4,14 +4,14 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palign_hf.evaluation.intervals import Interval
 from palign_hf.evaluation.summary import told
 from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.provenance import versions
-from palign_hf.runs.report import table
+from palign_hf.tables import table
 from palign_hf.toy.study.arms import FIRST, UNTRAINED, Plan, arm_named
 from palign_hf.toy.study.figures import SHOWN, Figures, by, figures, read_students
 from palign_hf.toy.study.lesson import TRAINED, place
@@ -130,9 +130,9 @@ def plain(found: Figures) -> dict[str, Any]:
     """As plain data."""
     return {
         "problems": found.problems,
-        "arms": {arm: {SHOWN[name]: _plain(found.of(arm, name)) for name in found.names()} for arm in found.measures},
+        "arms": {arm: {SHOWN[name]: asdict(found.of(arm, name)) for name in found.names()} for arm in found.measures},
         "minus p-align": {
-            arm: {SHOWN[name]: _plain(found.apart(arm, name)) for name in found.names()}
+            arm: {SHOWN[name]: asdict(found.apart(arm, name)) for name in found.names()}
             for arm in found.measures
             if arm != FIRST
         },
@@ -198,7 +198,3 @@ def _row(every: Figures, arm: str) -> tuple[str, ...]:
 
 def _apart(every: Figures, arm: str) -> tuple[str, ...]:
     return (arm, *(told(every.apart(arm, name), name) for name in every.names()))
-
-
-def _plain(one: Interval) -> dict[str, float | None]:
-    return {"value": one.value, "low": one.low, "high": one.high}

@@ -8,7 +8,7 @@ from palign_hf.config import settings_table
 from palign_hf.config.values import hints_of, type_name
 from palign_hf.evaluation.run import EVALUATE
 from palign_hf.training.config import PAlignConfig
-from palign_hf.training.run import TRAIN
+from palign_hf.training.stage import TRAIN
 from palign_hf.truncation.run import TRUNCATE
 
 

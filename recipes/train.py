@@ -1,15 +1,15 @@
-"""PAIRS -> a student, on the GPUs of one machine or of several: all processes train one student together.
+"""PAIRS or other rows -> a student, on the GPUs of one or several machines. All processes train one student together.
 
     accelerate launch --config_file recipes/accelerate/ddp.yaml recipes/train.py --config qwen3-8b/train_lora.yaml
 
-Without accelerate it is `palign train`. The same command again goes on from the last checkpoint; with another number
-of processes, too, if a step has as many rows. On several machines `output` must be a folder that all share.
+Without accelerate, run `palign train`. The same command resumes from the last checkpoint, also with another number of
+processes if a step has the same number of rows. On several machines `output` must be a shared folder.
 """
 
 import sys
 
 from palign_hf.runs.launch import launch
-from palign_hf.training.run import TRAIN
+from palign_hf.training.stage import TRAIN
 
 
 if __name__ == "__main__":

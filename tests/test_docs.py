@@ -19,7 +19,7 @@ from palign_hf.alignment.run import ALIGN
 from palign_hf.config import Parser, read_options
 from palign_hf.evaluation.run import EVALUATE
 from palign_hf.runs.launch import add_stage_options
-from palign_hf.training.run import TRAIN
+from palign_hf.training.stage import TRAIN
 from palign_hf.truncation.run import TRUNCATE
 
 
@@ -109,7 +109,7 @@ def possible(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     if program.removeprefix(".venv/bin/") == "palign":
         return parses(rest, monkeypatch)
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return all(word in targets for word in rest)
     if program == "python" and rest[0] == "-m":
         return importlib.util.find_spec(rest[1]) is not None

@@ -24,8 +24,8 @@ from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PREFIXES
 from palign_hf.traces.sources import open_source
 from palign_hf.training.folder import StudentFolder
-from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TrainConfig
+from palign_hf.training.stage import TrainRun
 from palign_hf.truncation.run import TRUNCATE, TraceSettings, TruncateConfig
 
 

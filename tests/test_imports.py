@@ -42,7 +42,7 @@ PURE += [
     for name in ("rules", "fallbacks", "decontamination", "matching", "quality", "restarts", "wording")
 ]
 PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
-PURE += [f"training.{name}" for name in ("features", "segments", "turns")]
+PURE += [f"training.{name}" for name in ("features", "turns")]
 PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "partial", "seeds")]
 PURE += ["toy.study.arms", "engines.base", "engines.answers"]
 PURE += [

@@ -514,7 +514,7 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
         monkeypatch.setattr(f"palign_hf.asking.runner.{name}", load)
     monkeypatch.setattr("palign_hf.truncation.run.read_traces", load)
     monkeypatch.setattr("palign_hf.alignment.run.read_prefixes", load)
-    for module in ("asking.transform", "training.run"):
+    for module in ("asking.transform", "training.stage"):
         monkeypatch.setattr(f"palign_hf.{module}.resolve_student", load)
     monkeypatch.setattr("palign_hf.evaluation.run.open_task", load)
     monkeypatch.setattr("palign_hf.hub.push.check", lambda wanted: None)

@@ -3,7 +3,7 @@
 import argparse
 
 from palign_hf.runs.launch import add_stage_options, run_command
-from palign_hf.training.run import TRAIN
+from palign_hf.training.stage import TRAIN
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

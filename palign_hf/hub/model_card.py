@@ -1,6 +1,6 @@
 """The card of a published student: what training wrote beside it, and what was measured since.
 
-`palign train` writes the card of a student (`palign_hf.training.card`): what it is, how it was trained, its segments.
+`palign train` writes the card of a student: what it is, how it was trained, the metrics of its segments.
 It isn't told again here: its parts are brought to the card on the Hub, with the evaluation and the plot of a study as
 parts of their own. A person's edits survive as in `palign_hf.hub.dataset_card`; of the YAML, a licence, tags and the
 like stay once they are there. Only facts of the weights are set: their base, their data, and our own results.

@@ -44,7 +44,7 @@ def load_pairs(
     """
     from datasets import Dataset
 
-    chosen = None if split == "train" and _has_no_splits(source) else split
+    chosen = None if split == "train" and has_no_splits(source) else split
     pairs, name = open_source(source, split=chosen, config=config, revision=revision, streaming=False)
     if not isinstance(pairs, Dataset):
         raise SchemaError(
@@ -54,7 +54,7 @@ def load_pairs(
     pairs = typed(pairs.with_format(None), PAIRS)
     check_version(pairs, PAIRS)
     present = pairs.column_names
-    if set(_VERSION_1) <= set(present) and not set(PAIRS.columns) <= set(present):
+    if is_pairs(present) and not set(PAIRS.columns) <= set(present):
         pairs = _from_version_1(pairs)
     else:
         _check_columns(present, name or type(source).__name__)
@@ -66,6 +66,12 @@ def load_pairs(
             f"{listed(OUTCOMES)}. Write one of these."
         )
     return _exactly_typed(pairs)
+
+
+def is_pairs(columns: Iterable[str]) -> bool:
+    """Whether a table with these columns is PAIRS, of this release or of version 1."""
+    present = set(columns)
+    return set(PAIRS.columns) <= present or set(_VERSION_1) <= present
 
 
 def split_by_outcome(pairs: "Dataset") -> "DatasetDict":
@@ -142,7 +148,8 @@ def _exactly_typed(pairs: "Dataset") -> "Dataset":
     return pairs if wanted == pairs.features else pairs.cast(wanted)
 
 
-def _has_no_splits(source: Any) -> bool:
+def has_no_splits(source: Any) -> bool:
+    """Whether a source is one table without splits."""
     from datasets import Dataset, IterableDataset
 
     if isinstance(source, (str, Path)):

@@ -1,1 +1,1 @@
-"""PAIRS -> student: TRL's trainer, told which tokens are the teacher's prefix and which the student's continuation."""
+"""PAIRS -> student: TRL's trainer with separate weights and metrics for a prefix and its continuation."""

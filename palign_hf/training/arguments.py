@@ -1,7 +1,7 @@
-"""The section `training` of a recipe: fields of `PAlignConfig` by name, type and value, before anything is loaded.
+"""Checks of the section `training` of a recipe: fields of `PAlignConfig` by name, type and value.
 
-What only a machine can refuse (half precision without a GPU, a launcher's own settings) is tried when the run begins,
-so that a recipe for GPUs can be looked at on any machine.
+Settings that depend on the machine (half precision without a GPU, a launcher's own settings) are checked when the run
+begins, so a recipe for GPUs can be checked on any machine.
 """
 
 import json
@@ -15,25 +15,26 @@ from typing import Any
 
 from palign_hf.config.secrets import refuse_secrets
 from palign_hf.config.settings import one_line
-from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt, told
+from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt
+from palign_hf.config.values import told as as_text
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.training.config import PAlignConfig
 
 
-# Fields that a recipe says elsewhere, or that the run finds out by itself.
+# Fields that a recipe sets elsewhere, or that the run sets by itself.
 _ELSEWHERE = {
     "output_dir": "it is `output` of the recipe",
-    "trust_remote_code": "it stands beside `training` in the recipe",
-    "resume_from_checkpoint": "a run goes on from its last checkpoint by itself",
-    "do_train": "training is what this is",
-    "do_eval": "there is an evaluation if `eval` of the recipe says of what",
-    "do_predict": "there is an evaluation if `eval` of the recipe says of what",
-    "local_rank": "the launcher says it",
+    "trust_remote_code": "it is set beside `training` in the recipe",
+    "resume_from_checkpoint": "a run resumes from its last checkpoint by itself",
+    "do_train": "`palign train` always trains",
+    "do_eval": "`eval` of the recipe decides about evaluation",
+    "do_predict": "`eval` of the recipe decides about evaluation",
+    "local_rank": "the launcher sets it",
 }
-# What depends on the machine, as every machine takes it.
+# Fields that depend on the machine, with values that every machine accepts.
 _ANYWHERE: dict[str, Any] = {"use_cpu": True, "bf16": False, "fp16": False, "tf32": None, "torch_compile": False}
 _ANYWHERE |= {"bf16_full_eval": False, "fp16_full_eval": False, "deepspeed": None, "fsdp": None, "fsdp_config": None}
-# What launchers say to the processes that they start begins so.
+# Prefixes of the environment variables that launchers set.
 _LAUNCHER = ("ACCELERATE_", "FSDP_", "RANK", "LOCAL_", "WORLD_SIZE", "MASTER_", "OMPI_", "PMI_", "MV2_", "CCL_")
 _AT_LEAST_ONE = {
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
@@ -41,8 +42,7 @@ _AT_LEAST_ONE = {
 }
 _NOT_NEGATIVE = {"learning_rate", "warmup_steps", "weight_decay", "max_grad_norm", "num_train_epochs", "seed"}
 _NOT_NEGATIVE |= {"logging_steps", "save_steps", "eval_steps", "eval_delay"}
-# Fields by which two runs with the same rows and the same student may differ and still be one: what is shown, kept or
-# sent, and how a batch is parted. Their names begin so.
+# Prefixes of fields that don't change the result: logging, saving, the Hub, and how a batch is split over devices.
 _REPORTING: tuple[str, ...] = (
     *("logging_", "log_", "save_", "hub_", "trackio_", "dataloader_", "ddp_", "eval_", "include_", "do_", "debug"),
     *("push_to_hub", "report_to", "run_name", "project", "disable_tqdm", "dataset_num_proc", "output_dir", "check"),
@@ -55,45 +55,51 @@ _DECIDES = ("dataloader_drop_last",)
 
 
 def checked(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The section with each value as its field holds it; what can't be right is refused in words."""
+    """The section with each value converted to the type of its field.
+
+    Raises:
+        UserError: If a field is unknown, or its value can't be right.
+    """
     refuse_secrets(training, section="training.")
     known, found = _fields(), {}
     for name, value in training.items():
-        said = f"`training.{shown(name)}={told(value)}`"
+        given = f"`training.{shown(name)}={as_text(value)}`"
         if name not in known:
             raise UserError(f"`training.{shown(name)}` is no field of `PAlignConfig`{nearest(shown(name), known)}.")
         if name in _ELSEWHERE:
-            raise UserError(f"{said} is not to be said here: {_ELSEWHERE[name]}. Leave it out.")
+            raise UserError(f"{given} can't be set here: {_ELSEWHERE[name]}. Leave it out.")
         least = 1 if name in _AT_LEAST_ONE else 0 if name in _NOT_NEGATIVE else None
         try:
             found[name] = fit(known[name], value, Bounds(least=least), plain=True)
             if name.endswith("_kwargs") and isinstance(value, str):
                 raise Unfit("must be a mapping or null")
         except Unfit as unfit:
-            raise UserError(f"{said} {unfit}.{_yes_and_no(known[name], value)}") from None
+            raise UserError(f"{given} {unfit}.{_yes_and_no(known[name], value)}") from None
     _check_loading(found.get("model_init_kwargs") or {})
     planned(found)
     return found
 
 
 def _check_loading(given: Mapping[str, Any]) -> None:
-    """How the student is loaded: what this package can know of it."""
-    said = "`training.model_init_kwargs."
+    """Check how the student is loaded."""
+    section = "`training.model_init_kwargs."
     if "dtype" in given and given["dtype"] not in _DTYPES:
-        raise UserError(f"{said}dtype={told(given['dtype'])}` is unknown. Choose one of {listed(_DTYPES)}.")
+        raise UserError(f"{section}dtype={as_text(given['dtype'])}` is unknown. Choose one of {listed(_DTYPES)}.")
     for name in ("revision", "trust_remote_code"):
         if name in given:
-            raise UserError(f"{said}{name}={told(given[name])}` stands beside `training` in a recipe: move it there.")
+            raise UserError(
+                f"{section}{name}={as_text(given[name])}` is set beside `training` in a recipe. Move it there."
+            )
 
 
 def planned(training: Mapping[str, Any]) -> PAlignConfig:
-    """The settings as any machine takes them."""
-    with _by_itself():
+    """The settings with values that any machine accepts."""
+    with _without_launcher():
         return _made({**training, "output_dir": "student"} | _ANYWHERE)
 
 
 def arguments(given: Mapping[str, Any], commit: str | None) -> PAlignConfig:
-    """The settings on this machine; a student of the Hub is loaded at that commit."""
+    """The settings on this machine; a student of the Hub is loaded at `commit`."""
     model = dict(given.get("model_init_kwargs") or {})
     if commit is not None:
         model["revision"] = commit
@@ -101,17 +107,17 @@ def arguments(given: Mapping[str, Any], commit: str | None) -> PAlignConfig:
 
 
 def deciding(config: PAlignConfig) -> dict[str, Any]:
-    """The settings that decide what a training makes of its rows, as plain data, and how many rows make a step."""
+    """The settings that change the result, as plain data, with the rows of a step."""
     found: dict[str, Any] = {}
     for name in _fields():
         if name in _DECIDES or not name.startswith(_REPORTING):
             found[name] = _plain(getattr(config, name))
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
-    return found | {"rows_a_step": rows, "parted": _parted(config)}
+    return found | {"rows_a_step": rows, "parted": _sharding(config)}
 
 
-def _parted(config: PAlignConfig) -> str:
-    """How weights and optimizer are parted over devices, if they are: so are the checkpoints."""
+def _sharding(config: PAlignConfig) -> str:
+    """How weights and optimizer are sharded over devices: checkpoints are sharded in the same way."""
     if config.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         return f"DeepSpeed, {config.world_size} processes"
     if config.fsdp or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
@@ -132,17 +138,16 @@ def _made(given: Mapping[str, Any]) -> PAlignConfig:
 
 
 @contextmanager
-def _by_itself() -> Iterator[None]:
-    """As if no launcher had started this process: settings that are only looked at join no others, and leave no trace
-    in what processes share."""
+def _without_launcher() -> Iterator[None]:
+    """Hide the launcher's environment, so that checked settings join no process group and keep accelerate's state."""
     from accelerate.state import AcceleratorState, PartialState
 
-    told = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(_LAUNCHER)}
+    hidden = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(_LAUNCHER)}
     states = {kind: dict(kind._shared_state) for kind in (AcceleratorState, PartialState)}
     try:
         yield
     finally:
-        os.environ |= told
+        os.environ |= hidden
         AcceleratorState._reset_state(reset_partial_state=True)
         for kind, state in states.items():
             kind._shared_state.update(state)
@@ -155,16 +160,16 @@ def _fields() -> dict[str, Any]:
 
 
 def _yes_and_no(hint: Any, value: Any) -> str:
-    """YAML reads a bare `no` as false, which is a name among these fields."""
+    """A hint for `no` without quotes, which YAML reads as false."""
     texts = str in spelt(hint) or any(isinstance(one, str) for one in choices(hint))
     return ' YAML reads `no` as false: write "no" in quotes.' if value is False and texts else ""
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON has it."""
+    """A setting as JSON."""
     if isinstance(value, Enum):
         return value.value
     try:
         return json.loads(json.dumps(value))
-    except TypeError:  # a part of another library
+    except TypeError:  # an object of another library
         return str(value)

@@ -1,14 +1,13 @@
-"""A row as the student learns it: tokens, labels, and the segment of each token. Pure.
+"""Training features of a row: token ids, labels and the segment of each token. Pure.
 
-    prompt | opening tag, prefix | closing tag | continuation, end of the turn | white space of the template
+    prompt | opening tag, prefix | closing tag | continuation, end of turn | white space of the template
 
-The target is tokenised once, as the text that it is, and its parts are told apart by the character at which a token
-starts: a token that reaches over a border belongs to the part in which it starts. So no token is forced to end where
-a part does, and the student learns the text that it will write.
+The target is tokenized once, as one text, and a token belongs to the segment in which its first character stands. No
+token is forced to end at a border, so the student learns the text that it will generate.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,28 +17,32 @@ from palign_hf.errors import UserError, listed, shown
 from palign_hf.pairs.conversation import tag_inside as inside_of_pair
 from palign_hf.prompts import TagStyle, tag_style
 from palign_hf.segmentation import cuts
-from palign_hf.training.segments import CLOSE_TAG, CONTINUATION, LEARNED, PREFIX, PROMPT
 from palign_hf.training.turns import Turns, turns_of
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The cache of `datasets` knows a function by its name alone: raise this whenever a row would become other tokens.
+# `datasets` caches by the name of a function: raise this whenever a row would get other tokens.
 VERSION = 1
+# Segment ids. The rows hold ids and no weights, so that other weights need no new tokenization.
+PROMPT, PREFIX, CLOSE_TAG, CONTINUATION = range(4)
+# The learned segments, as metrics name them. The opening tag is part of the prefix, the end of the turn part of the
+# continuation.
+LEARNED = {PREFIX: "prefix", CLOSE_TAG: "close_tag", CONTINUATION: "continuation"}
 COLUMNS = ("input_ids", "labels", "segment_ids")
-# What is only asked of a row before it is used; PAIRS have a column `tokens` of their own.
+# Columns that exist only while rows are prepared; PAIRS have a column `tokens` of their own.
 LENGTH, SHORTENED = "row_tokens", "row_shortened"
 IGNORED = -100
 
-# What the rows of a dataset say, by its columns: a problem; a prompt, prefix and continuation; a completion with the
-# tags in it; tokens.
+# How a row gives prefix and continuation: with a `question` or a `prompt` beside them; as one `completion` with tags;
+# as tokens with segment ids.
 Layout = Literal["question", "prompt", "completion", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the student is to say, and where in it the closing tag starts and ends."""
+    """The text that the student learns to generate, and where its closing tag starts and ends."""
 
     text: str
     close_start: int
@@ -47,7 +50,7 @@ class Target:
 
     @classmethod
     def of(cls, prefix: str | None, continuation: str, style: TagStyle) -> "Target":
-        """A tagged prefix and its continuation; without a prefix there are no tags either."""
+        """The target of a prefix and its continuation; a null prefix gets no tags."""
         if prefix is None:
             return cls(continuation, 0, 0)
         start = len(style.open) + len(prefix)
@@ -55,24 +58,24 @@ class Target:
 
     @classmethod
     def read(cls, completion: str, style: TagStyle) -> "Target":
-        """A completion that has its tags already, or none."""
+        """The target of a completion, which has its tags already, or none."""
         if not style.open or not completion.startswith(style.open):
             return cls(completion, 0, 0)
         prefix, continuation, closed = style.split(completion)
         if not closed:
             raise UserError(
                 f"The completion `{shown(completion)}` opens its prefix with `{style.open.strip()}` and never closes "
-                f"it, so the student would learn to end in a draft. Close it with `{style.close.strip()}`, or leave "
-                f"the row out."
+                f"it, so the student would learn to end inside a draft. Close it with `{style.close.strip()}`, or "
+                f"remove the row."
             )
         return cls(completion, len(style.open) + len(prefix), len(completion) - len(continuation))
 
     def prefix(self, style: TagStyle) -> str:
-        """What stands between the tags."""
+        """The text between the tags."""
         return self.text[len(style.open) : self.close_start]
 
     def segments(self, starts: np.ndarray) -> np.ndarray:
-        """The segment of each token, by where it starts."""
+        """The segment of each token, by its first character."""
         parts = np.array([PREFIX, CLOSE_TAG, CONTINUATION], dtype=np.int8)
         return parts[np.searchsorted([self.close_start, self.close_end], starts, side="right")]
 
@@ -90,8 +93,8 @@ def build_features(
 ) -> dict[str, list[Any]]:
     """The features of a batch of rows, for `Dataset.map(batched=True, with_indices=True)`.
 
-    With `shorten`, a row longer than `max_length` ends its prefix at an earlier sentence, if that helps; `row_tokens`
-    tells those that are too long still, and `row_shortened` those that were changed.
+    With `shorten`, the prefix of a row longer than `max_length` is cut at an earlier sentence, if the row fits then.
+    `row_tokens` is the length of each row, `row_shortened` whether its prefix was cut.
     """
     style = tag_style(tags)
     columns = {name: name for name in COLUMNS} | {LENGTH: "tokens", SHORTENED: "shortened"}
@@ -114,21 +117,21 @@ def build_features(
 def row_features(
     row: Mapping[str, Any], turns: Turns, layout: Layout, style: TagStyle, most: int | None = None
 ) -> dict[str, Any]:
-    """One row from its texts; `most` is the number of tokens for which a prefix is shortened."""
-    prompt, (learned, after) = _asked(row, turns, layout)
+    """The features of one row of texts; with `most`, the prefix is shortened to fit that many tokens."""
+    prompt, (learned, after) = _prompt(row, turns, layout)
     target = _target(row, layout, style, turns)
-    ids, starts = turns.said(target.text)
+    ids, starts = turns.encode_reply(target.text)
     around = len(prompt) + len(learned) + len(after)
     shortened = False
     if most is not None and around + len(ids) > most:
         if shorter := _shorter(target, turns, style, starts, most - around):
             target, shortened = shorter, True
-            ids, starts = turns.said(target.text)
-    said = [*ids, *learned]
+            ids, starts = turns.encode_reply(target.text)
+    reply = [*ids, *learned]
     segments = [*target.segments(starts).tolist(), *[CONTINUATION] * len(learned)]
     return {
-        "input_ids": [*prompt, *said, *after],
-        "labels": [*[IGNORED] * len(prompt), *said, *[IGNORED] * len(after)],
+        "input_ids": [*prompt, *reply, *after],
+        "labels": [*[IGNORED] * len(prompt), *reply, *[IGNORED] * len(after)],
         "segment_ids": [*[PROMPT] * len(prompt), *segments, *[PROMPT] * len(after)],
         "tokens": around + len(ids),
         "shortened": shortened,
@@ -136,23 +139,25 @@ def row_features(
 
 
 def given_features(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row that is tokens already; without labels, all that isn't prompt is learned."""
+    """The features of one tokenized row; without labels, all but the prompt is learned."""
     ids, segments = list(row["input_ids"]), list(row["segment_ids"])
     learned = [id if segment != PROMPT else IGNORED for id, segment in zip(ids, segments, strict=False)]
     labels = list(row["labels"]) if row.get("labels") is not None else learned
     if len({len(ids), len(segments), len(labels)}) > 1:
         raise UserError(
             f"`input_ids`, `segment_ids` and `labels` have {len(ids)}, {len(segments)} and {len(labels)} entries, but "
-            f"each token has one of each. Make them together."
+            f"each token needs one of each. Make them equally long."
         )
     if (lengths := row.get("seq_lengths")) is not None and sum(lengths) != len(ids):
         raise UserError(
-            f"`seq_lengths` are those of {sum(lengths)} tokens, but `input_ids` has {len(ids)}, so the borders of the "
-            f"packed rows can't be known. Make them together."
+            f"`seq_lengths` add up to {sum(lengths)} tokens, but `input_ids` has {len(ids)}, so the borders of the "
+            f"packed rows are unknown. Make them agree."
         )
     if unknown := set(segments) - {PROMPT, *LEARNED}:
         names = ", ".join(f"{segment} ({name})" for segment, name in LEARNED.items())
-        raise UserError(f"{listed(sorted(unknown))} in `segment_ids` is no segment: {PROMPT} (prompt), {names}.")
+        raise UserError(
+            f"`segment_ids` holds {listed(sorted(unknown))}, which is no segment. Use {PROMPT} (prompt), {names}."
+        )
     return {
         "input_ids": ids,
         "labels": labels,
@@ -163,68 +168,79 @@ def given_features(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prompt_ids(row: Mapping[str, Any], turns: Turns, layout: Layout) -> list[int]:
-    """The tokens of what a row asks."""
-    return _asked(row, turns, layout)[0]
+    """The token ids of a row's prompt."""
+    return _prompt(row, turns, layout)[0]
 
 
-def _asked(row: Mapping[str, Any], turns: Turns, layout: Layout) -> tuple[list[int], tuple[list[int], list[int]]]:
-    """A row's prompt, and what ends the reply to it."""
+def tokenized_prompts(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[int]]:
+    """The token ids of the prompts of tokenized rows; a packed row has several."""
+    for row in rows:
+        ids, segments, start = list(row["input_ids"]), list(row["segment_ids"]), 0
+        for length in row.get("seq_lengths") or [len(ids)]:
+            parts = segments[start : start + length]
+            end = next((at for at, part in enumerate(parts) if part != PROMPT), length)
+            yield ids[start : start + end]
+            start += length
+
+
+def _prompt(row: Mapping[str, Any], turns: Turns, layout: Layout) -> tuple[list[int], tuple[list[int], list[int]]]:
+    """The token ids of a row's prompt, and those that end a reply to it."""
     if layout == "question":
         question = _text(row, "question")
         if not question.strip():
-            raise UserError("`question` is empty, so there is nothing to solve. Leave the row out.")
+            raise UserError("`question` is empty, so the row has no problem to solve. Remove the row.")
         return turns.solve.ids(question), turns.ending
     prompt = row["prompt"]
     more = {**(row.get("chat_template_kwargs") or {})}
     if tools := row.get("tools"):
         more["tools"] = json.loads(tools) if isinstance(tools, str) else tools
-    return turns.asked(prompt, more), turns.text_ending if isinstance(prompt, str) else turns.ending
+    return turns.encode_prompt(prompt, more), turns.text_ending if isinstance(prompt, str) else turns.ending
 
 
 def _target(row: Mapping[str, Any], layout: Layout, style: TagStyle, turns: Turns) -> Target:
     if layout != "completion":
         prefix = row["prefix"]
         return Target.of(None if prefix is None else _text(row, "prefix"), _text(row, "continuation"), style)
-    said = completion_text(row["completion"])
-    if said is None:
+    text = completion_text(row["completion"])
+    if text is None:
         raise UserError(
-            f"The completion `{shown(repr(row['completion']))}` is neither a text nor one message of the assistant. "
-            f"Make a row of each turn that the student is to learn."
+            f"The completion `{shown(repr(row['completion']))}` is neither a text nor a single assistant message. "
+            f"Make one row of each turn that the student should learn."
         )
     end = turns.end_token if isinstance(row["prompt"], str) else ""
-    return Target.read(said.removesuffix(end), style)
+    return Target.read(text.removesuffix(end), style)
 
 
 def completion_text(completion: Any) -> str | None:
-    """The text of a completion, or of the one message that it is."""
+    """The text of a completion: a string, or a single assistant message."""
     if isinstance(completion, (list, tuple)) and len(completion) == 1 and isinstance(completion[0], Mapping):
         completion = completion[0].get("content") if completion[0].get("role") == "assistant" else None
     return completion if isinstance(completion, str) else None
 
 
 def tag_inside(row: Mapping[str, Any], layout: Layout, style: TagStyle) -> str | None:
-    """A tag that stands in what is learned more often than the target's own borders do."""
+    """A tag inside the prefix or continuation itself, or None."""
     if layout == "tokens" or not style.open:
         return None
     if layout != "completion":
         return inside_of_pair(row, style)
-    said = completion_text(row["completion"])
-    if said is None or not said.startswith(style.open):
+    text = completion_text(row["completion"])
+    if text is None or not text.startswith(style.open):
         return None
-    prefix, continuation, closed = style.split(said)
+    prefix, continuation, closed = style.split(text)
     return style.tag_in(prefix) or style.tag_in(continuation) if closed else None
 
 
 def _shorter(target: Target, turns: Turns, style: TagStyle, starts: np.ndarray, room: int) -> Target | None:
-    """The target with the longest beginning of its prefix that leaves the rest whole; None if no sentence fits."""
+    """The target with the most sentences of its prefix that fit into `room` tokens, or None."""
     prefix, before = target.prefix(style), len(style.open)
     ends = cuts(prefix)
-    # Tokens that a cut saves, nearly: those around it may merge in other ways, so the first that fits is taken.
+    # An estimate of the tokens that a cut saves: tokens around it may merge differently, so the result is counted.
     saved = np.searchsorted(starts, target.close_start) - np.searchsorted(starts, [before + end for end in ends])
     for cut, fewer in reversed(list(zip(ends, saved.tolist(), strict=True))):
         if cut < len(prefix) and len(starts) - fewer <= room:
             shorter = Target.of(prefix[:cut], target.text[target.close_end :], style)
-            if len(turns.said(shorter.text)[0]) <= room:
+            if len(turns.encode_reply(shorter.text)[0]) <= room:
                 return shorter
     return None
 
@@ -232,7 +248,7 @@ def _shorter(target: Target, turns: Turns, style: TagStyle, starts: np.ndarray, 
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row[name]
     if not isinstance(value, str):
-        raise UserError(f"`{name}` is `{shown(repr(value))}`, not a text. Fill it, or leave the row out.")
+        raise UserError(f"`{name}` is `{shown(repr(value))}`, not a text. Fill it, or remove the row.")
     return value
 
 

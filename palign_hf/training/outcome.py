@@ -1,41 +1,58 @@
-"""What a training leaves behind: the student, its replies, the report and the card."""
+"""Files that a training writes: checkpoint records, the student, the report and the card."""
 
 import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from palign_hf.errors import UserError, listed
 from palign_hf.hub.retries import fault_of
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.shards import REPORT
 from palign_hf.tables import escaped
-from palign_hf.training.checks import stops
 from palign_hf.training.data import Lessons
-from palign_hf.training.forecast import counted
-from palign_hf.training.report import TrainingReport, diverged_words
-from palign_hf.training.segments import LEARNED
+from palign_hf.training.features import IGNORED, LEARNED
+from palign_hf.training.folder import record
+from palign_hf.training.forecast import count_weights
+from palign_hf.training.replies import has_prompt, stops
+from palign_hf.training.report import TrainingReport, divergence_message
 from palign_hf.training.settings import TrainConfig
 from palign_hf.weights import not_finite
 
 
 if TYPE_CHECKING:
+    from trl import SFTConfig
+
     from palign_hf.training.trainer import PAlignTrainer
 
 
+class CheckpointRecorder(TrainerCallback):
+    """Writes `checkpoint.json` into each checkpoint once all processes have saved their part."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
+        """Called by every process after it has saved."""
+        PartialState().wait_for_everyone()
+        folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        if state.is_world_process_zero and folder.is_dir():
+            record(folder, resumes=not args.save_only_model)
+
+
 def sharded(trainer: "PAlignTrainer") -> bool:
-    """Whether the weights lie in parts on several devices, so that no process could use them alone."""
+    """Whether the weights are sharded over devices, so that no process can use them alone."""
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     return bool(trainer.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3))
 
 
 def divergence(trainer: "PAlignTrainer", measured: dict[str, float]) -> list[str]:
-    """The signs that a training has diverged, the same on all processes: weights and figures that are no numbers.
+    """The signs of divergence, the same on all processes: weights and metrics that are NaN or infinite.
 
-    The loss is no sign: transformers logs 0 where it is NaN.
+    The loss alone is no sign: transformers logs 0 where it is NaN.
     """
     import torch
 
@@ -51,32 +68,32 @@ def divergence(trainer: "PAlignTrainer", measured: dict[str, float]) -> list[str
         where = f" ({listed(broken[:3])}{' and more' if len(broken) > 3 else ''})" if broken else ""
         signs.append(f"{count} trained weights hold NaN or infinite numbers{where}")
     steps = [log for log in trainer.state.log_history if "loss" in log]
-    # Steps whose gradients are too large for half precision are left out, which is as it should be.
+    # The gradient scaler of fp16 skips steps with infinite gradients.
     allowed = {"grad_norm"} if trainer.args.fp16 else set()
     for what, log in (("the last log", steps[-1] if steps else {}), ("the evaluation", measured)):
         odd = [name for name, value in _figures(log).items() if not math.isfinite(value) and name not in allowed]
         if odd:
-            signs.append(f"in {what} {listed(odd)} {'is no number' if len(odd) == 1 else 'are no numbers'}")
+            signs.append(f"in {what} {listed(odd)} {'is' if len(odd) == 1 else 'are'} not finite")
     return signs
 
 
 def save(trainer: "PAlignTrainer") -> None:
-    """The weights (of an adapter, its own), and the tokenizer with its chat template; done by all processes."""
+    """Save the weights (of an adapter, only its own) and the tokenizer; called by all processes."""
     if trainer.is_fsdp_enabled:
-        # Checkpoints may be in parts; a student is whole.
+        # Checkpoints may be sharded; a student is not.
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model()
 
 
 def replies(trainer: "PAlignTrainer", config: TrainConfig, lessons: Lessons) -> dict[str, Any] | None:
-    """How the trained student ends its replies to the first problems; to those of the evaluation, if there is one."""
-    if not config.stops or sharded(trainer):
+    """Counts over the student's replies to the first prompts, of held-out rows if there are any."""
+    rows: Any = lessons.train if lessons.measured is None else lessons.measured
+    if not config.stops or sharded(trainer) or not has_prompt(rows[0]):
         return None
-    rows = lessons.train if lessons.measured is None else lessons.measured
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     tokenizer: Any = trainer._tokenizer
     settings: Any = trainer.args
-    told = stops(
+    counts = stops(
         model,
         tokenizer,
         rows,
@@ -84,11 +101,11 @@ def replies(trainer: "PAlignTrainer", config: TrainConfig, lessons: Lessons) -> 
         prompts=config.stops,
         max_new_tokens=config.stops_tokens,
     )
-    return asdict(told) | {"limit": config.stops_tokens}
+    return asdict(counts) | {"limit": config.stops_tokens}
 
 
 def merge(trainer: "PAlignTrainer", folder: Path) -> Path:
-    """The whole student with the adapter in its weights; the trainer's own model is spent by it."""
+    """Merge the adapter into the weights and save the student; the trainer's model can't be used afterwards."""
     whole: Any = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     whole.save_pretrained(folder)
     trainer._tokenizer.save_pretrained(folder)
@@ -101,53 +118,56 @@ def report(
     lessons: Lessons,
     settings: dict[str, Any],
     measured: dict[str, float],
-    told: dict[str, Any] | None,
+    replied: dict[str, Any] | None,
     signs: list[str],
 ) -> TrainingReport:
-    """The figures of a training, out of what the trainer has logged and of its rows."""
+    """The report, from the trainer's log and its rows."""
     import torch
 
-    account, logs = trainer.accounts["train"], trainer.state.log_history
-    reasons = Counter(lessons.left_out)
-    reasons += Counter({"longer than `max_length`": account.overlong, "a tag in its own text": account.tagged})
+    logs, args = trainer.state.log_history, cast("SFTConfig", trainer.args)
+    learned, reasons = _rows(trainer, lessons)
+    account, rows = trainer.accounts.get("train"), trainer.train_dataset
     steps = [log for log in logs if "loss" in log]
     ran = next((log["train_runtime"] for log in reversed(logs) if "train_runtime" in log), None)
-    trained, whole = counted(trainer.model)
-    eval_account = trainer.accounts.get("eval")
+    trained, whole = count_weights(trainer.model)
+    evaluated, held_out = trainer.accounts.get("eval"), lessons.measured
     device = trainer.args.device.type
     return TrainingReport(
         rows=lessons.given,
-        statuses={"learned": account.trained or 0, "left out": sum(reasons.values())},
+        statuses={"learned": learned, "left out": sum(reasons.values())},
         reasons=dict(sorted(reasons.items())),
         settings=settings,
-        tokens=_tokens(trainer.train_dataset),
+        tokens=_tokens(rows),
         steps=trainer.state.global_step,
         epochs=float(trainer.state.epoch or 0),
         first=_figures(steps[0]) if steps else {},
         last=_honest(_figures(steps[-1])) if steps else {},
         measured=measured,
-        measured_rows=(eval_account.trained or 0) if eval_account else 0,
+        measured_rows=(evaluated.trained or 0) if evaluated else len(held_out or ()),
         weights={"trained": trained, "all": whole},
-        shortened=account.shortened,
+        shortened=account.shortened if account else 0,
+        full=0 if account or args.packing else _full(rows, args.max_length),
         seconds=ran,
         peak_memory=torch.cuda.max_memory_allocated() if device == "cuda" else None,
-        stops=told,
+        stops=replied,
         diverged=signs,
     )
 
 
-def card_of_none(folder: Path, made: TrainingReport) -> None:
-    """A card that says that no student came of this training; checkpoints have brought theirs."""
-    write_whole(folder / "README.md", f"# {escaped(made.title())}\n\n> **Warning.** {diverged_words(made.diverged)}\n")
+def divergence_card(folder: Path, made: TrainingReport) -> None:
+    """Write a card that says that the training has no student; it replaces those of checkpoints."""
+    write_whole(
+        folder / "README.md", f"# {escaped(made.title())}\n\n> **Warning.** {divergence_message(made.diverged)}\n"
+    )
 
 
 def card(trainer: "PAlignTrainer", config: TrainConfig) -> None:
-    """The model card, with the pairs if they have a name on the Hub."""
+    """Write the model card, with the Hub id of the rows if they have one."""
     trainer.create_model_card(dataset_name=dataset_name(config))
 
 
 def push(trainer: "PAlignTrainer", config: TrainConfig) -> None:
-    """To the Hub as the trainer does it, if its own settings say so; the disk stays as it is whatever comes of it."""
+    """Push by the trainer, if its settings say so; an error changes nothing on the disk."""
     if not trainer.args.push_to_hub:
         return
     try:
@@ -163,29 +183,29 @@ def push(trainer: "PAlignTrainer", config: TrainConfig) -> None:
     )
 
 
-def words(config: TrainConfig, merged: Path | None) -> list[str]:
-    """Where everything is, and what to do next."""
+def result_lines(config: TrainConfig, merged: Path | None) -> list[str]:
+    """The paths of all results, and the next commands."""
     folder = config.folder
     whole = folder if config.lora is None else merged
-    said = [f"student:  {folder}" + (" (an adapter)" if config.lora else "")]
+    lines = [f"student:  {folder}" + (" (an adapter)" if config.lora else "")]
     if merged is not None:
-        said.append(f"merged:   {merged}")
-    said.append(f"report:   {folder / REPORT}, {folder / 'report.md'}")
+        lines.append(f"merged:   {merged}")
+    lines.append(f"report:   {folder / REPORT}, {folder / 'report.md'}")
     if whole is None:
-        said.append("next:     an adapter is no student by itself: with `--lora.merge` a whole one is written, too")
+        lines.append("next:     other stages need a whole student: `--lora.merge` writes one beside the adapter")
     else:
-        said.append(f"next:     a student as any other: `vllm serve {whole}`, `palign truncate --student {whole}`")
-    return said
+        lines.append(f"next:     `vllm serve {whole}`, `palign truncate --student {whole}`")
+    return lines
 
 
 def dataset_name(config: TrainConfig) -> str | None:
-    """The pairs by the name that others know them under; a place on this machine is none."""
+    """The Hub id of the rows; None for a folder or file of this machine."""
     source = config.pairs.source
     return None if Path(source).expanduser().exists() or source.count("/") != 1 else source
 
 
 def figures_of_evaluation(measured: dict[str, float]) -> dict[str, float]:
-    """What an evaluation says of the student, without how long it took."""
+    """The metrics of an evaluation, without its timings."""
     return {
         name.removeprefix("eval_"): value
         for name, value in _figures(measured).items()
@@ -198,13 +218,33 @@ def _figures(log: dict[str, Any]) -> dict[str, float]:
 
 
 def _honest(log: dict[str, float]) -> dict[str, float]:
-    """A log whose loss is NaN where those of its parts are: transformers makes it 0."""
+    """The log, with a NaN loss if the loss of a segment is NaN: transformers logs 0."""
     lost = any(name.endswith("/nll") and not math.isfinite(value) for name, value in log.items())
     return log | {"loss": math.nan} if lost else log
 
 
+def _rows(trainer: "PAlignTrainer", lessons: Lessons) -> tuple[int, Counter[str]]:
+    """How many rows were trained on, and how many were left out, by reason."""
+    reasons, account = Counter(lessons.left_out), trainer.accounts.get("train")
+    if account is not None:
+        reasons += Counter({f"not kept: {status}": count for status, count in account.not_kept.items()})
+        reasons += Counter({"longer than `max_length`": account.overlong, "a tag in its own text": account.tagged})
+        return account.trained or 0, reasons
+    rows: Any = trainer.train_dataset
+    # TRL drops rows whose labels are all cut off, and packs the others.
+    dropped = 0 if cast("SFTConfig", trainer.args).packing else len(lessons.train) - len(rows)
+    return len(lessons.train) - dropped, reasons + Counter({"no label within `max_length`": dropped})
+
+
 def _tokens(rows: Any) -> dict[str, int]:
-    """The tokens of an epoch by what they are of."""
+    """The tokens of an epoch, by segment; of plain data, by whether they are learned."""
+    if "segment_ids" not in rows.column_names:
+        found = {"prompt": 0, "target": 0}
+        for batch in rows.select_columns(["labels"]).with_format("numpy").iter(1000):
+            labels = np.concatenate(list(batch["labels"]))
+            found["prompt"] += int((labels == IGNORED).sum())
+            found["target"] += int((labels != IGNORED).sum())
+        return found
     names = {0: "prompt"} | LEARNED
     found = dict.fromkeys(names.values(), 0)
     for batch in rows.select_columns(["segment_ids"]).with_format("numpy").iter(1000):
@@ -212,3 +252,9 @@ def _tokens(rows: Any) -> dict[str, int]:
         for segment, name in names.items():
             found[name] += int(counts[segment])
     return found
+
+
+def _full(rows: Any, most: int | None) -> int:
+    """Rows of `max_length` tokens, where TRL truncates."""
+    lengths = (len(labels) for batch in rows.select_columns(["labels"]).iter(1000) for labels in batch["labels"])
+    return 0 if most is None else sum(length >= most for length in lengths)

@@ -1,4 +1,4 @@
-"""Which rows of a dataset are trained on, and what becomes of each: nothing is left out without being counted."""
+"""Tokenization, filtering and packing of the training rows, with an account of every row that is left out."""
 
 import logging
 from collections import Counter
@@ -43,14 +43,25 @@ _FEATURES = Features(
         SHORTENED: Value("bool"),
     }
 )
-# How many rows of a stream are looked at for tags: what comes later can't be known.
+# Rows of a stream that are searched for tags before training.
 _PEEK = 64
 _STREAMED = 64
 
 
 @dataclass
 class Account:
-    """What became of the rows of one dataset; those of a stream can't be counted before they come."""
+    """Counts of the rows of one dataset: used, and left out by reason. Rows of a stream are not counted.
+
+    Args:
+        name (`str`): Name of the dataset, as `train`.
+        given (`int`, *optional*): Rows of the dataset; `None` for a stream.
+        trained (`int`, *optional*): Rows that are used.
+        overlong (`int`): Rows longer than `max_length`.
+        tagged (`int`): Rows whose own text holds a tag.
+        shortened (`int`): Used rows with a shortened prefix.
+        parted (`int`): Used rows that packing splits.
+        not_kept (`Counter[str]`): Rows of PAIRS by a status that is not trained on.
+    """
 
     name: str
     given: int | None = None
@@ -63,24 +74,28 @@ class Account:
 
     def __str__(self) -> str:
         if self.given is None:
-            return f"The {self.name} dataset is a stream: its rows are used as they come, uncounted."
-        said = [f"{count:,} {status}" for status, count in sorted(self.not_kept.items())]
-        said += [f"{self.overlong:,} longer than `max_length`"] * bool(self.overlong)
-        said += [f"{self.tagged:,} with a tag in their own text"] * bool(self.tagged)
-        left = f", left out: {', '.join(said)}" if said else ""
+            return f"The {self.name} dataset is a stream: its rows are not counted."
+        reasons = [f"{count:,} {status}" for status, count in sorted(self.not_kept.items())]
+        reasons += [f"{self.overlong:,} longer than `max_length`"] * bool(self.overlong)
+        reasons += [f"{self.tagged:,} with a tag in their own text"] * bool(self.tagged)
+        left = f", left out: {', '.join(reasons)}" if reasons else ""
         cut = f"; {self.shortened:,} with a shortened prefix" if self.shortened else ""
         if self.parted:
-            cut += f"; {self.parted:,} longer than `max_length` go on in the next packed row"
+            cut += f"; {self.parted:,} longer than `max_length` continue in the next packed row"
         return f"{self.trained:,} of {self.given:,} rows of the {self.name} dataset are used{left}{cut}."
 
 
 def column_names(dataset: Rows) -> list[str]:
-    """The columns, by the first row where a stream doesn't declare them."""
+    """The columns of a dataset; those of the first row where a stream declares none."""
     return list(dataset.column_names if dataset.column_names is not None else next(iter(dataset)))
 
 
 def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
-    """How the rows say prefix and continuation; None for plain data, which is TRL's to prepare."""
+    """How the rows give prefix and continuation; None for plain data, which TRL prepares.
+
+    Raises:
+        UserError: If the columns are those of no known layout.
+    """
     names = set(column_names(dataset))
     if "input_ids" in names:
         return "tokens" if "segment_ids" in names else None
@@ -95,7 +110,7 @@ def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
     near = "".join(f"`{name}`{match} is missing. " for name, match in missing if match)
     raise UserError(
         f"A dataset with the columns {listed(sorted(names), 'none')} can't be trained on. {near}"
-        f"Give rows of PAIRS, `question` or `prompt` with `prefix` and `continuation`, or what `SFTTrainer` takes: "
+        f"Give rows of PAIRS, `question` or `prompt` with `prefix` and `continuation`, or a format of `SFTTrainer`: "
         f"`prompt` and `completion`, `messages` or `{config.dataset_text_field}`."
     )
 
@@ -108,10 +123,18 @@ def build_rows(
     name: str,
     packing: bool = False,
 ) -> tuple[Rows, Account]:
-    """Add tokens, labels and segments to the rows, and leave out those that can't be trained on.
+    """Add tokens, labels and segment ids to the rows, and leave out those that can't be trained on.
 
     Other columns stay, as in `SFTTrainer`: callbacks read them. With `packing_strategy="wrapped"` a row may be longer
     than `max_length`, since packing cuts the rows anyway.
+
+    Args:
+        dataset: Rows of a layout, a `Dataset` or a stream.
+        layout: Their layout, as `layout_of` returns it.
+        tokenizer: The student's tokenizer, with its chat template.
+        config ([`PAlignConfig`]): tags, `max_length`, `overlong` and packing.
+        name (`str`): Name of the dataset in messages, as `train`.
+        packing (`bool`, *optional*, defaults to `False`): Whether the rows are packed afterwards.
 
     Returns:
         The dataset and the account of its rows.
@@ -119,18 +142,18 @@ def build_rows(
     account = Account(name, given=len(dataset) if isinstance(dataset, Dataset) else None)
     dataset = cached_apart(dataset.with_format(None))
     if layout in ("question", "prompt") and "status" in column_names(dataset):
-        dataset = _kept(dataset, account)
+        dataset = kept_rows(dataset, account)
     dataset = _without_tags(dataset, layout, tag_style(config.tags), account)
     _refuse_nothing(dataset, account)
     described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
-    # Whoever takes the first row of a stream waits for its batch.
-    handed = described if isinstance(dataset, Dataset) else {"batch_size": _STREAMED}
+    # The first row of a stream is ready only with its whole batch.
+    options = described if isinstance(dataset, Dataset) else {"batch_size": _STREAMED}
     came_packed = layout == "tokens" and "seq_lengths" in column_names(dataset)
-    # A stream of unknown types can't keep what it has: the features of a `map` name all of its columns.
+    # A stream of undeclared types can't keep its columns: `features` of a `map` must name all of them.
     known = dataset.features or {}
     dropped = [each for each in column_names(dataset) if each not in known]
     if layout != "tokens" and "seq_lengths" in known:
-        dropped.append("seq_lengths")  # of other tokens than these
+        dropped.append("seq_lengths")  # they belong to other tokens
     dataset = dataset.map(
         build_features,
         batched=True,
@@ -145,7 +168,7 @@ def build_rows(
         },
         remove_columns=dropped,
         features=Features({each: known[each] for each in known if each not in dropped} | _FEATURES),
-        **handed,
+        **options,
     )
     parts = packing and config.packing_strategy == "wrapped" and not came_packed
     dataset = _within(dataset, config, account, parts)
@@ -157,14 +180,14 @@ def build_rows(
 
 
 def packed(dataset: Rows, config: SFTConfig, name: str) -> Rows:
-    """Rows filled up to `max_length`, as TRL fills them; each keeps the segments of its tokens.
+    """Pack rows up to `max_length` with TRL's packing; tokens keep their segment ids.
 
-    Rows that come packed stay as they are: packed again, their documents would attend to each other.
+    Packed rows stay as they are: packed again, their documents would attend to each other.
     """
     if "seq_lengths" in column_names(dataset):
         return dataset
     if config.max_length is None:
-        raise UserError("`packing=True` fills rows of `max_length` tokens, but `max_length=None`. Give a number.")
+        raise UserError("`packing=True` needs a length, but `max_length=None`. Set `max_length` to a number.")
     if config.shuffle_dataset:
         dataset = dataset.shuffle(seed=config.seed)
     described = {"desc": f"Packing {name} dataset", "num_proc": config.dataset_num_proc}
@@ -174,12 +197,12 @@ def packed(dataset: Rows, config: SFTConfig, name: str) -> Rows:
     )
 
 
-def _kept(dataset: Rows, account: Account) -> Rows:
-    """PAIRS have rows of every outcome; some are for training."""
+def kept_rows(dataset: Rows, account: Account) -> Rows:
+    """The rows whose `status` is one to train on."""
     if "correct" in column_names(dataset) and "strict" not in column_names(dataset):
         raise UserError(
-            "This table of PAIRS is of version 1, whose `status` says nothing about the continuation. Read it with "
-            "`load_pairs`, or keep the rows that are to be learned and remove `status`."
+            "This table of PAIRS is of version 1, whose `status` is not about the continuation. Read it with "
+            "`load_pairs`, or select the rows to train on and remove `status`."
         )
     if isinstance(dataset, IterableDataset):
         return dataset.filter(_is_kept, input_columns="status")
@@ -187,8 +210,8 @@ def _kept(dataset: Rows, account: Account) -> Rows:
     counts = Counter(statuses)
     if unknown := set(counts) - {*OUTCOMES, *STATUSES}:
         raise UserError(
-            f"Column `status` has {listed(sorted(map(str, unknown)))}, which no row of PAIRS can have: rows with "
-            f"{listed(TRAINED)} are trained on, others left out. Remove the column if it means something else."
+            f"Column `status` holds {listed(sorted(map(str, unknown)))}, which is no status of PAIRS: rows with "
+            f"{listed(TRAINED)} are trained on, others are left out. Remove the column if it means something else."
         )
     account.not_kept = Counter({status: count for status, count in counts.items() if status not in TRAINED})
     if not account.not_kept:
@@ -197,14 +220,14 @@ def _kept(dataset: Rows, account: Account) -> Rows:
 
 
 def _without_tags(dataset: Rows, layout: Layout, style: TagStyle, account: Account) -> Rows:
-    """Rows whose target has each tag once: else the student would learn that a draft may be closed twice."""
+    """The rows whose target has each tag once; from others the student would learn to close a draft twice."""
     if layout == "tokens" or not style.open:
         return dataset
     read = ["completion"] if layout == "completion" else ["prefix", "continuation"]
     if isinstance(dataset, IterableDataset):
         return dataset.filter(_Tagless(layout, style))
-    # Counted, and told in the account.
-    tagless = _Tagless(layout, style, told=True)
+    # The account counts them, so no warning is needed.
+    tagless = _Tagless(layout, style, warned=True)
     rows = [at for at, row in enumerate(dataset.select_columns(read)) if tagless(row)]
     account.tagged = len(dataset) - len(rows)
     return dataset.select(rows) if account.tagged else dataset
@@ -212,20 +235,22 @@ def _without_tags(dataset: Rows, layout: Layout, style: TagStyle, account: Accou
 
 @dataclass
 class _Tagless:
-    """Whether a row's target has each tag once; the first that hasn't is told of, since nobody counts a stream's."""
+    """Whether a row's target has each tag once; warns once, since rows of a stream are not counted."""
 
     layout: Layout
     style: TagStyle
-    told: bool = False
+    warned: bool = False
 
     def __call__(self, row: Any) -> bool:
         try:
             tag = tag_inside(row, self.layout, self.style)
-        except (TypeError, AttributeError):  # no texts: building the row says so
+        except (TypeError, AttributeError):  # not texts: `build_features` raises the error
             return True
-        if tag is not None and not self.told:
-            logger.warning("Rows that hold `%s` in their own text are left out: it would stand there twice.", tag)
-        self.told = self.told or tag is not None
+        if tag is not None and not self.warned:
+            logger.warning(
+                "Rows that hold `%s` in their own text are left out: their target would have it twice.", tag
+            )
+        self.warned = self.warned or tag is not None
         return tag is None
 
 
@@ -234,11 +259,11 @@ def _refuse_nothing(dataset: Rows, account: Account) -> None:
         account.trained = len(dataset)
         if not account.trained:
             use = "train on" if account.name == "train" else "evaluate on"
-            raise UserError(f"{account} Nothing is left to {use}: look at the rows, or raise `max_length`.")
+            raise UserError(f"{account} Nothing is left to {use}. Check the rows, or raise `max_length`.")
 
 
 def _within(dataset: Rows, config: PAlignConfig, account: Account, parts: bool) -> Rows:
-    """Rows that fit; what doesn't is refused or left out, as the config says. `parts`: packing parts the long ones."""
+    """The rows that fit; `overlong` decides about others, unless packing splits them (`parts`)."""
     most, refuse = config.max_length, config.overlong == "error"
     if most is None:
         return dataset
@@ -261,7 +286,7 @@ def _within(dataset: Rows, config: PAlignConfig, account: Account, parts: bool) 
 def _too_long(rows: str, most: int, longest: int) -> UserError:
     return UserError(
         f"`max_length={most}`: {rows} longer, up to {longest:,} tokens, and `overlong='error'` refuses them. Raise "
-        f"`max_length`, or let them be left out (`drop`) or their prefix shortened (`truncate_prefix`)."
+        f"`max_length`, or set `overlong` to `drop` (leave them out) or `truncate_prefix` (shorten their prefix)."
     )
 
 
@@ -271,27 +296,27 @@ def _is_kept(status: str) -> bool:
 
 @dataclass
 class _Fits:
-    """Whether a row of a stream is short enough; the first that isn't is told of, since nobody counts them."""
+    """Whether a row of a stream fits; warns once, since rows of a stream are not counted."""
 
     most: int
     refuse: bool
-    told: bool = False
+    warned: bool = False
 
     def __call__(self, tokens: int) -> bool:
         if tokens <= self.most:
             return True
         if self.refuse:
             raise _too_long("a row of the stream is", self.most, tokens)
-        if not self.told:
+        if not self.warned:
             logger.warning(
                 "Rows of the stream longer than `max_length=%d` are left out: one has %d.", self.most, tokens
             )
-        self.told = True
+        self.warned = True
         return False
 
 
 def _tagged(dataset: Rows, style: TagStyle) -> bool:
-    """Whether any completion begins with the opening tag; a mark of another style is refused, not learned as text."""
+    """Whether any completion begins with the opening tag; raises if one begins with the tag of another style."""
     others = [other for other in TAG_STYLES.values() if other.open.startswith("<Begin") and other.name != style.name]
     for text in _completions(dataset):
         if style.open and text.startswith(style.open):

@@ -1,72 +1,163 @@
-"""`PAlignTrainer`: TRL's `SFTTrainer` that knows prefix from continuation.
+"""TRL's `SFTTrainer` with a loss weight and metrics for each segment of a target.
 
     trainer = PAlignTrainer("Qwen/Qwen2.5-7B-Instruct", args=PAlignConfig(...), train_dataset=pairs)
 
-Loss, packing, distribution and all else stay TRL's. What is added goes through five of its methods: rows are tokenised
-with their segments, the column is let through to the batch, each token's log-probability is weighted on its way from
-the model to the loss, and what is measured of each segment is logged with the rest. With all weights at 1 the numbers
-are those of `SFTTrainer`, bit by bit, and for rows without a prefix it is one.
+Five methods are overridden: rows are tokenized with segment ids, the column is kept for the batch, each token's
+log-probability is weighted between the model and the loss, segment metrics are logged, and the card is written. With
+all weights at 1 the numbers are those of `SFTTrainer`, bit by bit; plain data is trained by `SFTTrainer` alone.
 """
 
 from collections.abc import Callable
 from copy import copy
-from functools import partial, update_wrapper
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import is_peft_model
 from datasets import Dataset
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
 from palign_hf.hub.paper import PAPER
-from palign_hf.training.card import model_card
-from palign_hf.training.collator import with_segments
+from palign_hf.training.collator import SegmentMeter, segment_sums, with_segments
 from palign_hf.training.config import as_config, as_given, refuse_sharded_sequences
-from palign_hf.training.first_rows import FirstRows
-from palign_hf.training.metrics import SegmentMeter, segment_sums
+from palign_hf.training.report import model_card
 from palign_hf.training.rows import Account, Rows, build_rows, column_names, layout_of, packed
+from palign_hf.training.sanity_checks import FirstRows
 from palign_hf.weights import check_weights
 
 
-class PAlignTrainer(SFTTrainer):
-    """Trains a student on its prefixes and continuations; the arguments are those of `SFTTrainer`.
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-    `train_dataset` and `eval_dataset` are rows of PAIRS, rows with `question` or `prompt` and `prefix` and
-    `continuation`, completions with the tags in them, or anything that `SFTTrainer` takes. `accounts` tells for each
-    what became of its rows.
+
+class PAlignTrainer(SFTTrainer):
+    """Trainer for prefix alignment: [`~trl.SFTTrainer`] with a loss weight and metrics for each segment of a target.
+
+    All arguments of [`~trl.SFTTrainer`] are taken, by the same names, defaults and order.
+
+    Args:
+        model (`str` or [`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The student: Hub id, folder, or a loaded model.
+        args ([`PAlignConfig`], *optional*):
+            Configuration. `SFTConfig` and `TrainingArguments` are taken as well.
+        data_collator (`Callable`, *optional*):
+            Collator of the batches. For rows with a prefix it must derive from the collator of `SFTTrainer`.
+        train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
+            Rows to train on: PAIRS; rows with `question` or `prompt`, `prefix` and `continuation`; `prompt` and
+            `completion` with the tags in the completion; tokens with `segment_ids`; or any format of `SFTTrainer`.
+        eval_dataset ([`~datasets.Dataset`], [`~datasets.IterableDataset`] or `dict`, *optional*):
+            Rows to evaluate on, of the same layouts.
+        processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            The tokenizer; that of the model by default.
+        compute_loss_func (`Callable`, *optional*):
+            A loss function of one's own, which excludes weights other than 1.
+        compute_metrics (`Callable`, *optional*):
+            Metrics of an evaluation.
+        callbacks (list of [`~transformers.TrainerCallback`], *optional*):
+            Callbacks beside the default ones.
+        optimizers (`tuple`, *optional*, defaults to `(None, None)`):
+            Optimizer and learning rate scheduler.
+        optimizer_cls_and_kwargs (`tuple`, *optional*):
+            Optimizer class and its arguments.
+        preprocess_logits_for_metrics (`Callable`, *optional*):
+            Applied to logits before `compute_metrics`.
+        quantization_config (`BitsAndBytesConfig`, *optional*):
+            Quantization of a model that is given by name.
+        peft_config ([`~peft.PeftConfig`], *optional*):
+            Adapter to train instead of all weights.
+        formatting_func (`Callable`, *optional*):
+            Converts each row to a text, which is then plain data.
+
+    Attributes:
+        accounts (`dict[str, Account]`): For each dataset with prefixes, how many rows are used and why others are not.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import PAlignConfig, PAlignTrainer
+    >>> from palign_hf.toy import student_folder
+
+    >>> row = {"question": "What is 2 + 3?", "prefix": "Add 3 to 2. ", "continuation": "That is \\\\boxed{5}."}
+    >>> trainer = PAlignTrainer(
+    ...     str(student_folder()),
+    ...     PAlignConfig("student", max_steps=1, use_cpu=True, bf16=False, report_to="none", save_strategy="no"),
+    ...     train_dataset=Dataset.from_list([row] * 8),
+    ... )
+    >>> print(trainer.accounts["train"])
+    8 of 8 rows of the train dataset are used.
+    >>> output = trainer.train()
+    {'train_runtime': ..., 'epoch': '1'}
+    >>> output.global_step
+    1
+    ```
     """
 
     _tag_names = ["palign-hf", "trl", "sft"]
     _name = "P-ALIGN"
     _paper = PAPER
 
-    def __init__(self, model: Any, args: TrainingArguments | None = None, *others: Any, **named: Any) -> None:
+    def __init__(
+        self,
+        model: "str | PreTrainedModel | PeftModel",
+        args: TrainingArguments | None = None,
+        data_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
+        train_dataset: Rows | None = None,
+        eval_dataset: Rows | dict[str, Rows] | None = None,
+        processing_class: "PreTrainedTokenizerBase | ProcessorMixin | None" = None,
+        compute_loss_func: Callable[..., Any] | None = None,
+        compute_metrics: Callable[[Any], dict[str, Any]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        optimizer_cls_and_kwargs: tuple[type[torch.optim.Optimizer], dict[str, Any]] | None = None,
+        preprocess_logits_for_metrics: Callable[..., torch.Tensor] | None = None,
+        quantization_config: "BitsAndBytesConfig | None" = None,
+        peft_config: "PeftConfig | None" = None,
+        formatting_func: Callable[[dict[str, Any]], str] | None = None,
+    ) -> None:
         self.accounts: dict[str, Account] = {}
         self._meters = {"train": SegmentMeter(), "eval": SegmentMeter()}
         args = as_given(model, args)
         config = as_config(args)
         self._first_rows = FirstRows(config.check)
         if isinstance(model, str) and PartialState().is_local_main_process:
-            # What is missing would be filled with random numbers.
+            # Missing weights would be initialized at random.
             loading = config.model_init_kwargs if isinstance(config.model_init_kwargs, dict) else {}
             check_weights(model, loading.get("revision"), bool(config.trust_remote_code))
-        super().__init__(model, args, *others, **named)
+        super().__init__(
+            model,
+            args,
+            data_collator=data_collator,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            compute_loss_func=compute_loss_func,
+            compute_metrics=compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+            quantization_config=quantization_config,
+            peft_config=peft_config,
+            formatting_func=formatting_func,
+        )
         refuse_sharded_sequences(self.accelerator.parallelism_config)
         self._aligned = "segment_ids" in column_names(self.train_dataset)
         if config.weighted and not self._aligned:
             raise UserError(
-                "A weight other than 1 was set, but the training rows don't tell prefix from continuation, so it "
-                "would change nothing. Give rows with `prefix` and `continuation`, or leave the weights out."
+                "A weight other than 1 was set, but the training rows have no prefix, so it has no effect. Give rows "
+                "with `prefix` and `continuation`, or leave the weights out."
             )
         if config.weighted and self.compute_loss_func is not None:
             raise UserError(
-                "`compute_loss_func` makes a loss of its own, in which the weights of prefix and continuation have no "
-                "part. Leave it out, or leave all weights at 1."
+                "`compute_loss_func` computes the loss without the weights of prefix and continuation. Leave it out, "
+                "or leave all weights at 1."
             )
         self.data_collator = with_segments(self.data_collator, self._aligned, config.masked_segments)
         self._set_signature_columns_if_needed()
@@ -82,7 +173,7 @@ class PAlignTrainer(SFTTrainer):
         formatting_func: Callable[..., Any] | None,
         dataset_name: str,
     ) -> Rows:
-        """Rows with segments are tokenised and packed here, all others by TRL."""
+        """Tokenize and pack rows with a prefix; leave plain data to TRL."""
         transformed = isinstance(dataset, Dataset) and dataset.format["type"] == "custom"
         config = as_config(args)
         layout = None if transformed or formatting_func is not None else layout_of(dataset, config)
@@ -92,8 +183,8 @@ class PAlignTrainer(SFTTrainer):
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if args.completion_only_loss is False:
             raise UserError(
-                "`completion_only_loss=False` would learn the prompt as well, but rows with a prefix are learned from "
-                "their prefix on. Leave it out."
+                "`completion_only_loss=False` trains on the prompt as well, but rows with a prefix are trained on "
+                "from their prefix on. Leave it out."
             )
         state = PartialState()
         with state.main_process_first(), state.local_main_process_first():
@@ -101,7 +192,7 @@ class PAlignTrainer(SFTTrainer):
             self.accounts[dataset_name] = account
             if packing:
                 dataset = packed(dataset, args, dataset_name)
-        # What is left to TRL is to shuffle: every row is tokens already, and fits.
+        # TRL only shuffles: every row is tokenized and fits.
         ready = copy(args)
         ready.max_length = None
         return super()._prepare_dataset(dataset, processing_class, ready, False, None, dataset_name)
@@ -119,30 +210,30 @@ class PAlignTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """TRL's loss, over log-probabilities that are weighted by segment."""
-        inputs = dict(inputs)  # the caller's own: a subclass may ask for the loss of a batch twice
+        """TRL's loss, over log-probabilities weighted by segment."""
+        inputs = dict(inputs)  # a copy: a subclass may compute the loss of a batch twice
         segments = inputs.pop("segment_ids", None)
         self._weighed = False
-        asked = model if segments is None else partial(self._weighted, model, segments, torch.is_grad_enabled())
+        forward = model if segments is None else partial(self._weighted, model, segments, torch.is_grad_enabled())
         found = super().compute_loss(
-            asked, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            forward, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
         )
         if self._weights is not None and not self._weighed and (segments is not None or self._mode == "train"):
             raise UserError(
-                "A weight other than 1 was set, but the loss was made without it: the batch has no `segment_ids`, or "
-                "this release of TRL makes the loss without `fused_lm_head`. Keep `segment_ids` in the batch and take "
-                "a TRL that this package supports, or leave all weights at 1."
+                "A weight other than 1 was set, but the loss was computed without it: the batch has no `segment_ids`, "
+                "or this release of TRL doesn't use `fused_lm_head`. Keep `segment_ids` in the batch and install a "
+                "TRL that this package supports, or leave all weights at 1."
             )
         return found
 
     def _weighted(self, model: Any, segments: torch.Tensor, learning: bool, **inputs: Any) -> Any:
-        """The model's forward; where it gives a log-probability for each label, these are measured and weighted."""
+        """The model's forward; if it returns log-probabilities of the labels, measure and weight them."""
         outputs = model(**inputs)
         if not inputs.get("fused_lm_head"):
             return outputs
-        # Of a forward without gradients beside a loss with them, only metrics are made.
+        # A forward without gradients beside a loss with them is for metrics only.
         self._weighed |= torch.is_grad_enabled() or not learning
-        # A label is predicted one place before it stands; prompt tuning puts places before the first.
+        # A label is predicted one position earlier; prompt tuning adds positions before the first.
         places = outputs.log_probs.size(1) - segments.size(1)
         segments = torch.nn.functional.pad(segments, (places, 0))
         with torch.no_grad():
@@ -153,17 +244,17 @@ class PAlignTrainer(SFTTrainer):
         return outputs
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """TRL's log with the figures of the segments: means over all tokens since the last one."""
+        """TRL's log, with segment metrics: means over all tokens since the last log."""
         logs.update(self._meters[self._mode].logged(logs, training=self._mode == "train"))
         super().log(logs, start_time)
 
-    def create_model_card(  # type: ignore[override]  # TRL's arguments, which aren't those of its own base
+    def create_model_card(  # type: ignore[override]  # the arguments of TRL, which differ from its base class
         self,
         model_name: str | None = None,
         dataset_name: str | None = None,
         tags: str | list[str] | None = None,
     ) -> None:
-        """Write the card beside the student: with what is known, and nothing else."""
+        """Write the model card beside the student."""
         if not self.is_world_process_zero():
             return
         config = as_config(self.args)
@@ -188,7 +279,3 @@ class PAlignTrainer(SFTTrainer):
     @property
     def _mode(self) -> str:
         return "train" if self.model is not None and self.model.training else "eval"
-
-
-# What help and editors show of the constructor is what it takes.
-update_wrapper(PAlignTrainer.__init__, SFTTrainer.__init__)

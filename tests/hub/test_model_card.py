@@ -11,8 +11,8 @@ from huggingface_hub.repocard import metadata_load
 from palign_hf.errors import UserError
 from palign_hf.hub.marks import parts
 from palign_hf.hub.model_card import PLOT, model_facts, render, updated
-from palign_hf.training.card import model_card
 from palign_hf.training.config import PAlignConfig
+from palign_hf.training.report import model_card
 
 
 REPO = "me/student"

@@ -89,7 +89,7 @@ def test_what_is_said_is_what_was_done(whole):
     assert told["reasons"] == {"kept for the evaluation": 4, "not kept: rejected": 2}
     assert told["steps"] == STEPS and told["measured_rows"] == 4 and told["measured"]["prefix/nll"] > 0
     assert told["first"]["loss"] == losses(out)[0] and told["last"]["loss"] == losses(out)[-1]
-    assert told["stops"]["asked"] == 2 and told["stops"]["limit"] == 40
+    assert told["stops"]["replies"] == 2 and told["stops"]["limit"] == 40
     assert set(told["tokens"]) == {"prompt", "prefix", "close_tag", "continuation"} and all(told["tokens"].values())
     assert told["settings"]["processes"] == 1 and "train.py --config" in told["settings"]["command"]
     assert told["settings"]["versions"]["trl"]
@@ -126,7 +126,7 @@ def test_ended_in_a_step_it_goes_on_from_its_checkpoint(whole, source, tmp_path,
     run.send_signal(signal.SIGTERM)
     _, rest = run.communicate(timeout=60)
     assert run.returncode == 143
-    assert f"\npalign: ended by SIGTERM. The same command goes on from {out}/checkpoint-2.\n" in f"\n{rest}"
+    assert f"\npalign: ended by SIGTERM. The same command resumes from {out}/checkpoint-2.\n" in f"\n{rest}"
     # A checkpoint that was broken off while it was written is none.
     (out / "checkpoint-3").mkdir()
     other = [*options, "--set", "training.learning_rate=0.1"]
@@ -137,7 +137,7 @@ def test_ended_in_a_step_it_goes_on_from_its_checkpoint(whole, source, tmp_path,
     halves = ["training.per_device_train_batch_size=2", "training.gradient_accumulation_steps=2"]
     assert main([*options, *(word for one in halves for word in ("--set", one))]) == 0
     assert losses(out) == pytest.approx(losses(whole[0]), rel=1e-4)
-    assert report(out)["settings"]["went_on_from"] == "checkpoint-2" and report(out)["steps"] == STEPS
+    assert report(out)["settings"]["resumed_from"] == "checkpoint-2" and report(out)["steps"] == STEPS
 
 
 def test_a_folder_is_its_run_s_own_unless_it_is_replaced(source, tmp_path, here, capsys):

@@ -170,25 +170,25 @@ def other_pickle(path: Path) -> None:
 def test_a_damaged_last_checkpoint_is_passed_over(begun, name: str, how: Callable[[Path], object], why: str):
     how(begun / "checkpoint-3" / name)
     folder = opened(begun)
-    assert folder.goes_on() == begun / "checkpoint-2"
-    assert folder.passed_over() == [f"`{begun / 'checkpoint-3'}` can't be gone on from: `{name}` {why}."]
+    assert folder.resume_point() == begun / "checkpoint-2"
+    assert folder.damaged() == [f"`{begun / 'checkpoint-3'}` can't be resumed: `{name}` {why}."]
 
 
 def test_where_all_checkpoints_are_damaged_the_file_and_what_to_do_are_said(begun):
     for number in (1, 2, 3):
         (begun / f"checkpoint-{number}" / "optimizer.pt").unlink()
     with pytest.raises(UserError, match=r"`checkpoint-3`: `optimizer.pt` is missing. Put that right.*`replace=True`"):
-        opened(begun).goes_on()
-    assert opened(begun).goes_on(replace=True) is None
+        opened(begun).resume_point()
+    assert opened(begun).resume_point(replace=True) is None
 
 
 def test_checkpoints_of_an_earlier_release_have_no_record_and_are_gone_on_from(begun):
     for number in (1, 2, 3):
         (begun / f"checkpoint-{number}" / "checkpoint.json").unlink()
-    assert opened(begun).goes_on() == begun / "checkpoint-3"
+    assert opened(begun).resume_point() == begun / "checkpoint-3"
     (begun / "checkpoint-3" / "optimizer.pt").unlink()
     cut(begun / "checkpoint-2" / "scheduler.pt")
-    assert opened(begun).goes_on() == begun / "checkpoint-1"
+    assert opened(begun).resume_point() == begun / "checkpoint-1"
 
 
 def test_a_training_with_a_damaged_checkpoint_ends_as_if_nothing_had_been(begun, undisturbed, source, capsys):
@@ -196,8 +196,8 @@ def test_a_training_with_a_damaged_checkpoint_ends_as_if_nothing_had_been(begun,
     foreign(begun / "checkpoint-3" / "scaler.pt")
     assert main(command(source, begun)) == 0
     said = capsys.readouterr().err
-    assert "`optimizer.pt` isn't as it was saved. The training goes on from checkpoint-2." in said
-    assert read_mapping(begun / "report.json")["settings"]["went_on_from"] == "checkpoint-2"
+    assert "`optimizer.pt` isn't as it was saved. The training resumes from checkpoint-2." in said
+    assert read_mapping(begun / "report.json")["settings"]["resumed_from"] == "checkpoint-2"
     assert (begun / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
     assert not (begun / "checkpoint-3" / "scaler.pt").exists()
 
@@ -209,5 +209,5 @@ def test_with_save_only_model_no_training_goes_on_in_silence(begun, source, caps
         record.write_text(json.dumps(read_mapping(record) | {"resumes": False}))
     assert main(command(source, begun, save_only_model=True)) == 2
     said = capsys.readouterr().err
-    assert "it has the weights alone (`training.save_only_model`)" in said and "replace=True" not in said
+    assert "it holds only the weights (`training.save_only_model`)" in said and "replace=True" not in said
     assert "`--replace`" in said

@@ -21,8 +21,8 @@ from trl import SFTConfig, SFTTrainer
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import SOLVE, tag_style
-from palign_hf.training.checks import stops
 from palign_hf.training.config import PAlignConfig
+from palign_hf.training.replies import stops
 from palign_hf.training.trainer import PAlignTrainer
 
 
@@ -236,7 +236,7 @@ def no_rows(folder, tmp_path) -> Dataset:
         (None, {"continuation_loss_weight": 0}, "`continuation_loss_weight=0` takes `<|im_end|>`"),
         (no_rows, {}, "0 of 12 rows of the train dataset are used, left out: 12 rejected"),
         (masked_labels, {}, "their `labels` mask it"),
-        (plain_rows, {"prefix_loss_weight": 0.5}, "the training rows don't tell prefix from continuation"),
+        (plain_rows, {"prefix_loss_weight": 0.5}, "the training rows have no prefix"),
         (other_prompts, {}, "isn't the one with which the student is asked in evaluation"),
         (completions, {"tags": "draft"}, "Set `tags='prefix'`"),
     ],
@@ -272,9 +272,9 @@ def test_a_student_learns_to_close_its_draft_and_to_stop(folder, tmp_path):
     given = {"max_steps": 60, "learning_rate": 2e-2, "per_device_train_batch_size": 2, "logging_steps": 60}
     trainer = aligned(folder, tmp_path, dataset=rows, close_tag_loss_weight=2.0, **given)
     before = stops(trainer.model, trainer.processing_class, rows, max_new_tokens=60)
-    assert before.stopped == before.opened == 0 and before.asked == 2
+    assert before.stopped == before.opened == 0 and before.replies == 2
     trainer.train()
     after = stops(trainer.model, trainer.processing_class, trainer.train_dataset, max_new_tokens=120)
-    assert (after.asked, after.stopped, after.opened, after.closed) == (2, 2, 2, 2)
+    assert (after.replies, after.stopped, after.opened, after.closed) == (2, 2, 2, 2)
     assert after.tokens < 120 and not math.isnan(trainer.state.log_history[0]["close_tag/probability"])
     assert trainer.evaluate(rows)["eval_close_tag/probability"] > 0.5

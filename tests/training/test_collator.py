@@ -81,7 +81,7 @@ def test_a_subclass_of_the_collator_of_trl_is_looked_at():
     assert found["input_ids"].tolist() == [[7, 2, 3, 4], [7, 6, 0, 0]]
     assert found["segment_ids"].tolist() == [[0, 1, 2, 3], [0, 3, 0, 0]]
     assert found["labels"].tolist() == [[-100, -100, 3, 4], [-100, 6, -100, -100]]
-    with pytest.raises(UserError, match="`data_collator=Leftward` puts tokens in other places"):
+    with pytest.raises(UserError, match="`data_collator=Leftward` places tokens elsewhere"):
         with_segments(Leftward(pad_token_id=0), True, ())(ROWS)
     # For plain data it is the user's own, as in `SFTTrainer`.
     assert with_segments(given, False, ()) is given

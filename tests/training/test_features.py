@@ -15,8 +15,17 @@ from palign_hf.errors import UserError
 from palign_hf.prompts import SOLVE, TAG_STYLES, tag_style
 from palign_hf.segmentation import cuts
 from palign_hf.toy import student_folder
-from palign_hf.training.features import IGNORED, Target, build_features, given_features, row_features
-from palign_hf.training.segments import CLOSE_TAG, CONTINUATION, PREFIX, PROMPT
+from palign_hf.training.features import (
+    CLOSE_TAG,
+    CONTINUATION,
+    IGNORED,
+    PREFIX,
+    PROMPT,
+    Target,
+    build_features,
+    given_features,
+    row_features,
+)
 from palign_hf.training.turns import Turns
 
 
@@ -173,8 +182,8 @@ def test_a_conversation_of_several_turns_is_rendered_by_the_template(student):
         {"role": "user", "content": "Two?"},
     ]
     asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert TURNS[student].asked(turns) == asked
-    spelled = TURNS[student].asked([{**turns[0], "content": "One <|im_end|> </s> <|end|>?"}, *turns[1:]])
+    assert TURNS[student].encode_prompt(turns) == asked
+    spelled = TURNS[student].encode_prompt([{**turns[0], "content": "One <|im_end|> </s> <|end|>?"}, *turns[1:]])
     special = set(tokenizer.all_special_ids) | set(TURNS[student]._special)
     assert [id for id in spelled if id in special] == [id for id in asked if id in special]
     assert "One <|im_end|> </s> <|end|>?" in tokenizer.decode(spelled)
@@ -184,7 +193,7 @@ def test_a_student_that_always_thinks_is_asked_with_its_thought_closed():
     template = tiny.CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     tokenizer = with_end(tiny.fast(tiny.byte_level(), template), "<|im_end|>")
     asked = [{"role": "user", "content": SOLVE.message("How many?")}]
-    found = Turns(tokenizer).asked(asked)
+    found = Turns(tokenizer).encode_prompt(asked)
     assert found == ChatPrompt(tokenizer, SOLVE, "thinking").ids("How many?")
     assert tokenizer.decode(found).endswith("<think>\n\n</think>\n\n")
 
@@ -201,7 +210,7 @@ def test_special_tokens_of_a_row_are_spelled_out(student):
 def test_a_tokenizer_that_cannot_spell_a_special_token_says_so():
     unigram = with_end(tiny.fast(tiny.metaspace("first", "unigram"), INSTRUCT), "</s>")
     row = {"id": "a-7", "question": "How many?", "prefix": "So </s> on", "continuation": "Yes."}
-    with pytest.raises(UserError, match=r"Row 4 \(`id` a-7\): The tokenizer of .* takes `</s>` in"):
+    with pytest.raises(UserError, match=r"Row 4 \(`id` a-7\): The tokenizer of .* encodes `</s>` in"):
         build_features(
             {name: [value] for name, value in row.items()},
             [3],
@@ -270,10 +279,10 @@ CHAT = [{"role": "user", "content": "How many?"}]
         ("prompt", GOOD | {"prompt": []}, "neither a text nor a list of messages"),
         ("prompt", GOOD | {"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "neither a text nor a list"),
         ("prompt", GOOD | {"prompt": [{"role": "user", "content": None}]}, "neither a text nor a list of messages"),
-        ("completion", {"prompt": CHAT, "completion": CHAT}, "neither a text nor one message of the assistant"),
+        ("completion", {"prompt": CHAT, "completion": CHAT}, "neither a text nor a single assistant message"),
         ("completion", {"prompt": CHAT, "completion": "<Begin_of_Prefix>on and on"}, "never closes it"),
         ("tokens", {"input_ids": [1], "segment_ids": [1, 1]}, "have 1, 2 and 1 entries"),
-        ("tokens", {"input_ids": [1, 2], "segment_ids": [1, 4]}, "`4` in `segment_ids` is no segment"),
+        ("tokens", {"input_ids": [1, 2], "segment_ids": [1, 4]}, "`segment_ids` holds `4`, which is no segment"),
     ],
 )
 def test_a_row_that_says_nothing_is_named(layout, row, message):
@@ -293,7 +302,7 @@ def test_a_row_that_says_nothing_is_named(layout, row, message):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("User: {{ messages[0].content }}\nAssistant: ", "drops or repeats what the assistant says"),
+        ("User: {{ messages[0].content }}\nAssistant: ", "drops or repeats the assistant's message"),
         (None, "has no chat template"),
         (
             tiny.CHATML.replace("{% for", "{% if messages|length > 1 %}{{ raise_exception('no') }}{% endif %}{% for"),

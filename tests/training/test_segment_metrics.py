@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.training.metrics import SegmentMeter, segment_sums
-from palign_hf.training.segments import CLOSE_TAG, LEARNED
+from palign_hf.training.collator import SegmentMeter, segment_sums
+from palign_hf.training.features import CLOSE_TAG, LEARNED
 
 
 tokens = st.tuples(st.integers(0, 3), st.booleans(), st.floats(-5, 0, width=32), st.booleans())

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from palign_hf.hub.paper import PAPER
 from palign_hf.prompts import SOLVE
 from palign_hf.toy import student_folder
-from palign_hf.training.card import licence, model_card
 from palign_hf.training.config import PAlignConfig
+from palign_hf.training.report import licence, model_card
 
 
 HISTORY = [
@@ -47,7 +47,7 @@ def test_it_tells_base_data_settings_and_figures(card):
     assert data["library_name"] == "transformers" and {"palign-hf", "trl"} <= set(data["tags"])
     for said in ("[Qwen/Qwen3-0.6B](", "[me/pairs](", "`prefix_loss_weight` | `0.25`", "`packing` | `True`",
                  "9 of 10 rows are used.", "| prefix | 1.5000 | 50.0% | 1.7500 | 25.0% |", "probability\n0.875",
-                 "begin with `<Begin_of_Prefix>`", PAPER["citation"], "arXiv:2601.10064"):  # fmt: skip
+                 "begin with a draft between `<Begin_of_Prefix>`", PAPER["citation"], "arXiv:2601.10064"):  # fmt: skip
         assert said in made.text
 
 

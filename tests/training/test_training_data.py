@@ -54,7 +54,7 @@ def test_a_share_is_kept_apart_by_problem_whatever_the_order(source):
     # With all its samples, those too that would not have been learned.
     assert found.left_out["kept for the evaluation"] >= 3
     assert lessons(source, eval=0.25).measured["id"][:] == found.measured["id"][:]
-    with pytest.raises(UserError, match="`eval=0.9` of 1 problems with a kept pair would leave nothing to learn"):
+    with pytest.raises(UserError, match="`eval=0.9` of 1 problems with a kept pair would leave nothing to train on"):
         lessons(source, eval=0.9, limit=1)
 
 

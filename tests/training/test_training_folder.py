@@ -5,8 +5,7 @@ import json
 import pytest
 
 from palign_hf.errors import UserError
-from palign_hf.training.checkpoints import Fault, fault, record
-from palign_hf.training.folder import StudentFolder
+from palign_hf.training.folder import CheckpointFault, StudentFolder, fault, record
 
 
 OWN = {"rows": 3, "learning_rate": 5e-5, "lora": {"r": 8, "layers": ("q", "k")}}
@@ -36,7 +35,7 @@ def begun(path, identity=OWN, checkpoints=(), student=False) -> StudentFolder:
 def test_a_folder_that_is_not_there_is_anyones(tmp_path):
     folder = StudentFolder(tmp_path / "new", OWN)
     folder.check(replace=False)
-    assert folder.goes_on() is None and not folder.finished() and not (tmp_path / "new").exists()
+    assert folder.resume_point() is None and not folder.finished() and not (tmp_path / "new").exists()
 
 
 def test_one_s_own_goes_on_from_the_last_checkpoint_that_is_whole(tmp_path):
@@ -44,7 +43,7 @@ def test_one_s_own_goes_on_from_the_last_checkpoint_that_is_whole(tmp_path):
     (tmp_path / "checkpoint-12").mkdir()
     again = StudentFolder(tmp_path, OWN)
     again.check(replace=False)
-    assert again.goes_on() == tmp_path / "checkpoint-10"
+    assert again.resume_point() == tmp_path / "checkpoint-10"
     again.begin()
     assert (tmp_path / "checkpoint-2").exists()
 
@@ -76,7 +75,7 @@ def test_a_finished_one_is_known_again_and_replaced_only_by_word(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["run"]["lora"]["layers"] == ["q", "k"]
     again = StudentFolder(tmp_path, OWN)
     again.check(replace=False)
-    assert again.finished() and again.goes_on() is None
+    assert again.finished() and again.resume_point() is None
     again.begin()
     assert not again.finished() and not (tmp_path / "model.safetensors").exists()
 
@@ -104,11 +103,11 @@ def test_one_that_diverged_is_known_again_and_is_not_finished(tmp_path):
     with pytest.raises(UserError, match="holds the result of another run"):
         StudentFolder(tmp_path, OTHER).check(replace=False)
     again.begin()
-    assert not again.ended() and again.goes_on() is None
+    assert not again.ended() and again.resume_point() is None
 
 
 @pytest.mark.parametrize("held", ["[1", "{}", '{"resumes": true, "files": 3}', '{"files": {}}'])
 def test_a_record_that_cannot_be_right_is_never_gone_on_from(tmp_path, held):
     saved(tmp_path / "checkpoint-3")
     (tmp_path / "checkpoint-3" / "checkpoint.json").write_text(held)
-    assert isinstance(fault(tmp_path / "checkpoint-3"), Fault)
+    assert isinstance(fault(tmp_path / "checkpoint-3"), CheckpointFault)

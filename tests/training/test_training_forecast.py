@@ -8,8 +8,8 @@ from pair_tables import pair, table
 
 from palign_hf.config import build
 from palign_hf.errors import UserError
-from palign_hf.training.run import TRAIN
 from palign_hf.training.settings import TrainConfig
+from palign_hf.training.stage import TRAIN
 
 
 @pytest.fixture(scope="module")

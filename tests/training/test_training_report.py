@@ -40,7 +40,7 @@ def test_the_figures_are_told_from_first_to_last():
 @pytest.mark.parametrize(
     ("given", "warning"),
     [
-        ({"last": {"loss": math.nan}}, "The loss is no number any more: lower `training.learning_rate`"),
+        ({"last": {"loss": math.nan}}, "The loss is not a number: lower `training.learning_rate`"),
         ({"reasons": {"longer than `max_length`": 9}}, "9 of 100 rows are longer than `max_length`"),
         ({"stops": (8, 5, 8, 8)}, "3 of 8 replies don't stop within 64 tokens"),
         ({"stops": (8, 8, 8, 6)}, "2 of 8 drafts are never closed: raise `training.close_tag_loss_weight`"),
@@ -49,14 +49,14 @@ def test_the_figures_are_told_from_first_to_last():
 )
 def test_what_went_wrong_is_warned_of_with_what_to_do(given, warning):
     if "stops" in given:
-        names = ("asked", "stopped", "opened", "closed")
+        names = ("replies", "stopped", "opened", "closed")
         given = {"stops": dict(zip(names, given["stops"], strict=True)) | {"tokens": 9.0, "limit": 64}}
     (said,) = report(**given).warnings()
     assert warning in said and warning in report(**given).text()
 
 
 def test_a_good_training_is_not_warned_of_nor_is_one_without_tags():
-    fine = {"asked": 8, "stopped": 8, "opened": 8, "closed": 8, "tokens": 9.0, "limit": 64}
+    fine = {"replies": 8, "stopped": 8, "opened": 8, "closed": 8, "tokens": 9.0, "limit": 64}
     assert report(stops=fine).warnings() == []
     plain = fine | {"opened": 0, "closed": 0}
     for settings in ({"baseline": "label"}, {"baseline": "p-align", "training": {"tags": "none"}}):

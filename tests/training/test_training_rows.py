@@ -107,12 +107,12 @@ def test_pairs_of_others_are_used_by_how_their_prefix_was_found(config):
 
 
 def test_a_table_of_the_first_version_is_refused(config):
-    with pytest.raises(UserError, match="of version 1, whose `status` says nothing about the continuation"):
+    with pytest.raises(UserError, match="of version 1, whose `status` is not about the continuation"):
         build_rows(rows({"status": "sufficient", "correct": False}), "question", TOKENIZER, config(), "train")
 
 
 def test_a_status_of_something_else_is_refused(config):
-    with pytest.raises(UserError, match="Column `status` has `done`, which no row of PAIRS can have"):
+    with pytest.raises(UserError, match="Column `status` holds `done`, which is no status of PAIRS"):
         build_rows(rows({"status": "done"}), "question", TOKENIZER, config(), "train")
 
 
@@ -186,7 +186,7 @@ def test_rows_that_come_packed_keep_where_each_begins(config):
     built, _ = build_rows(Dataset.from_list([PACKED]), "tokens", TOKENIZER, config(), "train")
     assert built.to_list() == [PACKED] and packed(built, config(packing=True), "train").to_list() == [PACKED]
     wrong = Dataset.from_list([PACKED | {"seq_lengths": [2, 1]}])
-    with pytest.raises(UserError, match="`seq_lengths` are those of 3 tokens, but `input_ids` has 4"):
+    with pytest.raises(UserError, match="`seq_lengths` add up to 3 tokens, but `input_ids` has 4"):
         build_rows(wrong, "tokens", TOKENIZER, config(), "train")
     # Those of other tokens say nothing of these.
     other = Dataset.from_list([ROW | {"seq_lengths": [2, 2]}])
@@ -204,7 +204,7 @@ def test_rows_too_long_stay_whole_where_packing_cuts_anyway(config, streamed):
     assert max(len(row["input_ids"]) for row in filled) == 250
     if not streamed:
         assert (account.trained, account.overlong, account.parted) == (3, 0, 1)
-        assert "1 longer than `max_length` go on in the next packed row" in str(account)
+        assert "1 longer than `max_length` continue in the next packed row" in str(account)
         with pytest.raises(UserError, match="refuses them"):
             refusing = config(**settings, overlong="error")
             build_rows(given, "question", TOKENIZER, refusing, "train", packing=True)

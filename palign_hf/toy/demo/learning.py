@@ -18,8 +18,8 @@ from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.toy import NAME, problems
 from palign_hf.toy.teaching import TRAINING
-from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TrainConfig
+from palign_hf.training.stage import TrainRun
 
 
 _SPLIT, _SAMPLES, _TOKENS = "validation", 3, 512

@@ -13,8 +13,8 @@ from palign_hf.toy import NAME, student_folder
 from palign_hf.toy.study.arms import UNTRAINED, Arm, Plan, arm_named
 from palign_hf.toy.study.tables import TRACES, pairs_file
 from palign_hf.toy.teaching import TRAINING
-from palign_hf.training.run import TrainRun
 from palign_hf.training.settings import PairSettings, TracedSettings, TrainConfig
+from palign_hf.training.stage import TrainRun
 
 
 TRAINED = "training.json"

@@ -11,17 +11,16 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from palign_hf.errors import UserError
 from palign_hf.prompts import SOLVE, tag_style
-from palign_hf.training.checks import (
+from palign_hf.training.collator import SegmentCollator
+from palign_hf.training.features import row_features
+from palign_hf.training.replies import Stops, stops
+from palign_hf.training.sanity_checks import (
     Origin,
-    Stops,
     check_batch,
     check_conversation,
     check_prompts,
     check_template,
-    stops,
 )
-from palign_hf.training.collator import SegmentCollator
-from palign_hf.training.features import row_features
 from palign_hf.training.turns import Turns
 
 
@@ -90,14 +89,14 @@ def masking(tokenizer):
         ({"tokenizer": no_end("<|endoftext|>")}, "No row ends with `<|endoftext|>`, where the student stops"),
         (
             {"rows": [row | {"labels": [-100] * len(row["labels"])} for row in features()]},
-            "The rows say `<|im_end|>`, but their `labels` mask it",
+            "The rows have `<|im_end|>`, but their `labels` mask it",
         ),
         ({"collator": collator((3,)), "weight": 0.0}, "`continuation_loss_weight=0` takes `<|im_end|>`"),
         (
             {"tokenizer": tokenizer_with(pad="<|im_end|>"), "collator": masking(tokenizer_with(pad="<|im_end|>"))},
-            "takes `<|im_end|>`, with which it also pads, out of the labels",
+            "takes `<|im_end|>`, which is also the padding, out of the labels",
         ),
-        ({"collator": Forgetful(pad_token_id=0)}, "`data_collator=Forgetful` leaves padding among the labels"),
+        ({"collator": Forgetful(pad_token_id=0)}, "`data_collator=Forgetful` leaves padding in the labels"),
     ],
 )
 def test_a_student_that_would_not_learn_to_stop_is_not_trained(changed, message):
@@ -139,7 +138,7 @@ OTHERS_END = {"template": tiny.CHATML.replace("<|im_end|>", "<|eot_id|>")}  # a 
         (
             {"end": "<|endoftext|>"},
             {"columns": {"input_ids"}},
-            "given as `input_ids`: put an end token behind each reply",
+            "given as `input_ids`: put an end token after each reply",
             ("template",),
         ),
         (
@@ -151,7 +150,7 @@ OTHERS_END = {"template": tiny.CHATML.replace("<|im_end|>", "<|eot_id|>")}  # a 
         (
             {"end": "<|endoftext|>", "made": NO_END},
             {"turns": NO_END},
-            "The chat template puts no token behind a reply. Give one that",
+            "The chat template puts no token after a reply. Set `chat_template_path`",
             ("eos_token",),
         ),
         (
@@ -188,7 +187,7 @@ def test_a_template_may_open_a_thought_only_where_it_asks(template):
 
 
 def test_a_template_that_renders_replies_elsewhere_is_refused():
-    with pytest.raises(UserError, match="renders a reply behind `<.*`, so the student would learn replies"):
+    with pytest.raises(UserError, match="renders a reply after `<.*`, so the student would learn replies"):
         check_template(
             Turns(tokenizer_with(tiny.CHATML.replace("<|im_start|>assistant\n{% endif", "Answer: {% endif")))
         )
@@ -200,7 +199,7 @@ def test_a_plain_conversation_keeps_its_prompt_when_the_reply_follows():
         "completion": [{"role": "assistant", "content": "So 2500."}],
     }
     check_conversation(row, TOKENIZER, "tiny")
-    with pytest.raises(UserError, match="in another way once its reply follows.*Or set `check=False`"):
+    with pytest.raises(UserError, match="differently once a reply follows.*Or set `check=False`"):
         check_conversation(row, tokenizer_with(THINKS), "tiny")
 
 
@@ -223,7 +222,7 @@ def test_prompts_of_evaluation_are_known_by_their_tokens():
 def test_other_prompts_than_those_of_evaluation_are_refused(content):
     turns = Turns(TOKENIZER)
     row = {"prompt": [{"role": "user", "content": content}], "prefix": "There. ", "continuation": "So."}
-    with pytest.raises(UserError, match="training row 1 isn't the one with which the student is asked in evaluation"):
+    with pytest.raises(UserError, match="training row 1 isn't the prompt of evaluation"):
         check_prompts([row_features(row, turns, "prompt", tag_style("prefix"))], turns)
 
 
@@ -236,7 +235,7 @@ def test_a_student_that_cannot_be_asked_says_how_to_go_on():
 
 
 class Reciting(torch.nn.Module):
-    """Says what it was told to, a reply for each prompt."""
+    """Returns the given reply for each prompt."""
 
     def __init__(self, replies, tokenizer=TOKENIZER):
         super().__init__()
@@ -262,7 +261,7 @@ def test_what_a_student_does_is_counted(rows, caplog):
     student.train()
     found = stops(student, TOKENIZER, rows, max_new_tokens=40)
     lengths = [len(TOKENIZER(text)["input_ids"]) for text in (CLOSED, "So.<|im_end|>")]
-    assert found == Stops(asked=3, stopped=2, opened=2, closed=1, tokens=pytest.approx((sum(lengths) + 40) / 3))
+    assert found == Stops(replies=3, stopped=2, opened=2, closed=1, tokens=pytest.approx((sum(lengths) + 40) / 3))
     assert "Of 3 replies 2 stop by themselves; 2 open a draft, 1 of these close it" in caplog.text
     assert student.training
     if "question" in rows[0]:
@@ -270,5 +269,5 @@ def test_what_a_student_does_is_counted(rows, caplog):
 
 
 def test_nobody_to_ask_is_an_error():
-    with pytest.raises(UserError, match="`rows` has none"):
+    with pytest.raises(UserError, match="`rows` is empty"):
         stops(Reciting([CLOSED]), TOKENIZER, [])

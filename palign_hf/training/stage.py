@@ -1,8 +1,7 @@
-"""Training as a stage that is started: PAIRS in, a whole student out, with the report of what it learned.
+"""The stage `palign train`: PAIRS or other rows in, a student and its report out.
 
-All processes train one student together, so there are no shards: each of them makes the trainer, and the first one
-alone looks at the folder, lets the student reply, and writes the report. What was begun goes on from its last
-checkpoint when the same command is given again.
+All processes train one student together, so there are no shards: each makes the trainer; the first alone checks the
+folder, generates replies and writes the report. The same command resumes an interrupted run from its last checkpoint.
 """
 
 import sys
@@ -20,10 +19,10 @@ from palign_hf.runs.provenance import Timings, content_of, made_now
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.students import Student, load_tokenizer, resolve_student
-from palign_hf.training.data import READ, read_lessons
+from palign_hf.training.data import read_lessons
 from palign_hf.training.folder import StudentFolder
-from palign_hf.training.report import diverged_words
-from palign_hf.training.settings import TrainConfig
+from palign_hf.training.report import divergence_message
+from palign_hf.training.settings import TrainConfig, adapter
 from palign_hf.weights import check_weights, not_finite, refuse_not_finite
 
 
@@ -35,15 +34,19 @@ TRAINING_VERSION = 1
 
 
 class TrainRun:
-    """One process's part. Nothing is loaded that has weights until `work`."""
+    """The part of one process. Weights are loaded in `work` only.
+
+    Args:
+        config ([`TrainConfig`]): The settings.
+        shown (`bool`, *optional*, defaults to `True`): Whether this process prints: of several, only the first does.
+    """
 
     def __init__(self, config: TrainConfig, shown: bool = True) -> None:
-        """`shown` is whether this process may say anything: of several, only the first."""
         from palign_hf.training.arguments import deciding
 
         self.config, self.shown, self.timings = config, shown, Timings()
         self.student = resolve_student(config.student, config.revision)
-        refuse_read(config.folder, _read(config, self.student))
+        refuse_read(config.folder, _sources(config, self.student))
         if shown:
             check_weights(self.student.where, self.student.commit, config.trust_remote_code)
         self.tokenizer = load_tokenizer(self.student, config.trust_remote_code)
@@ -53,53 +56,55 @@ class TrainRun:
         self.folder = StudentFolder(config.folder, self.identity())
         self.folder.check(config.replace)
         self.trainer: PAlignTrainer | None = None
-        self._begun: dict[str, Any] = {}
+        self._agreed: dict[str, Any] = {}
         self._measured: dict[str, float] = {}
         self._diverged: list[str] = []
         self.timings.lap("reading")
 
     def identity(self) -> dict[str, Any]:
-        """What makes two trainings the same one, by name, so that a refusal says what differs."""
+        """All that decides the result, by name, so that an error can say what differs."""
         lora, train, measured = self.config.lora, self.lessons.train, self.lessons.measured
-        own = {
+        own: dict[str, Any] = {
             "version": TRAINING_VERSION,
             "student": self.student.commit or self.student.content,
             "rows": len(train),
-            "content": content_of(train, READ),
+            "content": content_of(train, self.lessons.read),
             "baseline": str(self.config.baseline),
-            "measured": None if measured is None else content_of(measured, READ),
+            "measured": None if measured is None else content_of(measured, self.lessons.read),
             "lora": None if lora is None else asdict(lora),
         }
+        if not self.lessons.pairs:
+            own |= {"layout": self.lessons.layout_name, "columns": list(self.lessons.read)}
         return own | self.deciding
 
     def agree(self) -> dict[str, Any]:
-        """Whether there is anything to do, and from where."""
+        """Whether the run has ended before, and else the checkpoint from which it resumes."""
         replace = self.config.replace
         ended = self.folder.ended() and not replace
-        goes_on = None if ended else self.folder.goes_on(replace)
-        for why in self.folder.passed_over():
-            way = "begins anew" if goes_on is None else f"goes on from {goes_on.name}"
+        checkpoint = None if ended else self.folder.resume_point(replace)
+        for why in self.folder.damaged():
+            way = "restarts" if checkpoint is None else f"resumes from {checkpoint.name}"
             sys.stderr.write(f"{why} The training {way}.\n")
-        self._begun = {
+        self._agreed = {
             "identity": self.folder.identity,
             "ended": ended,
-            "checkpoint": None if goes_on is None else str(goes_on),
+            "checkpoint": None if checkpoint is None else str(checkpoint),
         }
-        return self._begun
+        return self._agreed
 
     def work(self, shard: Shard, agreed: Any) -> None:
         """Train, together with the other processes, and save the whole student."""
         if agreed["identity"] != self.folder.identity:
             raise UserError(
-                f"Process {shard.index} has other settings or rows than process 0. Give all of them the same recipe, "
-                f"student and data."
+                f"Process {shard.index} has other settings or rows than process 0. Give all processes the same "
+                f"recipe, student and data."
             )
-        self._begun = agreed
+        self._agreed = agreed
         if agreed["ended"]:
             return
         from palign_hf.training.outcome import divergence, save
 
-        trainer = self._made()
+        trainer = self._make_trainer()
         if trainer.is_world_process_zero():
             self.folder.begin()
         self.timings.lap("preparing")
@@ -118,31 +123,32 @@ class TrainRun:
         self.trainer = trainer
 
     def finish(self, count: int) -> Ending:
-        """Let the student reply, write the report, and say how it went and what to do next."""
+        """Generate replies, write report and card, and return the summary."""
         folder = self.folder.folder
-        if self._begun["ended"]:
+        if self._agreed["ended"]:
             if signs := self.folder.diverged():
-                return Ending(f"This training was run before: {diverged_words(signs)}", 1)
-            return Ending(f"This training is finished: {folder} has the student. `--replace` trains it anew.", 0)
+                return Ending(f"This training has run before: {divergence_message(signs)}", 1)
+            return Ending(f"This training is finished: {folder} has the student. `--replace` restarts it.", 0)
         from palign_hf.training.outcome import (
             card,
-            card_of_none,
+            divergence_card,
             figures_of_evaluation,
             merge,
             push,
             replies,
             report,
-            words,
+            result_lines,
+            sharded,
         )
 
         trainer, config = self.trainer, self.config
         assert trainer is not None
-        told = None if self._diverged else replies(trainer, config, self.lessons)
+        replied = None if self._diverged else replies(trainer, config, self.lessons)
         self.timings.lap("replies")
         measured = figures_of_evaluation(self._measured)
-        made = report(trainer, config, self.lessons, self.settings(count), measured, told, self._diverged)
+        made = report(trainer, config, self.lessons, self.settings(count), measured, replied, self._diverged)
         if self._diverged:
-            card_of_none(folder, made)
+            divergence_card(folder, made)
             self.folder.end(made.as_dict(), made.page())
             return Ending(f"{made.text()}\nreport:   {folder / REPORT}, {folder / 'report.md'}", 1)
         with self.folder.saving():
@@ -150,14 +156,15 @@ class TrainRun:
         card(trainer, config)
         self.folder.end(made.as_dict(), made.page())
         push(trainer, config)
-        lines = [made.text(), *words(config, merged)]
-        if config.stops and told is None:
-            lines.append("replies:  none were asked for, since the weights lie in parts on several devices")
+        lines = [made.text(), *result_lines(config, merged)]
+        if config.stops and replied is None:
+            why = "the weights are sharded" if sharded(trainer) else "the rows have no prompts"
+            lines.append(f"replies:  none, since {why}")
         return Ending("\n".join(lines), 0)
 
     def settings(self, processes: int) -> dict[str, Any]:
-        """What made the student: for the report."""
-        config, began = self.config, self._begun["checkpoint"]
+        """The settings and provenance of the run, for the report."""
+        config, checkpoint = self.config, self._agreed["checkpoint"]
         lora = config.lora
         return {
             "student": config.student,
@@ -165,14 +172,15 @@ class TrainRun:
             "input": {
                 "source": config.pairs.source,
                 "split": config.pairs.split,
+                "layout": self.lessons.layout_name,
                 "revision": self.lessons.commit or config.pairs.revision,
             },
-            "baseline": str(config.baseline),
+            **({"baseline": str(config.baseline)} if self.lessons.pairs else {}),
             "weights": "all" if lora is None else f"an adapter of rank {lora.r}, alpha {lora.alpha}",
             "lora": None if lora is None else asdict(lora),
             "training": config.training,
             "processes": processes,
-            "went_on_from": None if began is None else Path(began).name,
+            "resumed_from": None if checkpoint is None else Path(checkpoint).name,
         } | made_now(self.timings)
 
     def __enter__(self) -> Self:
@@ -182,11 +190,10 @@ class TrainRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, KeyboardInterrupt | Terminated | OSError):
-            error.add_note(self._going_on())
+            error.add_note(self._resume_hint())
         self.folder.release()
 
-    def _made(self) -> "PAlignTrainer":
-        from palign_hf.training.adapter import adapter
+    def _make_trainer(self) -> "PAlignTrainer":
         from palign_hf.training.trainer import PAlignTrainer
 
         lora = self.config.lora
@@ -202,20 +209,21 @@ class TrainRun:
         except UserError:
             raise
         except (ValueError, ImportError, OSError, RuntimeError) as error:
-            # The machine's own refusals are told elsewhere, and what isn't about a package is a fault of a program.
+            # Errors with an `errno` are reported by `runs.launch`; a RuntimeError not about a package is a bug.
             if getattr(error, "errno", None) or (isinstance(error, RuntimeError) and "install" not in str(error)):
                 raise
-            raise UserError(f"`{self.config.student}` can't be trained so: {one_line(error)}") from error
-        from palign_hf.training.outcome import sharded
-        from palign_hf.training.recorder import CheckpointRecorder
+            raise UserError(
+                f"`{self.config.student}` can't be trained with these settings: {one_line(error)}"
+            ) from error
+        from palign_hf.training.outcome import CheckpointRecorder, sharded
 
         model: Any = trainer.model
         refuse_not_finite(self.config.student, not_finite(model.named_parameters()))
         trainer.add_callback(CheckpointRecorder())
         if lora is not None and lora.merge and sharded(trainer):
             raise UserError(
-                "`lora.merge=True`: the weights would lie in parts on several devices, and are merged only as a "
-                "whole. Leave it out and merge afterwards, or take recipes/accelerate/ddp.yaml or zero2.yaml."
+                "`lora.merge=True` can't merge weights that are sharded over devices. Leave it out and merge "
+                "afterwards, or launch with recipes/accelerate/ddp.yaml or zero2.yaml."
             )
         return trainer
 
@@ -226,25 +234,26 @@ class TrainRun:
             trainer.train(resume_from_checkpoint=checkpoint)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"The memory of the device is full: {one_line(error)} Lower `training.per_device_train_batch_size` "
-                f"and raise `training.gradient_accumulation_steps` as much, lower `training.max_length`, train an "
-                f"adapter with `lora`, or take more GPUs (recipes/accelerate/fsdp2.yaml). {self._going_on()}"
+                f"The device is out of memory: {one_line(error)} Lower `training.per_device_train_batch_size` "
+                f"and raise `training.gradient_accumulation_steps` by the same factor, lower `training.max_length`, "
+                f"train an adapter with `lora`, or use more GPUs (recipes/accelerate/fsdp2.yaml). "
+                f"{self._resume_hint()}"
             ) from error
 
-    def _going_on(self) -> str:
-        """Where a run that is broken off will go on: half a step is nothing that one could save."""
+    def _resume_hint(self) -> str:
+        """The checkpoint from which the same command resumes an interrupted run."""
         last = self.folder.checkpoint()
         if last is None and self.arguments.save_only_model:
             return (
-                "Its checkpoints have the weights alone (`training.save_only_model`), from which no training goes on: "
-                "`--replace` begins anew."
+                "Its checkpoints hold only the weights (`training.save_only_model`), so it can't resume: `--replace` "
+                "restarts it."
             )
         if last is None:
             return (
                 "No checkpoint was saved yet (`training.save_strategy`, `training.save_steps`), so the same command "
-                "begins anew."
+                "restarts it."
             )
-        return f"The same command goes on from {last}."
+        return f"The same command resumes from {last}."
 
 
 class TrainStage(PushedStage):
@@ -256,23 +265,23 @@ class TrainStage(PushedStage):
     together = True
 
     def open(self, settings: TrainConfig, shown: bool = True) -> TrainRun:
-        """Check everything, and read the pairs."""
+        """Check the settings, and read the rows."""
         one_gpu("`accelerate launch` with recipes/train.py and recipes/accelerate/ddp.yaml takes all")
         return TrainRun(settings, shown)
 
     def results(self, settings: TrainConfig) -> list[tuple[str | None, Path]]:
-        """The student: the whole one, where it was merged."""
+        """The folder of the student: the merged one, if there is one."""
         merged = settings.lora is not None and settings.lora.merge
         return [(settings.hub.config_name, settings.folder / "merged" if merged else settings.folder)]
 
     def follow(self, settings: PushedSettings, ending: Ending) -> str | None:
-        """Push the student, if there is one."""
+        """Push the student, unless the training diverged."""
         if ending.failed:
             return None if settings.push_to_hub is None else "not pushed, since the training diverged"
         return super().follow(settings, ending)
 
     def forecast(self, settings: TrainConfig) -> str:
-        """What the run would do; no weights are loaded and nothing is written."""
+        """The forecast of the run; no weights are loaded and nothing is written."""
         from palign_hf.training.forecast import forecast
 
         student = resolve_student(settings.student, settings.revision)
@@ -284,6 +293,6 @@ class TrainStage(PushedStage):
 TRAIN = TrainStage()
 
 
-def _read(config: TrainConfig, student: Student) -> list[str]:
-    """Where a training reads, on this machine or elsewhere."""
+def _sources(config: TrainConfig, student: Student) -> list[str]:
+    """The sources that a training reads."""
     return [student.where, config.pairs.source, *([config.prefixes.source] if config.prefixes else [])]

@@ -1,18 +1,15 @@
 """Write `docs/settings.md` from the declarations that constructors, recipes and options are read off: `make docs`."""
 
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
-from palign_hf.alignment.run import ALIGN
 from palign_hf.config import settings_table
 from palign_hf.config.values import hints_of, type_name
-from palign_hf.evaluation.run import EVALUATE
-from palign_hf.training.config import PAlignConfig
-from palign_hf.training.stage import TRAIN
-from palign_hf.truncation.run import TRUNCATE
+from palign_hf.runs.stages import all_stages
 
 
-STAGES = [TRUNCATE, ALIGN, TRAIN, EVALUATE]
 PAGE = Path(__file__).with_suffix(".md")
 
 
@@ -22,28 +19,45 @@ def page() -> str:
         "# Settings",
         "One table a stage. Each setting is a key of the stage's recipe (dots reach into sections) and an option of "
         "its command: `traces.limit` is `--traces.limit 100`, or `--set traces.limit=100`. Options win over `--set`, "
-        "both over the recipe. Those without a dot are arguments of the transform, too, but for the ones about files.",
+        "both over the recipe. Settings without a dot are arguments of the transform, too, except those about files.",
         "Made by `make docs` from the declarations in the package: change those, not this page.",
     ]
-    for stage in STAGES:
-        parts += [f"## `palign {stage.name}`", settings_table(stage.settings).strip()]
-    parts += [
-        "### Fields of `training`",
-        "All that TRL's `SFTConfig` has, by the same names (`training.learning_rate`, `training.max_length`, "
-        "`training.packing`, ...), and what `PAlignConfig` adds to it. Names, types and values are checked before "
-        "anything is loaded.",
-        added_fields().strip(),
-    ]
+    for stage in all_stages():
+        parts += [f"## `palign {stage.name}`", _what(stage), settings_table(stage.settings).strip()]
+        parts += _forwarded(stage)
     return "\n\n".join(parts) + "\n"
 
 
-def added_fields() -> str:
-    """The fields that `PAlignConfig` has of its own, as a table."""
-    hints, rows = hints_of(PAlignConfig), ["| setting | what it is | type | default |", "|---|---|---|---|"]
-    for one in fields(PAlignConfig):
-        if one.name in PAlignConfig.__annotations__:
+def _what(stage: Any) -> str:
+    """The help line of a stage, and its tables."""
+    tables = [f"{verb} {table.name}" for verb, table in (("reads", stage.reads), ("writes", stage.writes)) if table]
+    flow = f" It {' and '.join(tables)}." if tables else ""
+    return f"{stage.help[0].upper()}{stage.help[1:]}.{flow}"
+
+
+def _forwarded(stage: Any) -> Iterator[str]:
+    """The sections that are passed on to the dataclass of another library."""
+    forwarded = stage.forwarded() if hasattr(stage, "forwarded") else {}
+    for section, kind in forwarded.items():
+        base = kind.__mro__[1]
+        theirs = [one.name for one in fields(base) if one.name in ("learning_rate", "max_length", "packing")]
+        named = ", ".join(f"`{section}.{name}`" for name in theirs)
+        yield f"### Fields of `{section}`"
+        library = base.__module__.split(".")[0]
+        yield (
+            f"All fields of `{base.__name__}` of {library}, by the same names ({named}, ...), and what "
+            f" `{kind.__name__}` adds to them. Names, types and values are checked before anything is loaded."
+        )
+        yield added_fields(section, kind).strip()
+
+
+def added_fields(section: str, kind: type) -> str:
+    """The fields that a dataclass adds to its base, as a table."""
+    hints, rows = hints_of(kind), ["| setting | what it is | type | default |", "|---|---|---|---|"]
+    for one in fields(kind):
+        if one.name in kind.__annotations__ and one.default is not MISSING:
             default = str(one.default).lower() if isinstance(one.default, bool) else one.default
-            cells = [f"`training.{one.name}`", one.metadata["help"], type_name(hints[one.name]), f"`{default}`"]
+            cells = [f"`{section}.{one.name}`", one.metadata["help"], type_name(hints[one.name]), f"`{default}`"]
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 

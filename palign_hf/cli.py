@@ -1,8 +1,8 @@
-"""`palign`: the flow as commands. Dispatch only: each command is a module of `palign_hf.commands`.
+"""The `palign` command: one subcommand for each stage of the list, and the commands around them.
 
-Nothing heavy is imported here, so `palign --help` answers at once, and all that is imported is so under the guard of
-`runs/launch.py`, so that Ctrl-C ends it in one line from the first moment on. Exit status: 0 done, 1 some rows failed,
-2 wrong input or settings (said in one line, without a traceback), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+Nothing heavy is imported here, so `palign --help` answers at once; the module of a command is imported under the guard
+of `ended`, so that Ctrl-C ends it in one line from the start. Exit status: 0 done, 1 some rows failed, 2 wrong input
+or settings (one line, no traceback), 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 import sys
@@ -10,20 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 
-# Command -> the module of `palign_hf.commands` that runs it, and its line in `palign --help`.
-COMMANDS = {
-    "demo": ("demo", "see it work on small problems whose truth is known"),
-    "traces": ("traces", "look at teacher traces before spending time on them"),
-    "truncate": ("truncate", "find the shortest sufficient prefix of each trace"),
-    "align": ("align", "let the student go on from each prefix, and keep what is right"),
-    "train": ("train", "train the student on its pairs, or on a baseline of them"),
-    "evaluate": ("evaluate", "let a student solve benchmarks, and count every sample"),
-    "publish": ("publish", "push the folder of a finished run to the Hub, with its card"),
-    "grade": ("grade", "grade and count outputs that are there already, without a model"),
-    "compare": ("compare", "set graded outputs of several models side by side"),
-    "recipes": ("recipes", "list the recipes that ship, and copy one to start from"),
-    "ledger": ("ledger", "look at the answers that earlier runs have got"),
+# Commands around those of the stages: the module of `palign_hf.commands` that runs each is called like it.
+BEFORE = {
+    "demo": "see the method work on small problems whose truth is known",
+    "traces": "inspect teacher traces before spending time on them",
 }
+AFTER = {
+    "publish": "push the folder of a finished run to the Hub, with its card",
+    "grade": "grade and count existing outputs, without a model",
+    "compare": "compare graded outputs of several models",
+    "recipes": "list the shipped recipes, and copy one to start from",
+    "ledger": "show what the ledgers of earlier runs hold",
+}
+
+
+def commands() -> dict[str, str]:
+    """Every command with its line in `palign --help`; those of the stages come from their list."""
+    from palign_hf.runs.stages import STAGES
+
+    return BEFORE | {name: entry.help for name, entry in STAGES.items()} | AFTER
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from palign_hf.config import Parser
         from palign_hf.runs.launch import ANEW, GO_ON, ended
     except KeyboardInterrupt:
-        sys.stderr.write("palign: interrupted. Nothing was begun.\n")
+        sys.stderr.write("palign: interrupted. Nothing was started.\n")
         return 130
     parser = Parser(
         prog="palign",
         description="Prefix alignment for small reasoning students: cut teacher traces where the student says enough.",
-        epilog="`palign COMMAND --help` tells more.",
+        epilog="`palign COMMAND --help` lists the options of a command.",
     )
     options: Any = None
 
@@ -54,19 +59,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _read(parser: Any, arguments: list[str]) -> Any:
-    """The options of the one command that is asked for; only its module is imported."""
-    from importlib import import_module
-
+    """Parse the options; only the module of the given command is imported."""
     import palign_hf
 
     parser.add_argument("--version", action="version", version=f"palign-hf {palign_hf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = next((word for word in arguments if not word.startswith("-")), None)
-    for name, (module, line) in COMMANDS.items():
-        sub = commands.add_parser(name, help=line, description=line)
-        if name == asked:
-            import_module(f"palign_hf.commands.{module}").configure(sub)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    given = next((word for word in arguments if not word.startswith("-")), None)
+    for name, line in commands().items():
+        sub = subparsers.add_parser(name, help=line, description=line)
+        if name == given:
+            _configure(name, sub)
     return parser.parse_args(arguments)
+
+
+def _configure(name: str, parser: Any) -> None:
+    """Add the options of a command, and the function that runs it."""
+    if name in BEFORE or name in AFTER:
+        from importlib import import_module
+
+        import_module(f"palign_hf.commands.{name}").configure(parser)
+        return
+    from functools import partial
+
+    from palign_hf.runs.launch import add_stage_options, run_command
+    from palign_hf.runs.stages import find_stage
+
+    stage = find_stage(name)
+    add_stage_options(parser, stage)
+    parser.set_defaults(run=partial(run_command, stage))
 
 
 if __name__ == "__main__":

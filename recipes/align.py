@@ -9,9 +9,9 @@ share, and `ledger` a local disk of each.
 
 import sys
 
-from palign_hf.alignment.run import ALIGN
 from palign_hf.runs.launch import launch
+from palign_hf.runs.stages import find_stage
 
 
 if __name__ == "__main__":
-    sys.exit(launch(ALIGN, __doc__.split("\n\n")[0]))
+    sys.exit(launch(find_stage("align")))

@@ -9,9 +9,9 @@ processes. On several machines `output` must be a folder that all share, and `le
 
 import sys
 
-from palign_hf.evaluation.run import EVALUATE
 from palign_hf.runs.launch import launch
+from palign_hf.runs.stages import find_stage
 
 
 if __name__ == "__main__":
-    sys.exit(launch(EVALUATE, __doc__.split("\n\n")[0]))
+    sys.exit(launch(find_stage("evaluate")))

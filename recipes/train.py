@@ -9,8 +9,8 @@ processes if a step has the same number of rows. On several machines `output` mu
 import sys
 
 from palign_hf.runs.launch import launch
-from palign_hf.training.stage import TRAIN
+from palign_hf.runs.stages import find_stage
 
 
 if __name__ == "__main__":
-    sys.exit(launch(TRAIN, __doc__.split("\n\n")[0]))
+    sys.exit(launch(find_stage("train")))

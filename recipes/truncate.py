@@ -10,8 +10,8 @@ all share, and `ledger` a local disk of each.
 import sys
 
 from palign_hf.runs.launch import launch
-from palign_hf.truncation.run import TRUNCATE
+from palign_hf.runs.stages import find_stage
 
 
 if __name__ == "__main__":
-    sys.exit(launch(TRUNCATE, __doc__.split("\n\n")[0]))
+    sys.exit(launch(find_stage("truncate")))

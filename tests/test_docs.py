@@ -15,15 +15,11 @@ from toy_pairs import toy_pairs
 
 import palign_hf
 from palign_hf import cli
-from palign_hf.alignment.run import ALIGN
 from palign_hf.config import Parser, read_options
-from palign_hf.evaluation.run import EVALUATE
 from palign_hf.runs.launch import add_stage_options
-from palign_hf.training.stage import TRAIN
-from palign_hf.truncation.run import TRUNCATE
+from palign_hf.runs.stages import STAGES, find_stage
 
 
-STAGES = {stage.name: stage for stage in (TRUNCATE, ALIGN, TRAIN, EVALUATE)}
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
@@ -122,7 +118,7 @@ def possible(words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
         if "--config_file" in rest[:at]:
             launcher = rest[rest.index("--config_file") + 1]
             assert (ROOT / launcher).is_file(), launcher
-        parser, stage = Parser(), STAGES[Path(rest[at]).stem]
+        parser, stage = Parser(), find_stage(Path(rest[at]).stem)
         add_stage_options(parser, stage)
         return (ROOT / rest[at]).is_file() and bool(read_options(parser.parse_args(rest[at + 1 :]), stage.settings))
     return program in OTHERS
@@ -132,7 +128,7 @@ def parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
     def read(name, body, parser, going_on):
         options = cli._read(parser, arguments)
         if options.command in STAGES:
-            assert read_options(options, STAGES[options.command].settings)
+            assert read_options(options, find_stage(options.command).settings)
         return 0
 
     monkeypatch.setattr("palign_hf.runs.launch.ended", read)

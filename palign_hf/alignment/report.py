@@ -55,6 +55,7 @@ _TERMS = {
 class AlignmentReport(StageReport):
     """The figures of a PAIRS table; `None` where nothing was measured."""
 
+    stage = "align"
     terms = _TERMS
 
     problems: int

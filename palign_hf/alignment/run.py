@@ -19,8 +19,11 @@ from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.config import check_folder, check_settings, folder_of, setting
 from palign_hf.errors import UserError
+from palign_hf.hub.artifacts import DatasetArtifact, RunFolder
+from palign_hf.hub.plan import Item
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.view import SPLIT, view_items
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
@@ -208,12 +211,26 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
         return {keys[at]: reason for at, reason in over.items()}
 
 
+class _PairsArtifact(DatasetArtifact):
+    """PAIRS on the Hub, named by their mode, with a view of the kept ones for other trainers."""
+
+    def suffix(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of a configuration's default name after the student's."""
+        return (self.kind, str(settings.get("mode", "")))
+
+    def extra_files(self, run: RunFolder, config: str) -> list[Item]:
+        """The view of the kept pairs."""
+        return view_items(config, run.shards.get(SPLIT, {}), run.settings)
+
+
 class AlignStage(PushedStage):
     """`palign align`, and `recipes/align.py` under accelerate."""
 
     name = "align"
+    help = "continue each prefix with the student, and keep the verified samples"
     settings = AlignConfig
-    together = False
+    reads, writes = PREFIXES, PAIRS
+    artifact = _PairsArtifact(kind="pairs", title="Pairs", table=PAIRS)
 
     def open(self, settings: AlignConfig, shown: bool = True) -> AlignRun:
         """Check everything, and read the prefixes."""

@@ -1,4 +1,4 @@
-"""`palign compare`: graded outputs of two or more models on the same problems, with intervals of the differences."""
+"""The `palign compare` command: compare graded outputs of models on the same problems, with paired intervals."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`palign demo`: see the method work on this machine, in about a minute and without a network."""
+"""The `palign demo` command: run the method on this machine, in about a minute and without a network."""
 
 import argparse
 
@@ -21,5 +21,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo; 1 if rows failed under any search."""
-    told = demo(DemoConfig(options.student, options.rows, options.output, options.engine, options.compare))
-    return 1 if told.report.failed or any(one.skill.failed for one in told.measured) else 0
+    outcome = demo(DemoConfig(options.student, options.rows, options.output, options.engine, options.compare))
+    return 1 if outcome.report.failed or any(one.skill.failed for one in outcome.measured) else 0

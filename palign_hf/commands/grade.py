@@ -1,4 +1,4 @@
-"""`palign grade`: outputs of a student that are there already, graded and counted without a model."""
+"""The `palign grade` command: grade and count existing outputs, without a model."""
 
 import argparse
 
@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="longest that one answer is graded (default: %(default)s)"
     )
-    parser.add_argument("--problems", type=int, help="refuse the file unless it has so many")
-    parser.add_argument("--samples", type=int, help="refuse the file unless every problem has so many")
+    parser.add_argument("--problems", type=int, help="refuse the file unless it has this many problems")
+    parser.add_argument("--samples", type=int, help="refuse the file unless every problem has this many samples")
     parser.add_argument("--out", metavar="FILE", help="write the labels of every sample (.jsonl or .parquet)")
     parser.add_argument("--replace", action="store_true", help="write over --out if it is there")
     parser.set_defaults(run=run, going_on=ANEW)

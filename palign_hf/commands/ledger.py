@@ -1,4 +1,4 @@
-"""`palign ledger show`: what the ledgers hold."""
+"""The `palign ledger` command: show what the ledgers hold."""
 
 import argparse
 import json
@@ -46,15 +46,15 @@ def _text(held: dict) -> str:
     about = held["about"]
     prompt, cached = held["prompt_tokens"], held["cached_tokens"]
     answers, kinds = held["answers"], held[f"{held['told_by']}s"]
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
     return "\n".join(
         [
             held["path"],
             f"  student    {about.get('student_name', '?')}",
             _asked(about),
             f"  problems   {held['problems']:,}",
-            f"  {answers:<9}  {held[answers]:,} ({told})",
-            f"  engines    {', '.join(held['engines']) or 'not said'}",
+            f"  {answers:<9}  {held[answers]:,} ({counts})",
+            f"  engines    {', '.join(held['engines']) or 'not known'}",
             f"  tokens     {prompt:,} in prompts, {cached:,} from the cache"
             + (f" ({cached / prompt:.1%})" if prompt else ""),
         ]

@@ -1,4 +1,4 @@
-"""`palign recipes`: those that ship with the package, to look at and to start from."""
+"""The `palign recipes` command: list the shipped recipes, and copy one."""
 
 import argparse
 import shutil
@@ -6,33 +6,24 @@ from pathlib import Path
 
 from palign_hf.config.recipes import parse_yaml, shipped_recipes
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.runs.stages import STAGES
 from palign_hf.streams import print_out
-
-
-# The stages in the order in which they follow each other, and the command of each.
-_FLOW = {
-    "truncate": "truncate",
-    "align": "align",
-    "train_lora": "train",
-    "train_full": "train",
-    "evaluate": "evaluate",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    lists = verbs.add_parser("list", help="name, stages, student and purpose of each")
+    lists = verbs.add_parser("list", help="list name, stages, student and purpose of each")
     lists.set_defaults(run=show)
-    copies = verbs.add_parser("copy", help="put one into a folder of yours, to change it there")
-    copies.add_argument("name", help="as `palign recipes list` has it")
+    copies = verbs.add_parser("copy", help="copy one into a folder, to change it there")
+    copies.add_argument("name", help="name of the recipe, as listed by `palign recipes list`")
     copies.add_argument("dest", nargs="?", help="folder to fill (default: recipes/NAME)")
     copies.add_argument("--force", action="store_true", help="replace files that are there")
     copies.set_defaults(run=copy)
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print the table, and how a recipe is named."""
+    """Print the table of recipes, and how one is run."""
     rows = [("recipe", "stages", "student", "what for")]
     for name, stages in _recipes().items():
         text = stages[0].read_text(encoding="utf-8")
@@ -41,14 +32,14 @@ def show(options: argparse.Namespace) -> int:
     for row in rows:
         print_out("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
     print_out(
-        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml; train_lora and train_full are of `palign train`"
+        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml; the recipes train_* are run by `palign train`"
     )
     print_out("Make it yours:     palign recipes copy RECIPE")
     return 0
 
 
 def copy(options: argparse.Namespace) -> int:
-    """Copy a recipe's folder; what is there already is left alone unless told otherwise."""
+    """Copy a recipe's folder; existing files are replaced only with `--force`."""
     recipes = _recipes()
     name = options.name.removeprefix("recipes/").split("/")[0]
     if name not in recipes:
@@ -70,7 +61,7 @@ def copy(options: argparse.Namespace) -> int:
         print_out(f"wrote {dest / file.name}")
     print_out("\nNext:")
     for stage in recipes[name]:
-        print_out(f"  palign {_FLOW.get(stage.stem, stage.stem)} --config {dest / stage.name}")
+        print_out(f"  palign {_command(stage)} --config {dest / stage.name}")
     return 0
 
 
@@ -82,9 +73,17 @@ def _recipes() -> dict[str, list[Path]]:
     return {name: sorted(stages, key=_place) for name, stages in found.items()}
 
 
-def _place(recipe: Path) -> tuple[int, str]:
-    flow = [*_FLOW]
-    return flow.index(recipe.stem) if recipe.stem in flow else len(flow), recipe.stem
+def _command(recipe: Path) -> str:
+    """The stage of a recipe file: `train` of `train_lora.yaml`."""
+    stem = recipe.stem
+    return next((name for name in STAGES if stem == name or stem.startswith(f"{name}_")), stem)
+
+
+def _place(recipe: Path) -> tuple[int, bool, str]:
+    """Where a recipe file stands in the flow; of one stage, adapters come before full weights."""
+    flow, command = [*STAGES], _command(recipe)
+    at = flow.index(command) if command in flow else len(flow)
+    return at, not recipe.stem.endswith("lora"), recipe.stem
 
 
 def _purpose(text: str) -> str:

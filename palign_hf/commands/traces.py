@@ -1,4 +1,4 @@
-"""`palign traces inspect`: what a teacher dataset holds, before any model is loaded."""
+"""The `palign traces` command: inspect a teacher dataset before any model is loaded."""
 
 import argparse
 from functools import partial
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--split", help="split to read")
     inspect.add_argument("--config", help="configuration of a Hub dataset")
     inspect.add_argument("--revision", help="revision of a Hub dataset")
-    inspect.add_argument("--limit", type=int, help="read only so many rows")
+    inspect.add_argument("--limit", type=int, help="read at most this many rows")
     inspect.add_argument("--content-ids", action="store_true", help="make ids from the content")
     inspect.add_argument("--granularity", default="sentence", choices=GRANULARITIES, help="how traces are cut")
     inspect.add_argument("--json", action="store_true", help="the same as one line of JSON")

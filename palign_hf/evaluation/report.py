@@ -1,4 +1,4 @@
-"""The report of an evaluation: one table with 95 % intervals, a column a benchmark, and what is to be said of it."""
+"""The report of an evaluation: figures with 95 % intervals, a table a benchmark, and what is reproducible."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from palign_hf.evaluation.repeatable import repeatable
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.summary import TOKENS_AT, WORDS, Summary, grouped, told
 from palign_hf.redact import redacted
-from palign_hf.runs.report import json_line
+from palign_hf.runs.report import StageReport
 from palign_hf.statistics import spread
 from palign_hf.tables import UNKNOWN, escaped, table
 
@@ -24,7 +24,7 @@ from palign_hf.tables import UNKNOWN, escaped, table
 # A column of problems with more values than this is no way to group them.
 _MOST_GROUPS = 12
 TERMS = {
-    "strict": "what the last complete box holds is right, or the boxes that end the text together",
+    "strict": "the last complete box, or the boxes that end the text together, hold the right answer",
     "lenient": "any reader finds the right answer, which is often a number in a text that was cut off",
     "pass@k": "the chance that one of k samples is right, estimated without bias from the n of each problem",
     "maj@n": "the most frequent of n answers is right",
@@ -33,37 +33,76 @@ TERMS = {
 }
 
 
-@dataclass(frozen=True)
-class EvaluationReport:
-    """What an evaluation came to."""
+@dataclass
+class EvaluationReport(StageReport):
+    """The figures of an evaluation.
+
+    A row is a sample: its status is `right` (strict), `wrong`, `unjudged` or `failed`. `drawn_by` counts samples by
+    the engine that drew them; `forced` and `looped` are whether drafts had a budget, and loops were stopped.
+    """
+
+    stage = "evaluate"
+    terms = TERMS
 
     samples: Sequence[Sample]
     usage: Usage
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    drawn_by: Mapping[str, int] = field(default_factory=dict)  # engines, and how many of the samples are theirs
+    drawn_by: Mapping[str, int] = field(default_factory=dict)
     forced: bool = False
     looped: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        usage: Usage,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        drawn_by: Mapping[str, int] | None = None,
+        forced: bool = False,
+        looped: bool = False,
+    ) -> "EvaluationReport":
+        """Count graded samples.
+
+        Args:
+            samples (`Sequence[Sample]`): All samples of the evaluation; those without text count as wrong.
+            usage (`Usage`): The costs of the run.
+            settings (`Mapping`, *optional*): What was run.
+            drawn_by (`Mapping[str, int]`, *optional*): Samples by the engine that drew them.
+            forced (`bool`, *optional*, defaults to `False`): Whether drafts were closed after a budget.
+            looped (`bool`, *optional*, defaults to `False`): Whether samples that repeat themselves were stopped.
+
+        Returns:
+            `EvaluationReport`: The report.
+        """
+        statuses = Counter(dict.fromkeys(("right", "wrong", "unjudged", "failed"), 0))
+        statuses.update(map(_status, samples))
+        reasons = Summary(samples, measure(samples), unjudged=unjudged(samples)).counted_as_wrong()
+        return cls(
+            len(samples),
+            dict(statuses),
+            dict(reasons.most_common()),
+            samples,
+            usage,
+            dict(drawn_by or {}),
+            forced,
+            looped,
+            settings=dict(settings or {}),
+        )
+
     def __post_init__(self) -> None:
-        """Mask secrets in what was run, before any form of the report escapes them."""
-        for name in ("settings", "drawn_by"):
-            object.__setattr__(self, name, redacted(getattr(self, name)))
+        """Mask secrets in the names of engines, too."""
+        super().__post_init__()
+        self.drawn_by = redacted(self.drawn_by)
 
     @property
     def failed(self) -> int:
         """Samples without any text, because their request failed."""
-        return sum(one.text is None for one in self.samples)
+        return self.statuses["failed"]
 
     @cached_property
     def summary(self) -> Summary:
         """The figures over all problems."""
-        return Summary(
-            samples=self.samples,
-            measures=measure(self.samples),
-            unjudged=unjudged(self.samples),
-            notes=self._notes(),
-            about={name: str(value) for name, value in self._facts().items() if value},
-        )
+        return Summary(self.samples, measure(self.samples), unjudged=unjudged(self.samples))
 
     @cached_property
     def benchmarks(self) -> dict[str, Measures]:
@@ -72,14 +111,17 @@ class EvaluationReport:
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, Interval]]:
-        """Of each benchmark, and of all problems."""
+        """The intervals of each benchmark, and of all problems."""
         found = {name: intervals(one) for name, one in self.benchmarks.items()}
         return found if len(found) == 1 else found | {"all problems": self.summary.intervals}
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
+    def figures(self) -> dict[str, Any]:
+        """The figures as plain data, over all problems and for each benchmark."""
         alone = {name: Summary(of, measure(of)) for name, of in grouped(self.samples, lambda s: s.benchmark).items()}
         return self.summary.as_dict() | {
+            "rows": self.rows,
+            "statuses": dict(self.statuses),
+            "reasons": dict(self.reasons),
             "benchmarks": {name: one.as_dict() for name, one in alone.items()},
             "failed": self.failed,
             "drafts_closed_by_force": self._forced if self.forced else None,
@@ -90,33 +132,53 @@ class EvaluationReport:
             "settings": dict(self.settings),
         }
 
-    def json(self) -> str:
-        """One line."""
-        return json_line(self.as_dict(), sort_keys=True)
+    def lines(self) -> list[tuple[str, str]]:
+        """The figures over all problems as (name, value) pairs."""
+        lines = self.summary.lines()
+        if self.forced:
+            lines.append(("drafts closed after the budget", str(self._forced)))
+        if self.looped:
+            lines.append(("samples stopped in a loop", str(self._looped)))
+        return lines
 
-    def text(self) -> str:
-        """For a terminal."""
-        return self.summary.text()
+    def warnings(self) -> list[str]:
+        """What limits the figures."""
+        return self.summary.warnings()
 
-    def page(self) -> str:
-        """As Markdown, on a page."""
-        facts = [(name, str(value)) for name, value in self._facts().items() if value]
-        blocks = [f"# Evaluation of {escaped(str(self.settings.get('student_name')))}", ""]
+    def title(self) -> str:
+        """The heading of the page, before it is escaped."""
+        return f"Evaluation of {self.settings.get('student_name')}"
+
+    def facts(self) -> dict[str, Any]:
+        """What was run."""
+        about = self.settings
+        drawn = about.get("sampling", {})
+        return {
+            "student": about.get("student_name"),
+            "tasks": ", ".join(f"{name} ({where})" for name, where in about.get("tasks", {}).items()),
+            "limit": about.get("limit") and f"the first {about['limit']} problems of each task",
+            "sampling": ", ".join(f"{name} {value}" for name, value in drawn.items() if value or name == "seed"),
+            "draft": about.get("draft") and f"closed after {about['draft']['tokens']} tokens",
+            "loops": about.get("loops"),
+            "grader": about.get("grader", {}).get("name"),
+            "drawn by": ", ".join(f"{name}: {count} samples" for name, count in self.drawn_by.items()),
+            "result": about.get("fingerprint"),
+            "date": about.get("date"),
+            "command": about.get("command"),
+        }
+
+    def sections(self) -> list[str]:
+        """A table a benchmark, tables by the columns of the problems, and what is reproducible."""
         partial = self.summary.partial
         whole = [name for name in self.benchmarks if name not in partial]
         heads = [name if name in whole else heading(name, partial) for name in self.intervals]
-        blocks += [*table(("measure", *heads), self._rows()), ""]
+        blocks = ["## By benchmark", "", *table(("measure", *heads), self._rows()), ""]
         for name in self._about():
-            blocks += [
-                *table((heading(name, partial), "problems", "pass@1, strict", "pass@1, lenient"), self._by(name)),
-                "",
-            ]
-        blocks += [f"- {escaped(note)}" for note in self.summary.remarks()] + [""]
-        blocks += ["## Run", "", *table(("run", ""), facts), ""]
-        blocks += ["## What comes again", ""]
-        blocks += [*(f"- **{name}**: {sentence}" for name, sentence in self._repeatable().items()), ""]
-        blocks += ["## Terms", "", *(f"- **{escaped(term)}**: {meaning}" for term, meaning in TERMS.items()), ""]
-        return "\n".join(blocks)
+            head = (heading(name, partial), "problems", "pass@1, strict", "pass@1, lenient")
+            blocks += [*table(head, self._by(name)), ""]
+        blocks += ["## Reproducibility", ""]
+        blocks += [*(f"- **{escaped(name)}**: {sentence}" for name, sentence in self._repeatable().items()), ""]
+        return ["\n".join(blocks)]
 
     def _repeatable(self) -> dict[str, str]:
         drawing, grader = self.settings.get("sampling", {}), self.settings.get("grader", {})
@@ -153,14 +215,6 @@ class EvaluationReport:
         values = {name: {one.about.get(name) for one in self.samples} - {None} for name in names}
         return [name for name, of in values.items() if 1 < len(of) <= _MOST_GROUPS]
 
-    def _notes(self) -> Counter[str]:
-        notes: Counter[str] = Counter()
-        if self.forced:
-            notes["drafts were closed after the budget, and the student went on"] = self._forced
-        if self.looped:
-            notes["samples were stopped because they went round in circles"] = self._looped
-        return notes
-
     @property
     def _forced(self) -> int:
         return sum(one.forced_at is not None for one in self.samples)
@@ -169,19 +223,11 @@ class EvaluationReport:
     def _looped(self) -> int:
         return sum(one.finish_reason == LOOPED for one in self.samples)
 
-    def _facts(self) -> dict[str, Any]:
-        about = self.settings
-        drawn = about.get("sampling", {})
-        return {
-            "student": about.get("student_name"),
-            "tasks": ", ".join(f"{name} ({where})" for name, where in about.get("tasks", {}).items()),
-            "limit": about.get("limit") and f"the first {about['limit']} problems of each task",
-            "sampling": ", ".join(f"{name} {value}" for name, value in drawn.items() if value or name == "seed"),
-            "draft": about.get("draft") and f"closed after {about['draft']['tokens']} tokens",
-            "loops": about.get("loops"),
-            "grader": about.get("grader", {}).get("name"),
-            "drawn by": ", ".join(f"{name}: {count} samples" for name, count in self.drawn_by.items()),
-            "result": about.get("fingerprint"),
-            "date": about.get("date"),
-            "command": about.get("command"),
-        }
+
+def _status(sample: Sample) -> str:
+    """How a sample ended."""
+    if sample.text is None:
+        return "failed"
+    if sample.error is not None and sample.text.strip():
+        return "unjudged"
+    return "right" if sample.strict else "wrong"

@@ -11,6 +11,7 @@ from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, VARIABLE, check_benchmarks, place_of
 from palign_hf.config import check_folder, folder_of, setting
 from palign_hf.errors import UserError
+from palign_hf.evaluation.artifact import EvaluationArtifact
 from palign_hf.evaluation.files import SAMPLES_FILE, write_samples
 from palign_hf.evaluation.partial import PARTIAL
 from palign_hf.evaluation.problems import COLUMNS, TASKS, benchmark_of, open_task, problem_table, task_names
@@ -205,8 +206,8 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         drawn_by: Counter[str] = Counter()
         for note in notes:
             drawn_by.update(note.get("drawn_by", {}))
-        return EvaluationReport(
-            samples, usage, settings, dict(sorted(drawn_by.items())), forced=forced, looped=config.stop_loops
+        return EvaluationReport.of(
+            samples, usage, settings, drawn_by=dict(sorted(drawn_by.items())), forced=forced, looped=config.stop_loops
         )
 
     def _note(self) -> dict[str, Any]:
@@ -226,8 +227,10 @@ class EvaluateStage(PushedStage):
     """`palign evaluate`, and `recipes/evaluate.py` under accelerate."""
 
     name = "evaluate"
-    together = False
+    help = "sample a student on benchmarks, and grade every sample"
     settings = EvaluateConfig
+    writes = SAMPLES
+    artifact = EvaluationArtifact(kind="evaluation", title="Evaluation", local_settings=("tasks",))
 
     def open(self, settings: EvaluateConfig, shown: bool = True) -> EvaluateRun | SeveralRun:
         """Check everything, of several students for all of them, and read the problems."""

@@ -85,6 +85,29 @@ class Summary:
             "correct": found.correct[verdict],
         }
 
+    def lines(self) -> list[tuple[str, str]]:
+        """The figures as (name, value) pairs."""
+        found = self.measures
+        part = " of a part only" if self.partial else ""
+        lines = [("problems", f"{len(found.problems)}{part}, with {self._each()} samples each")]
+        if self.partial:
+            lines.append(("partial", partial.told(self.partial)))
+        for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
+            shown = name.replace("@n", f"@{found.n}")
+            lines += [(f"{shown}, {verdict}", told(self.intervals[f"{verdict} {name}"])) for verdict in VERDICTS]
+        counts = [(verdict, found.correct[verdict]) for verdict in VERDICTS]
+        lines += [(f"right samples, {verdict}", f"{count} of {found.samples}") for verdict, count in counts]
+        for name, words in WORDS.items():
+            lines.append((words, f"{told(self.intervals.get(name), name)}{self._middle(name)}"))
+        groups = grouped(self.samples, lambda sample: sample.benchmark)
+        for benchmark, samples in groups.items() if len(groups) > 1 else ():
+            measured = measure(samples)
+            ends = intervals(measured, self.seed)
+            named = f"{benchmark} (partial)" if benchmark in self.partial else benchmark
+            lines.append((f"{named}: problems", str(len(measured.problems))))
+            lines += [(f"{named}: pass@1, {verdict}", told(ends[f"{verdict} pass@1"])) for verdict in VERDICTS]
+        return lines
+
     def json(self) -> str:
         """One line."""
         return json_line(self.as_dict())
@@ -92,8 +115,8 @@ class Summary:
     def text(self) -> str:
         """For a terminal."""
         found = self.measures
-        each = f"{found.n}" if found.n == found.most else f"{found.n} to {found.most}"
-        about = {"problems": f"{len(found.problems)}, with {each} samples each", "partial": partial.told(self.partial)}
+        problems = f"{len(found.problems)}, with {self._each()} samples each"
+        about = {"problems": problems, "partial": partial.told(self.partial)}
         lines = [f"{name:<10} {value}" for name, value in (about | dict(self.about)).items() if value]
         lines += ["", f"{self._of():<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
@@ -104,6 +127,11 @@ class Summary:
         for name, words in WORDS.items():
             lines.append(f"{words:<{_WIDTH}}{told(self.intervals.get(name), name)}{self._middle(name)}")
         return "\n".join([*lines, *self._by_benchmark(), *self._told()])
+
+    def _each(self) -> str:
+        """How many samples a problem has."""
+        found = self.measures
+        return f"{found.n}" if found.n == found.most else f"{found.n} to {found.most}"
 
     def _of(self) -> str:
         """What stands above the names of the figures."""
@@ -132,26 +160,34 @@ class Summary:
         return ["", *(f"note: {line}" for line in remarks)] if remarks else []
 
     def remarks(self) -> list[str]:
-        """What is to be said about the figures."""
-        found = self.measures
-        empty = Counter(kind(str(sample.error)) for sample in self.samples if not (sample.text or "").strip())
-        remarks = [
-            *partial.remarks(self.partial),
-            *(f"{count} x {why}: counted as wrong" for why, count in empty.items()),
-        ]
-        remarks += [
-            f"{count} x could not be judged, counted as wrong: {kind(why)}" for why, count in self.unjudged.items()
-        ]
-        remarks += [f"{count} x {note}" for note, count in self.notes.items()]
+        """Everything that a reader of the figures has to know."""
+        counted = [f"{count} x {why}" for why, count in self.counted_as_wrong().items()]
+        notes = [f"{count} x {note}" for note, count in self.notes.items()]
+        return [*partial.remarks(self.partial), *counted, *notes, *self._limits()]
+
+    def warnings(self) -> list[str]:
+        """What limits the figures, without the samples that are counted as wrong."""
+        return [*partial.remarks(self.partial), *self._limits()]
+
+    def counted_as_wrong(self) -> Counter[str]:
+        """Samples without an answer, or that could not be graded, by reason."""
+        blank = (str(one.error) for one in self.samples if not (one.text or "").strip())
+        found: Counter[str] = Counter(f"{kind(error)}: counted as wrong" for error in blank)
+        for why, count in self.unjudged.items():
+            found[f"could not be judged, counted as wrong: {kind(why)}"] += count
+        return found
+
+    def _limits(self) -> list[str]:
+        found, limits = self.measures, []
         if found.n != found.most:
-            remarks.append(
+            limits.append(
                 f"problems have from {found.n} to {found.most} samples: n is {found.n}, pass@k takes all samples of a "
                 f"problem, maj@{found.n} its first {found.n}"
             )
         gap = found.correct["lenient"] - found.correct["strict"]
         if gap:
-            remarks.append(f"{gap} right samples are right only for a lenient reader: their answer isn't in a box")
-        return remarks
+            limits.append(f"{gap} right samples are right only for a lenient reader: their answer isn't in a box")
+        return limits
 
 
 def named_passes(found: Measures) -> list[str]:

@@ -1,12 +1,9 @@
-"""The card of a dataset repository: one part for each configuration, from the facts of its run.
+"""The card of a dataset repository, with one section for each configuration.
 
-`render` takes the card that is on the Hub and changes what is of this configuration; parts of others stay as they are.
-The words are in one template, `dataset_card.md`. What a person has written survives:
-
-- outside of marks, and keys of the YAML that aren't ours: byte for byte;
-- a part that was edited stays as it is, one that was deleted stays out (`palign_hf.hub.marks`);
-- licence, language and name are set where the card has none; tags are given once, with the card. Only what describes
-  the files is set at every push: `configs`, `dataset_info`, `size_categories`, and what `source_datasets` lacks.
+`render` changes the section of one configuration; sections of others stay as they are. The text is in the template
+`dataset_card.md`. What a person has written survives: text outside of sections and other YAML keys byte for byte, a
+section that was edited or deleted as it is. Licence, language and name are set where the card has none, tags with a
+new card; every push sets what describes the files: `configs`, `dataset_info`, `size_categories`, `source_datasets`.
 """
 
 import json
@@ -33,13 +30,13 @@ _PACKAGE = Path(__file__).parents[1]
 _NAME = "dataset_card.md"
 _TAGS = ("palign-hf", "prefix-alignment", "reasoning", "distillation")
 _UNKNOWN = "unknown"
-# A card's part of a configuration is called so, and what the template calls it.
+# The name of a configuration's section in the template; on a card the configuration's name follows.
 _CONFIG = "config"
 _TABLES = {table.name: table for table in (PREFIXES, PAIRS)}
 _COLUMNS = {"PREFIXES": "columns-prefixes", "PAIRS": "columns-pairs"}
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
-# Settings that are told elsewhere on the card, or say nothing about the rows.
-_TOLD = ("versions", "seconds", "schema")
+# Settings that stand elsewhere on the card, or do not concern the rows.
+_ELSEWHERE = ("versions", "seconds", "schema")
 _FIRST = ("student_name", "student", "input", "search", "criterion", "mode", "sampling")
 _RATIO = {"PREFIXES": "prefix over trace", "PAIRS": "prefix over target"}
 
@@ -49,7 +46,7 @@ class _Markdown(str):
 
 
 def render(facts: DatasetFacts, existing: str | None) -> str:
-    """The card with this configuration, from the one that is there; what was left as it is, is logged."""
+    """The card with this configuration, made from the existing one; sections that stay as edited are logged."""
     card, notes = updated(facts, existing)
     for note in notes:
         logger.warning("%s: %s.", facts.repo_id, note)
@@ -57,7 +54,7 @@ def render(facts: DatasetFacts, existing: str | None) -> str:
 
 
 def updated(facts: DatasetFacts, existing: str | None) -> tuple[str, list[str]]:
-    """The same, with notes of what a person has changed and is left as it is."""
+    """The card with this configuration, and notes of the sections that were edited and stay as they are."""
     top = FrontMatter(existing or "")
     held = parts(top.body)
     listed = top.data.get("configs")
@@ -129,7 +126,7 @@ def _configs(facts: DatasetFacts, top: FrontMatter) -> None:
     names, view = [named(one) for one in listed], view_name(facts.config)
     others = [one for one in listed if named(one) not in (facts.config, view)]
     before = next((one for one in listed if named(one) == facts.config), {})
-    # By it `load_dataset` tells the version of the table, wherever the rows are read.
+    # `load_dataset` reports it as the version of the table.
     entry: dict[str, Any] = {"config_name": facts.config, "version": f"{_TABLES[facts.table].version}.0.0"}
     if before.get("default") or (facts.table == PAIRS.name and not others and not before):
         entry["default"] = True
@@ -159,7 +156,7 @@ def _filled(facts: DatasetFacts) -> str:
     report = facts.report
     versions = facts.settings.get("versions", {})
     reasons = [f"- {count} rows: {escaped(reason)}" for reason, count in report.get("reasons", {}).items()]
-    told: str = _compiled().render(
+    text: str = _compiled().render(
         pretty_name=_Markdown(facts.repo_id.partition("/")[2]),
         # Both are checked names: they may stand in code, where nothing can be escaped.
         repo_id=_Markdown(facts.repo_id),
@@ -167,7 +164,7 @@ def _filled(facts: DatasetFacts) -> str:
         table=facts.table,
         view=_Markdown(view_name(facts.config) if SPLIT in facts.splits else ""),
         splits=_table(("split", "rows"), [(split, f"{rows:,}") for split, rows in facts.splits.items()]),
-        licence=facts.licence or "unknown; nobody has stated it. Ask whoever made the traces before you use them.",
+        licence=facts.licence or "unknown; nobody has stated it. Ask the authors of the traces before you use them.",
         measured=_table(("measured", "value"), _measured(facts)),
         pictures=_pictures(facts),
         reasons=_Markdown("\n".join(reasons)),
@@ -178,7 +175,7 @@ def _filled(facts: DatasetFacts) -> str:
         versions=", ".join(f"{name} {number}" for name, number in versions.items()) or "releases that aren't known",
         citation=_Markdown(PAPER["citation"]),
     )
-    return stamped(told)
+    return stamped(text)
 
 
 @lru_cache(maxsize=1)
@@ -197,14 +194,14 @@ def _compiled() -> Any:
 def _measured(facts: DatasetFacts) -> list[tuple[str, str]]:
     report = facts.report
     rows_in = (report.get("run") or {}).get("rows")
-    told = [("rows in", f"{rows_in:,}")] if isinstance(rows_in, int) else []
+    found = [("rows in", f"{rows_in:,}")] if isinstance(rows_in, int) else []
     # Reports of the first release have no lines.
     lines = report.get("lines") or [["rows", str(report.get("rows"))], *_statuses(report.get("statuses", {}))]
-    told += [(str(name), str(value)) for name, value in lines]
+    found += [(str(name), str(value)) for name, value in lines]
     after = {"PREFIXES": "prefix", "PAIRS": "target (prefix and continuation)"}[facts.table]
     spreads = [(_RATIO[facts.table], facts.ratio, ".3f")]
     spreads += [("tokens of the trace", facts.before, ",.0f"), (f"tokens of the {after}", facts.after, ",.0f")]
-    return told + [(name, spread.told(style)) for name, spread, style in spreads if spread is not None]
+    return found + [(name, spread.text(style)) for name, spread, style in spreads if spread is not None]
 
 
 def _statuses(statuses: Mapping[str, int]) -> list[list[str]]:
@@ -222,15 +219,14 @@ def _pictures(facts: DatasetFacts) -> list[tuple[_Markdown, str]]:
 
 def _verified(facts: DatasetFacts) -> str:
     if facts.table == "PREFIXES":
-        return "Verified: nothing. Whether the student reaches the right answer from a prefix is asked by alignment."
+        return "Verified: nothing. Only pairs show whether the student reaches the right answer from a prefix."
     strict, graded = facts.report.get("strict"), facts.report.get("graded")
     if strict is None or not graded:
         return "Verified: nothing, since no sample was graded."
     kept = facts.splits.get("train", 0)
     rule = (facts.settings.get("rules") or {}).get("right")
-    return (
-        f"Verified: {strict:.1%} of {graded:,} graded samples are right in their last box. {kept:,} pairs are kept"
-        + (f", by the rule {rule}." if rule else ".")
+    return f"Verified: {strict:.1%} of {graded:,} graded samples are right (strict). {kept:,} pairs are kept" + (
+        f", by the rule {rule}." if rule else "."
     )
 
 
@@ -244,10 +240,10 @@ def _decontaminated(facts: DatasetFacts) -> str:
 
 
 def _made(facts: DatasetFacts) -> list[tuple[str, str]]:
-    settings = {name: value for name, value in facts.settings.items() if name not in _TOLD}
+    settings = {name: value for name, value in facts.settings.items() if name not in _ELSEWHERE}
     order = [*(name for name in _FIRST if name in settings), *sorted(set(settings) - set(_FIRST))]
-    told = [(name.replace("_", " "), _value(settings[name])) for name in order if settings[name] not in (None, [], {})]
-    return [*told, ("rows from", ", ".join(f"{name} ({count:,})" for name, count in facts.sources.items()))]
+    made = [(name.replace("_", " "), _value(settings[name])) for name in order if settings[name] not in (None, [], {})]
+    return [*made, ("rows from", ", ".join(f"{name} ({count:,})" for name, count in facts.sources.items()))]
 
 
 def _value(value: Any) -> str:

@@ -1,10 +1,11 @@
-"""What an evaluation says to the Hub: files of `.eval_results/`, and the `model-index` of the card.
+"""Results of an evaluation for the Hub: files of `.eval_results/`, and the `model-index` of the card.
 
 Values are per cent. pass@1 is the share of right samples, averaged over problems, not the verdict on the first sample;
-pass@k is the chance that one of k samples is right. Both count an answer only if it is in the last complete box.
+pass@k is the chance that one of k samples is right. Both are strict: they count the last complete box, or the boxes
+that end the text together.
 
 Of both leaderboards are made, so only whole benchmarks go there: all problems, and of a copy those of the pinned
-revision as far as its content is known (`palign_hf.benchmarks`). Of `.eval_results/` each figure is a file of its own
+revision as far as its content is known. Of `.eval_results/` each figure is a file of its own
 that says how it was measured. What was asked in part, or has no place on the Hub, is on the card alone.
 """
 
@@ -50,20 +51,21 @@ class Result:
         """What the figure is of."""
         counted = f"{self.problems} problems, {self.samples} samples in all"
         if self.k == 1:
-            return f"pass@1: share of right samples, {counted}; strict: the answer is in the last box"
+            strict = "the last complete box, or the boxes that end the text together"
+            return f"pass@1: share of right samples, {counted}; strict: {strict}"
         return f"pass@{self.k}: chance that one of {self.k} samples is right, {counted}; strict"
 
 
 def read_evaluation(folder: str | Path, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The report of `palign evaluate` in its folder, or another one of the same run, as others may read it."""
+    """The report of an evaluation in its folder, or another report of the same run, as it may be published."""
     report = read_mapping(Path(folder).expanduser() / REPORT) if report is None else report
     if report is None or not isinstance(report.get("benchmarks"), dict):
         raise UserError(
-            f"`{folder}` has no `{REPORT}` of an evaluation. Give the `output` of `palign evaluate`, or run the same "
+            f"`{folder}` has no `{REPORT}` of an evaluation. Give the folder of an evaluation, or run the same "
             f"command again until it ends."
         )
     settings = dict(report.get("settings", {}))
-    # Told of what was read where; a copy is known by the name that it stands for.
+    # A local copy of a benchmark is published by the name of the benchmark.
     tasks = {name: _place(str(where)) for name, where in settings.get("tasks", {}).items()}
     return public_report({**report, "settings": {**settings, "tasks": tasks}})
 
@@ -123,7 +125,7 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
         benchmark, revision = place
         if part_of(evaluation, task) or figures["problems"] != BENCHMARKS[benchmark].rows:
             continue
-        # An earlier release has looked at no copy.
+        # An earlier release did not compare copies.
         if revision is None and "partial" not in figures:
             continue
         values = {name.removeprefix("pass@"): value for name, value in figures["strict"].items()}
@@ -147,9 +149,9 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
 
 def part_of(evaluation: Mapping[str, Any], task: str) -> str | None:
     """Why the figures of a task aren't those of its whole benchmark; None if they are, as far as it is known."""
-    said = evaluation["benchmarks"][task].get("partial") or {}
+    reasons = evaluation["benchmarks"][task].get("partial") or {}
     limit = evaluation.get("settings", {}).get("limit")
-    return said.get(task) or (f"the first {limit} problems" if limit and "partial" not in evaluation else None)
+    return reasons.get(task) or (f"the first {limit} problems" if limit and "partial" not in evaluation else None)
 
 
 def _known(where: str) -> tuple[str, str | None] | None:
@@ -175,8 +177,8 @@ def _place(where: str) -> str:
 
 def _drawn(settings: Mapping[str, Any]) -> str:
     drawn = settings.get("sampling", {})
-    told = [f"{name} {drawn[name]}" for name in ("temperature", "top_p") if drawn.get(name) is not None]
-    return f"; {', '.join(told)}" if told else ""
+    named = [f"{name} {drawn[name]}" for name in ("temperature", "top_p") if drawn.get(name) is not None]
+    return f"; {', '.join(named)}" if named else ""
 
 
 def _percent(value: float) -> float:

@@ -1,7 +1,7 @@
-"""What a finished run of truncation or alignment says of itself, read from its folder: its report and its table.
+"""Facts of a finished run for the dataset card, read from its report and its table.
 
-Facts hold no paths of the machine and no keys, so they can be shown to anyone. What neither the report nor the table
-knows, such as the licence of the traces, is what the caller says, or unknown.
+Facts hold no keys and no paths of the machine. What neither the report nor the table has, such as the licence of the
+traces, is what the caller states, or unknown.
 """
 
 import re
@@ -54,8 +54,8 @@ class Spread:
         counts, edges = np.histogram(np.clip(values, 0, most), _BINS, (0.0, most))
         return cls(tuple(map(float, edges)), tuple(map(int, counts)), spread(values, _AT) or {})
 
-    def told(self, style: str) -> str:
-        """As one reads it."""
+    def text(self, style: str) -> str:
+        """Mean and quantiles in one line."""
         return spread_text(self.figures, style)
 
 
@@ -112,7 +112,7 @@ def dataset_facts(
     """The facts of the run in `folder`, to be published as `config` of `repo_id`.
 
     `licence`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
-    its commit is named anyway. `report` is told of instead of the folder's own.
+    its commit is named anyway. `report` replaces the folder's own.
     """
     check_repo(repo_id, repo_id)
     check_config_name(config, config)
@@ -120,8 +120,8 @@ def dataset_facts(
     report = read_mapping(path / REPORT) if report is None else report
     if report is None or not isinstance(report.get("settings"), dict):
         raise UserError(
-            f"`{folder}` has no `{REPORT}` that can be read, so it is no folder of a finished run. Give the `output` "
-            f"of `palign truncate` or `palign align`, or run the same command again until it ends."
+            f"`{folder}` has no `{REPORT}` that can be read, so it is no folder of a finished run. Give the folder "
+            f"of a finished run, or run the same command again until it ends."
         )
     files = _files(path)
     table, features = _table_of([file for of in files.values() for file in of], path)
@@ -171,7 +171,7 @@ def _table_of(files: Sequence[Path], folder: Path) -> tuple[Table, list[Any]]:
     if table is None or any(set(schema.names) != names for schema in schemas.values()):
         raise UserError(
             f"`{folder}` holds neither PREFIXES nor PAIRS: its columns are {listed(sorted(names))}. Give the folder "
-            f"of a run of `palign truncate` or `palign align`."
+            f"of a run that has written one of these tables."
         )
     return table, Features.from_arrow_schema(schemas[files[0]])._to_yaml_list()
 
@@ -199,10 +199,10 @@ class _Numbers:
 
     def named(self) -> dict[str, int]:
         """Where the rows come from, the most frequent first."""
-        told = sorted(self._sources.items(), key=lambda item: (-item[1], item[0]))
-        rest = sum(count for _, count in told[_MOST_SOURCES:])
-        found: dict[str, int] = public(dict(told[:_MOST_SOURCES]))
-        return found | ({f"{len(told) - _MOST_SOURCES} others": rest} if rest else {})
+        counts = sorted(self._sources.items(), key=lambda item: (-item[1], item[0]))
+        rest = sum(count for _, count in counts[_MOST_SOURCES:])
+        found: dict[str, int] = public(dict(counts[:_MOST_SOURCES]))
+        return found | ({f"{len(counts) - _MOST_SOURCES} others": rest} if rest else {})
 
     def spreads(self) -> dict[str, Spread | None]:
         """Of what was found or cut by a rule, or kept: a fallback to the whole trace is no finding."""
@@ -225,8 +225,8 @@ class _Numbers:
 def _size(file: Path) -> int:
     import pyarrow.parquet as pq
 
-    told = pq.read_metadata(file)
-    return sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
+    metadata = pq.read_metadata(file)
+    return sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
 
 
 def _floats(column: "pa.ChunkedArray") -> np.ndarray:

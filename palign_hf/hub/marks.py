@@ -1,14 +1,14 @@
-"""Generated parts of a card, and how they live beside what people write.
+"""Generated sections of a card, beside the text that people write.
 
-A part lies between two comments, and the first of them has a digest of what was generated:
+A section lies between two comments, and the first of them has a digest of what was generated:
 
     <!-- palign:begin columns 0123456789abcdef -->
     ...
     <!-- palign:end columns -->
 
-Everything outside is a person's, and stays byte for byte. A part whose text still has its digest is generated anew;
-one that somebody has edited is theirs from then on. What was deleted stays deleted: only a part that belongs to
-something new is added. Line ends don't count, since editors in browsers change them.
+Text outside of sections stays byte for byte. A section whose text still has its digest is generated anew; one that
+was edited stays as it is, and one that was deleted stays out: only sections of something new are added. Line ends
+don't count, since editors in browsers change them.
 """
 
 import re

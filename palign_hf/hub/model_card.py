@@ -1,9 +1,8 @@
-"""The card of a published student: what training wrote beside it, and what was measured since.
+"""The model card of a published student: what the training wrote beside it, and what was measured since.
 
-`palign train` writes the card of a student: what it is, how it was trained, the metrics of its segments.
-It isn't told again here: its parts are brought to the card on the Hub, with the evaluation and the plot of a study as
-parts of their own. A person's edits survive as in `palign_hf.hub.dataset_card`; of the YAML, a licence, tags and the
-like stay once they are there. Only facts of the weights are set: their base, their data, and our own results.
+A training writes the card of its student: what it is, how it was trained, its segments. The sections of that card are
+carried to the card on the Hub, with the evaluation and the plot of a study as sections of their own. What a person has
+edited survives; of the YAML only facts of the weights are set at every push: their base, their data, and our results.
 """
 
 import logging
@@ -36,8 +35,8 @@ _NAME = re.compile(r'^name = ".*"$', re.MULTILINE)
 _VERDICTS = ("strict", "lenient")
 _MEANING = (
     "pass@1 is the share of right samples, averaged over problems; pass@k the chance that one of k samples is right; "
-    "maj@n whether the most frequent answer is. Strict counts what the last complete box holds, lenient any reader's "
-    "find. In brackets: 95 % intervals by resampling problems."
+    "maj@n whether the most frequent answer is. Strict counts the last complete box, or the boxes that end the text "
+    "together; lenient counts an answer that any reader finds. In brackets: 95 % intervals by resampling problems."
 )
 
 
@@ -54,14 +53,14 @@ class ModelFacts:
 def model_facts(
     folder: str | Path, *, repo_id: str, evaluation: str | Path | None = None, plot: bool = False
 ) -> ModelFacts:
-    """The facts of a student in the folder of `palign train`, or in its `merged`; `evaluation` is a folder, too."""
+    """The facts of a student in the folder of a training, or in its `merged`; `evaluation` is a folder, too."""
     check_repo(repo_id, repo_id)
     path = Path(folder).expanduser()
     merged = path.resolve().name == _MERGED and not (path / CARD).is_file()
     card = (path.resolve().parent if merged else path) / CARD
     if card.is_symlink() or not card.is_file():
         raise UserError(
-            f"`{folder}` has no `{CARD}` (a link isn't followed), which `palign train` writes at its end. Give the "
+            f"`{folder}` has no `{CARD}` (a link isn't followed), which a training writes at its end. Give the "
             f"folder of a training that has ended, or put a card there."
         )
     with card.open(encoding="utf-8", newline="") as file:
@@ -72,12 +71,12 @@ def model_facts(
         if "base_model_relation" in top.data:
             top.set("base_model_relation", "finetune")
         text = top.card()
-    told = None if evaluation is None else read_evaluation(evaluation)
-    return ModelFacts(repo_id=repo_id, card=text, evaluation=told, plot=plot)
+    results = None if evaluation is None else read_evaluation(evaluation)
+    return ModelFacts(repo_id=repo_id, card=text, evaluation=results, plot=plot)
 
 
 def render(facts: ModelFacts, existing: str | None) -> str:
-    """The card of the student, from the one that is there; what was left as it is, is logged."""
+    """The card of the student, made from the existing one; sections that stay as edited are logged."""
     card, notes = updated(facts, existing)
     for note in notes:
         logger.warning("%s: %s.", facts.repo_id, note)
@@ -85,7 +84,7 @@ def render(facts: ModelFacts, existing: str | None) -> str:
 
 
 def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
-    """The same, with notes of what a person has changed and is left as it is."""
+    """The card of the student, and notes of the sections that were edited and stay as they are."""
     ours = FrontMatter(facts.card)
     fresh = not parts(existing or "")
     written = existing is not None and bool(FrontMatter(existing).body.strip())
@@ -115,7 +114,7 @@ def updated(facts: ModelFacts, existing: str | None) -> tuple[str, list[str]]:
 
 
 def _named(text: str, repo_id: str) -> str:
-    """A part whose program asks for the student by the name it has on the Hub."""
+    """A section whose program names the student as the Hub does."""
     return _NAME.sub(f'name = "{repo_id}"', text)
 
 
@@ -148,7 +147,7 @@ def _is_ours(result: Any) -> bool:
 
 
 def evaluation_blocks(evaluation: Mapping[str, Any]) -> list[str]:
-    """What was measured, a column a benchmark and a row a measure; what that means, and how it was run."""
+    """The figures, a column a benchmark and a row a measure, with their meaning and the run."""
     of = dict(evaluation["benchmarks"])
     parts_of = {task: part_of(evaluation, task) for task in of}
     heads = [f"{task} (partial: {why})" if why else task for task, why in parts_of.items()]

@@ -1,4 +1,4 @@
-"""What may name a repository, a configuration, a branch or a tag, and a name for a configuration. Pure."""
+"""Names of repositories, configurations, branches and tags: what is allowed, and the default of a configuration."""
 
 import re
 
@@ -11,7 +11,7 @@ _CONFIG = re.compile(r"(?=.{1,96}$)[A-Za-z0-9](?:[._-]?[A-Za-z0-9])*")
 # Folders of a repository that aren't a configuration's.
 VIEW = "sft"
 RESERVED = ("reports", "pictures", "lighteval", VIEW)
-# What files of a repository end in: a folder so called would take a file's place, or pass for one.
+# Suffixes of files: a folder with such a name could be taken for a file.
 _FILES: tuple[str, ...] = (
     ".md",
     ".json",
@@ -35,58 +35,58 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_repo(name: object) -> bool:
-    """Whether it can be a repository's name with its owner."""
+    """Whether it is the name of a repository with its owner."""
     return isinstance(name, str) and _REPO.fullmatch(name) is not None
 
 
-def check_repo(name: str, said: str) -> None:
-    """Refuse what can't name a repository; `said` is the setting as it was given."""
+def check_repo(name: str, given: str) -> None:
+    """Refuse what can't name a repository; `given` is the setting as it was given."""
     if not is_repo(name):
         raise UserError(
-            f"`{shown(said)}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, "
+            f"`{shown(given)}` names no repository of the Hub. Give OWNER/NAME: letters, digits, `-`, `_` and `.`, "
             f"each at most 96 of them."
         )
 
 
-def check_config_name(name: str, said: str) -> None:
+def check_config_name(name: str, given: str) -> None:
     """Refuse what can't name a configuration, which is a folder of the repository, too."""
     if not _CONFIG.fullmatch(name) or name.lower() in RESERVED:
         raise UserError(
-            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: it takes letters, "
+            f"`{shown(given)}` can't name a configuration, which is a folder of the repository: it takes letters, "
             f"digits and single dots, dashes and underscores between them, and is none of {listed(RESERVED)}. Give "
             f"another, as `qwen2.5-7b-instruct-ascend`."
         )
     if suffix := next((one for one in _FILES if name.lower().endswith(one)), None):
         raise UserError(
-            f"`{shown(said)}` can't name a configuration, which is a folder of the repository: `{suffix}` is the end "
+            f"`{shown(given)}` can't name a configuration, which is a folder of the repository: `{suffix}` is the end "
             f"of a file's name, as of the card `README.md`. Give another, as `qwen2.5-7b-instruct-ascend`."
         )
     if is_view(name):
         raise UserError(
-            f"`{shown(said)}` can't name a configuration: it ends in `{_VIEWED}`, as do the views that lie beside "
+            f"`{shown(given)}` can't name a configuration: it ends in `{_VIEWED}`, as do the views that lie beside "
             f"pairs for any trainer. Give another name."
         )
 
 
 def view_name(config: str) -> str:
-    """What the view of a configuration of pairs is called."""
+    """The name of the view of a configuration of pairs."""
     return f"{config}{_VIEWED}"
 
 
 def is_view(name: str) -> bool:
-    """Whether a configuration is such a view."""
+    """Whether the name of a configuration is that of a view."""
     return name.lower().endswith(_VIEWED)
 
 
-def check_revision(name: str, said: str, tag: bool = False) -> None:
+def check_revision(name: str, given: str, tag: bool = False) -> None:
     """Refuse what can't name a branch or a tag."""
     kind = "tag" if tag else "branch"
     if name.startswith("refs/") and not tag:
         return
     if _COMMIT.fullmatch(name):
-        raise UserError(f"`{shown(said)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
+        raise UserError(f"`{shown(given)}` is a commit, and nothing can be pushed onto one. Name a {kind}.")
     if not _REVISION.fullmatch(name) or name.startswith("refs/"):
-        raise UserError(f"`{shown(said)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
+        raise UserError(f"`{shown(given)}` can't name a {kind}. Take letters, digits, `-`, `_`, `.` and `/`.")
 
 
 def check_push(revision: str | None, tag: str | None, create_pr: bool) -> None:
@@ -103,7 +103,7 @@ def check_push(revision: str | None, tag: str | None, create_pr: bool) -> None:
 
 
 def config_name(*parts: str) -> str:
-    """A name for a configuration out of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
+    """The name of a configuration, made of what distinguishes it: `qwen2.5-7b-instruct-ascend`."""
     words = "-".join(part.lower() for part in parts if part)
     name = re.sub(r"[._-]{2,}", "-", re.sub(r"[^a-z0-9._]", "-", words))[:96].strip("-._") or "default"
     taken = name in RESERVED or is_view(name) or name.endswith(_FILES)

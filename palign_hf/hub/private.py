@@ -1,4 +1,4 @@
-"""What a card doesn't tell: where things lie on the machine that made them, and keys."""
+"""Removes keys and paths of this machine from what is published."""
 
 import re
 import shlex

@@ -1,19 +1,19 @@
-"""A finished run's folder to the Hub: its tables or its student, the report, pictures, and a card that tells of it.
+"""Publishing of a finished run: its tables or its model, the report, pictures, and a card.
 
     published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes")
     load_dataset("me/prefixes", published.config, split="train")
 
-All of it is one commit, or none where nothing is new; the same call goes on where one was broken off.
+A push is one commit, or none where nothing has changed; after an interruption the same call resumes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
-from palign_hf.hub.folders import RunFolder, read_folder
+from palign_hf.hub.artifacts import CardOptions, RunFolder
+from palign_hf.hub.folders import read_folder
 from palign_hf.hub.names import check_config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.push import Push, Pushed, push
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
     from palign_hf.hub.retries import Patience
 
-Card = Callable[[str | None], str]
-
-_TITLES = {"prefixes": "Prefixes", "pairs": "Pairs", "student": "Student", "evaluation": "Evaluation"}
-
 
 @dataclass(frozen=True)
 class Published:
-    """What came of it; `commit` is where all of it is, and `files_sent` what was new."""
+    """The outcome of a push: `commit` holds all of it, `files_sent` are the files that were new."""
 
     url: str
     repo_id: str
@@ -54,7 +50,7 @@ class Published:
             return f"unchanged: {self.url} has all of it"
         count, will = len(self.files_sent), "would be " if self.dry_run else ""
         files = f"{count} {'file' if count == 1 else 'files'}, {self.bytes_sent / 1e6:,.1f} MB"
-        gone = f", {len(self.files_deleted)} of an earlier push {will}taken away" if self.files_deleted else ""
+        gone = f", {len(self.files_deleted)} of an earlier push {will}deleted" if self.files_deleted else ""
         new = " (a new repository)" if self.created else ""
         request = f", pull request {self.pull_request}" if self.pull_request is not None else ""
         return f"{'would push' if self.dry_run else 'pushed'}: {files}{gone} to {self.url}{new}{request}"
@@ -77,45 +73,55 @@ def publish(
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
 ) -> Published:
-    """Push the run in `folder` to the repository `repo_id`.
+    """Push the finished run in a folder to a repository of the Hub.
 
     Args:
-        folder: what `palign truncate`, `align`, `train` or `evaluate` has written; of a training with a merged
-            adapter also its `merged`.
-        config: name of the configuration; by default made of the student and of what was run.
-        private: whether a new repository is private; one that is public already is refused.
-        revision: a branch, made if it is missing.
-        tag: a tag for the commit; one that is there at another commit is refused.
-        create_pr: open a pull request instead; the same call goes on with the one that is open.
-        licence, language: those of the traces, for a card that doesn't state them.
-        evaluation: of a student, the folder of its evaluation: a table on the card, and files of results.
-        plot: of a student, a PNG for its card, as `palign compare` draws it.
-        dry_run: only say what would be done.
-    """
-    from palign_hf.hub import results_card
-    from palign_hf.hub.eval_results import read_evaluation
+        folder (`str` or `Path`): The output folder of a stage; of a training with a merged adapter also its `merged`.
+        repo_id (`str`): The repository, as `OWNER/NAME`; it is created if it is missing.
+        config (`str`, *optional*): Name of the configuration; by default made of the student and of what was run.
+        private (`bool`, *optional*): Whether a new repository is private; one that is public already is refused.
+        revision (`str`, *optional*, defaults to `main`): A branch; it is created if it is missing.
+        tag (`str`, *optional*): A tag for the commit; a tag that exists at another commit is refused.
+        create_pr (`bool`, *optional*, defaults to `False`): Open a pull request instead; the same call again updates
+            the open one.
+        licence (`str`, *optional*): Licence of the traces, for a card that states none.
+        language (`Sequence[str]`, *optional*): Languages of the traces, for a card that states none.
+        evaluation (`str` or `Path`, *optional*): Of a model, the folder of its evaluation: a table on the card, and
+            files of results.
+        plot (`str` or `Path`, *optional*): Of a model, a PNG for its card, such as `palign compare` draws.
+        dry_run (`bool`, *optional*, defaults to `False`): Only compute what would be pushed.
+        api (`HfApi`, *optional*): The client of the Hub.
+        patience (`Patience`, *optional*): How often and how long failed requests are retried.
 
+    Returns:
+        `Published`: The commit, the name of the configuration, and the files that were sent.
+
+    Raises:
+        UserError: The folder holds no finished run, or the repository can't be written to.
+
+    Example:
+
+    ```python
+    published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes", licence="cc-by-4.0")
+    prefixes = load_dataset("me/prefixes", published.config, split="train")
+    ```
+    """
     found = read_folder(folder)
-    if found.kind != "student" and (evaluation is not None or plot is not None):
+    if not found.artifact.shows_evaluation and (evaluation is not None or plot is not None):
         raise UserError(
-            f"`{folder}` is no student but {found.kind}: `evaluation` and `plot` are for the card of one. Leave them "
-            f"out."
+            f"`{folder}` is no model but {found.kind}: `evaluation` and `plot` are for the card of a model. Leave "
+            f"them out."
         )
     name = config if config is not None else found.config
     check_config_name(name, f"config={name}")
+    options = CardOptions(licence=licence, language=tuple(language), evaluation=evaluation, plot=plot)
 
     def wanted_of(run: RunFolder) -> Push:
-        if run.kind == "student":
-            card, more = _of_student(run, repo_id, evaluation, plot)
-        elif run.kind == "evaluation":
-            told = read_evaluation(run.folder, run.report)
-            card, more = partial(results_card.render, told, repo_id, name, run.splits), []
-        else:
-            card, more = _of_dataset(run, repo_id, name, licence, language)
+        card, shown = run.artifact.card(run, repo_id, name, options)
         return Push(
             repo_id,
-            (*run.files(name), *more),
-            f"{_TITLES[run.kind]}: {name}",
+            (*run.files(name), *shown),
+            f"{run.artifact.title}: {name}",
             repo_type=run.repo_type,
             owned=run.owned(name),
             card=card,
@@ -145,22 +151,35 @@ def publish_results(
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
 ) -> Published:
-    """Push the results of an evaluation into the repository of the model that was evaluated, and onto its card."""
-    from palign_hf.hub.eval_results import eval_result_files, read_evaluation
+    """Push the results of an evaluation into the repository of the model that was evaluated, and onto its card.
+
+    Args:
+        folder (`str` or `Path`): The output folder of an evaluation.
+        model (`str`): The repository of the model, as `OWNER/NAME`.
+        create_pr (`bool`, *optional*, defaults to `False`): Open a pull request instead.
+        dry_run (`bool`, *optional*, defaults to `False`): Only compute what would be pushed.
+        api (`HfApi`, *optional*): The client of the Hub.
+        patience (`Patience`, *optional*): How often and how long failed requests are retried.
+
+    Returns:
+        `Published`: The commit and the files that were sent.
+
+    Raises:
+        UserError: The folder holds no evaluation, or the repository can't be written to.
+    """
+    from palign_hf.hub.eval_results import eval_result_files
     from palign_hf.hub.frontmatter import FrontMatter
     from palign_hf.hub.model_card import ModelFacts, render
 
     found = read_folder(folder)
-    if found.kind != "evaluation":
-        raise UserError(f"`{folder}` is no evaluation but {found.kind}. Give the folder of `palign evaluate`.")
-    told = read_evaluation(found.folder)
-    items = tuple(Item(path, text.encode()) for path, text in eval_result_files(told).items())
+    evaluation = found.artifact.results(found)
+    items = tuple(Item(path, text.encode()) for path, text in eval_result_files(evaluation).items())
 
     def card(existing: str | None) -> str:
-        # The card of the student says its name; nothing else of it is known here.
+        # The model's own card has its name; nothing else of it is known here.
         named = FrontMatter("")
         named.set("model_name", FrontMatter(existing or "").data.get("model_name") or model.partition("/")[2])
-        return render(ModelFacts(repo_id=model, card=named.card(), evaluation=told), existing)
+        return render(ModelFacts(repo_id=model, card=named.card(), evaluation=evaluation), existing)
 
     wanted = Push(model, items, f"Results: {found.config}", repo_type="model", card=card, create_pr=create_pr)
     done = push(wanted, api=api, patience=patience, dry_run=dry_run)
@@ -184,44 +203,6 @@ def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...
         left_out=left_out,
         dry_run=dry_run,
     )
-
-
-def _of_dataset(
-    found: RunFolder, repo_id: str, config: str, licence: str | None, language: Sequence[str]
-) -> tuple[Card, list[Item]]:
-    """The card of PREFIXES or PAIRS, and its pictures."""
-    from palign_hf.hub.dataset_card import render
-    from palign_hf.hub.facts import dataset_facts
-    from palign_hf.hub.pictures import dataset_pictures
-
-    facts = dataset_facts(
-        found.folder,
-        repo_id=repo_id,
-        config=config,
-        licence=licence,
-        language=tuple(language),
-        report=found.report,
-    )
-    pictures = [Item(path, content) for path, content in dataset_pictures(facts).items()]
-    return partial(render, facts), pictures
-
-
-def _of_student(
-    found: RunFolder, repo_id: str, evaluation: str | Path | None, plot: str | Path | None
-) -> tuple[Card, list[Item]]:
-    """The card of a student, and what it shows of an evaluation."""
-    from palign_hf.hub.eval_results import eval_result_files
-    from palign_hf.hub.model_card import PLOT, model_facts, render
-
-    facts = model_facts(found.folder, repo_id=repo_id, evaluation=evaluation, plot=plot is not None)
-    files = {} if facts.evaluation is None else eval_result_files(facts.evaluation)
-    items = [Item(path, text.encode()) for path, text in files.items()]
-    if plot is not None:
-        picture = Path(plot).expanduser()
-        if not picture.is_file() or picture.suffix != ".png":
-            raise UserError(f"`plot={plot}` is no PNG file. Give the one that `palign compare --out` has drawn.")
-        items.append(Item(PLOT, picture))
-    return partial(render, facts), items
 
 
 def as_dict(published: Published) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GO_ON = "The same command goes on from there."
+_GO_ON = "The same command resumes it."
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Push:
 
     `owned` are the places of this configuration (`hub/plan.py`): what else lies there is what an earlier push of it
     has left, and goes in the same commit. `card` makes the card from the text of the one that is there. `guard` is a
-    file of ours that tells what a configuration holds, with a check that is given the one that is there. `again` is
+    report of what a configuration holds, with a check of the one that the repository has. `again` is
     given it, too: what is pushed instead if all of that but the card is there already.
     """
 
@@ -227,15 +227,15 @@ class _Pushing:
                 tries.wait(failed)
                 failed, seen = None, self._look(wanted.revision)
                 continue
-            told, failed = self._commit(changed, seen, revision, new_request=wanted.create_pr and request is None)
+            answer, failed = self._commit(changed, seen, revision, new_request=wanted.create_pr and request is None)
             if failed is None:
-                return str(told.oid), request if told.pr_num is None else int(told.pr_num)
+                return str(answer.oid), request if answer.pr_num is None else int(answer.pr_num)
             seen = self._look(wanted.revision)
 
     def _commit(
         self, changed: Changes, seen: Seen, revision: str | None, new_request: bool
     ) -> tuple[Any, Fault | None]:
-        """What the Hub tells of the commit, or what went wrong with it."""
+        """The Hub's answer to the commit, or its failure."""
         from huggingface_hub import CommitOperationDelete
 
         adding = [self._operations.setdefault(item, addition(item)) for item in changed.send]
@@ -249,10 +249,10 @@ class _Pushing:
         self.reached = "All files are uploaded; whether the commit was made isn't known."
         deleting = [CommitOperationDelete(path, is_folder=False) for path in changed.delete]
         try:
-            told = self.repository.commit(
+            answer = self.repository.commit(
                 [*adding, *deleting], self.wanted.title, seen.commit, revision, create_pr=new_request
             )
-            return told, None
+            return answer, None
         except Exception as error:
             fault = fault_of(error)
             # What the Hub has against a card comes as a `ValueError` of its client.
@@ -283,7 +283,7 @@ class _Pushing:
         return changes(items, held, seen.names, wanted.owned)
 
     def _guarded(self, seen: Seen) -> Push | None:
-        """Look at the file that tells what is there; what is pushed instead, if that is of the same result."""
+        """Check the report in the repository; the push to do instead, if that report is of the same result."""
         if self.wanted.guard is None:
             return None
         path, check = self.wanted.guard

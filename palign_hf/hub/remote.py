@@ -1,6 +1,6 @@
-"""One repository of the Hub as a push sees it; whatever may be asked twice is asked again where it fails.
+"""One repository of the Hub; requests that may be repeated are retried.
 
-What is looked at is always looked at in one commit, so that a writer in between can't mix two states.
+Everything is read at one commit, so that another writer can't mix two states.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CARD = "README.md"
-# So many paths the Hub tells of at once.
+# The most paths of one request.
 _PATHS = 500
 
 
@@ -53,14 +53,14 @@ class Repository:
         return Seen(str(info.sha), names, bool(info.private))
 
     def held(self, paths: Iterable[str], seen: Seen) -> dict[str, Held]:
-        """Those of these files that are there, with what tells their content."""
+        """The files that exist, with the hashes of their content."""
         from huggingface_hub.hf_api import RepoFile
 
         there = sorted({*paths} & {*seen.names})
         found: dict[str, Held] = {}
         for some in _chunks(there, _PATHS):
-            told = self._ask("looking at the files of", partial(self._paths_info, some, seen.commit))
-            for one in told:
+            infos = self._ask("reading the files of", partial(self._paths_info, some, seen.commit))
+            for one in infos:
                 if isinstance(one, RepoFile):
                     found[one.path] = Held(one.size, one.blob_id, one.lfs.sha256 if one.lfs else None)
         return found

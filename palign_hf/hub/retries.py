@@ -1,8 +1,8 @@
-"""Which failures of the Hub are worth another try, how long one waits for it, and how they are told.
+"""Retries of requests to the Hub: which failures are retried, how long to wait, and their messages.
 
 The clients try a commit, a new repository, a branch or a tag once, and say what went wrong in five unrelated families
 of errors: their own HTTP errors, those of the HTTP library, `RuntimeError` around an upload, `ConnectionError` from
-Xet, and JSON that breaks off. `fault_of` knows them, `Tries` waits between them. Nothing that is said holds a token or
+Xet, and JSON that breaks off. `fault_of` knows them, `Tries` waits between them. No message holds a token or
 the signature of a URL, and the error that was caught is not kept as the context of the one that is raised.
 """
 
@@ -45,7 +45,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Fault:
-    """A failure as it is told, and whether it is worth another try."""
+    """The message of a failure, and whether it is retried."""
 
     words: str
     again: bool
@@ -64,7 +64,7 @@ class Fault:
 
 
 class GaveUp(Exception):
-    """A step that failed for good; what it means is said by who knows what was done before it."""
+    """A step that failed for good; the caller knows what that means."""
 
     def __init__(self, doing: str, fault: Fault, tries: int) -> None:
         super().__init__(fault.words)

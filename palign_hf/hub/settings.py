@@ -1,4 +1,4 @@
-"""How a finished run goes to the Hub, declared once: for the stages' recipes, and for `palign publish`."""
+"""Settings of publishing, declared once for the recipes of the stages and for `palign publish`."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -30,21 +30,21 @@ class HubSettings:
         check_push(self.revision, self.tag, self.create_pr)
 
     def options(self) -> str:
-        """What was changed, as options of `palign publish`."""
-        told = []
+        """The settings that differ from their defaults, as options of `palign publish`."""
+        options = []
         for one in fields(self):
             value, name = getattr(self, one.name), f"--{one.name.replace('_', '-')}"
             if value == one.default:
                 continue
             if isinstance(value, bool):
-                told.append(name if value else f"--no-{name[2:]}")
+                options.append(name if value else f"--no-{name[2:]}")
             else:
-                told.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")
-        return "".join(f" {one}" for one in told)
+                options.append(f"{name} {' '.join(value) if isinstance(value, tuple) else value}")
+        return "".join(f" {one}" for one in options)
 
 
 def push_setting() -> Any:
-    """The setting by which a stage's result is pushed when the run has ended."""
+    """The setting `push_to_hub` of a stage."""
     return setting(
         default=None,
         metavar="OWNER/NAME",
@@ -53,7 +53,7 @@ def push_setting() -> Any:
 
 
 def hub_setting() -> Any:
-    """The section beside it."""
+    """The section `hub` of a stage."""
     return setting(default_factory=HubSettings, help="how the result is published")
 
 

@@ -54,10 +54,10 @@ def _named(config: Path) -> Iterator[str]:
     if config.is_symlink() or not config.is_file():
         return
     try:
-        told = json.loads(config.read_text(encoding="utf-8"))
+        config_data = json.loads(config.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return
-    for text in _texts(told.get("auto_map") if isinstance(told, dict) else None):
+    for text in _texts(config_data.get("auto_map") if isinstance(config_data, dict) else None):
         module, dot, _ = text.rpartition(".")
         if dot and re.fullmatch(r"\w+", module):
             yield module

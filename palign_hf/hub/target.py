@@ -1,4 +1,4 @@
-"""Where something is pushed to: its name, and whether this token may write there, before any work is done for it."""
+"""The target of a push: whether this token may write there is checked before any work."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def check_target(
     repo_id: str, *, pull_request: bool = False, api: "HfApi | None" = None, patience: Patience | None = None
 ) -> str:
-    """Refuse, before any work, what can't be pushed to `repo_id`; the name of whoever pushes.
+    """Refuse, before any work, a repository that can't be pushed to; returns the name of the user.
 
     Somebody else's repository can be changed by a pull request only.
     """
@@ -34,7 +34,7 @@ def check_target(
 
 
 def refuse_offline(repo_id: str) -> None:
-    """Refuse to push where all asking is switched off."""
+    """Refuse to push in offline mode."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -44,7 +44,7 @@ def refuse_offline(repo_id: str) -> None:
 
 
 def denial(gave_up: GaveUp) -> str:
-    """What a step that failed says of itself, and what helps."""
+    """The message of a failed step, with what to do."""
     fault = gave_up.fault
     if fault.status == 401:
         return (
@@ -62,7 +62,7 @@ def denial(gave_up: GaveUp) -> str:
 
 
 def _check_rights(me: Mapping[str, Any], repo_id: str, pull_request: bool) -> None:
-    """What whoami tells of the token; a fine-grained one is known only by trying."""
+    """Check the rights that whoami reports; those of a fine-grained token are known only by trying."""
     token = (me.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise UserError(

@@ -1,4 +1,4 @@
-"""Kept pairs as any trainer reads them: beside the configuration of a run's PAIRS one of `prompt` and `completion`.
+"""A view of kept pairs for any trainer: a configuration of `prompt` and `completion` beside that of PAIRS.
 
     SFTTrainer(model, train_dataset=load_dataset("me/pairs", "small-pairs-prompt-sft", split="train"))
 
@@ -65,10 +65,10 @@ def _schema() -> "pa.Schema":
     return pa.schema([("id", pa.string()), ("prompt", turns), ("completion", turns)])
 
 
-def _style(told: Any) -> TagStyle:
+def _style(tags: Any) -> TagStyle:
     """That of a begun reply, as a report has it; with the paper's way of asking no tags are shown to the student."""
-    if not told:
+    if not tags:
         return tag_style("prefix")
-    begin, end = told
+    begin, end = tags
     known = (style for style in TAG_STYLES.values() if (style.open, style.close) == (begin, end))
     return next(known, None) or TagStyle("its own", begin, end)

@@ -77,7 +77,7 @@ class Claim:
         alone: bool = True,
     ) -> None:
         self.folder, self._writes, self._report, self._alone = folder, tuple(writes), report, alone
-        self._ours = ours or (lambda told: reported(told) is not None)
+        self._ours = ours or (lambda report: reported(report) is not None)
 
     def check(
         self, resumes: "Callable[[Mapping[str, Any]], bool]" = lambda identity: False, name: str = "output"
@@ -111,13 +111,13 @@ class Claim:
 
     def own(self, resumes: "Callable[[Mapping[str, Any]], bool]" = lambda identity: False) -> set[str] | None:
         """Names of the files that runs of this package have written here; None if none has claimed the folder."""
-        told, noted = self._read(self._report), self._noted()
-        if told is not None and not self._ours(told):
-            told = None
+        report, noted = self._read(self._report), self._noted()
+        if report is not None and not self._ours(report):
+            report = None
         found: set[str] = set()
-        if told is not None:
-            names = told.get(WRITTEN)
-            found |= {self._report} | (_safe(names) if isinstance(names, list) else self._present(self._usual(told)))
+        if report is not None:
+            names = report.get(WRITTEN)
+            found |= {self._report} | (_safe(names) if isinstance(names, list) else self._present(self._usual(report)))
         if noted is not None:
             found |= (
                 _safe(noted.get("held")) | _safe(noted.get(WRITTEN)) | self._present(_texts(noted.get("patterns")))
@@ -130,7 +130,7 @@ class Claim:
             found |= self._present(STUDENT)
         elif any(map(resumes, begun.values())):
             found |= self._present(TABLES)
-        return found if told is not None or begun else None
+        return found if report is not None or begun else None
 
     def published_by(self) -> dict[str, Any] | None:
         """Which run has published files of which there is no report yet."""
@@ -151,13 +151,13 @@ class Claim:
 
     def note(self, *names: str) -> None:
         """Note more files, before they are written."""
-        told = self._noted() or {}
-        self._note({**told, WRITTEN: sorted({*_safe(told.get(WRITTEN)), *names})})
+        held = self._noted() or {}
+        self._note({**held, WRITTEN: sorted({*_safe(held.get(WRITTEN)), *names})})
 
     def settle(self) -> list[str]:
         """Remove what was written before and isn't any longer; the names of what the run has written."""
-        told = self._noted() or {}
-        noted = _safe(told.get(WRITTEN)) | self._present(_texts(told.get("patterns")))
+        held = self._noted() or {}
+        noted = _safe(held.get(WRITTEN)) | self._present(_texts(held.get("patterns")))
         written = {name for name in noted if self._regular(name)} - {self._report}
         self.remove((self.own() or set()) - written - {self._report})
         return sorted({*written, self._report})
@@ -223,8 +223,8 @@ class Claim:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-    def _note(self, told: Mapping[str, Any]) -> None:
-        write_whole(self._work() / _NOTED, json.dumps(dict(told), sort_keys=True))
+    def _note(self, content: Mapping[str, Any]) -> None:
+        write_whole(self._work() / _NOTED, json.dumps(dict(content), sort_keys=True))
 
     def _noted(self) -> dict[str, Any] | None:
         return self._read(f"{WORK}/{_NOTED}")
@@ -235,13 +235,13 @@ class Claim:
     def _read(self, name: str) -> dict[str, Any] | None:
         return read_mapping(self.folder / name) if self._regular(name) else None
 
-    def _usual(self, told: Mapping[str, Any]) -> Sequence[str]:
+    def _usual(self, report: Mapping[str, Any]) -> Sequence[str]:
         """What the run of a report without names has written."""
         if self._report not in _REPORTS:
             return self._writes
-        if {"steps", "weights"} <= told.keys():
+        if {"steps", "weights"} <= report.keys():
             return STUDENT
-        return EVALUATION if {"samples", "benchmarks"} <= told.keys() else TABLES
+        return EVALUATION if {"samples", "benchmarks"} <= report.keys() else TABLES
 
     def _present(self, patterns: Sequence[str]) -> set[str]:
         """Files that match, and whose names can be written down."""
@@ -287,15 +287,15 @@ class Claim:
         )
 
 
-def reported(told: Mapping[str, Any]) -> dict[str, Any] | None:
+def reported(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """The identity of the run that a report is of; None if it is no report."""
-    if isinstance(told.get("run"), dict):
-        return dict(told["run"])
+    if isinstance(report.get("run"), dict):
+        return dict(report["run"])
     # The first release named the settings, and counted the rows.
-    settings = told.get("settings")
+    settings = report.get("settings")
     if not isinstance(settings, dict) or "fingerprint" not in settings:
         return None
-    return {"fingerprint": settings["fingerprint"], "rows": told.get("rows")}
+    return {"fingerprint": settings["fingerprint"], "rows": report.get("rows")}
 
 
 def refuse_read(folder: Path, sources: Iterable[str | None], within: bool = True) -> None:

@@ -1,9 +1,8 @@
-"""Start a stage: in this process (`palign STAGE`), or one of several processes under `accelerate launch`.
+"""Runs a stage in this process (`palign STAGE`), or as one of several processes under `accelerate launch`.
 
-A stage says what its settings are, how one process does its shard, and what to say at the end. Who runs it, on which
-GPU, what all processes must know alike, and how it ends (status, one line instead of a traceback) is decided here.
-Processes that work `together` on one thing instead, as training does, find each other by its own means; then whatever
-ends them is said by the first alone.
+A stage declares its settings and how one process does its shard; the launcher decides on the GPU, shares what all
+processes must know alike, and ends a run with a status and one line instead of a traceback. Processes that work
+`together` on one thing, as training does, form their own group; the first one reports what has ended them.
 Exit status: 0 done, 1 some rows failed, 2 wrong input or a machine that refuses, 130 Ctrl-C, 143 SIGTERM,
 129 SIGHUP.
 """
@@ -30,12 +29,13 @@ from palign_hf.located import uncalled
 from palign_hf.runs.leaving import destroyable, grouped, leave
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, end_with_parent, terminable
+from palign_hf.schema import Table
 from palign_hf.streams import prepare, print_err, print_out, settle
 
 
 C = TypeVar("C")
 
-# What the machine refuses rather than this program: said in one line, too.
+# Errors of the machine that are reported in one line, too.
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR)
 # So long a process leaves the word to the first one.
 _FIRST_S = 10.0
@@ -46,7 +46,7 @@ ANEW = "Nothing was written: run the same command again."
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run says last, and how many of its rows failed."""
+    """The last words of a run, and how many of its rows failed."""
 
     words: str
     failed: int
@@ -72,13 +72,18 @@ class Run(Protocol):
 
 
 class Stage(Protocol[C]):
-    """A stage as it is started: `name` is its command, `settings` its dataclass.
+    """A stage: its command, settings, tables and run.
 
-    With `together` true its processes share one piece of work; opening it makes them a group.
+    `name` is the command, `help` its line in `palign --help`, `settings` the dataclass of its recipe, `reads` and
+    `writes` the tables that it takes and makes. With `together` true all processes share one piece of work, and
+    opening it makes them a group. A stage may have an `artifact`, which describes its result on the Hub.
     """
 
     name: str
+    help: str
     settings: type[C]
+    reads: Table | None
+    writes: Table | None
     together: bool
 
     def open(self, settings: C, shown: bool = True) -> Run:
@@ -91,17 +96,17 @@ class Stage(Protocol[C]):
         """What a run would do and cost: for `--dry-run`."""
 
     def follow(self, settings: C, ending: Ending) -> str | None:
-        """Do what follows a run, after its last process; what is said of it."""
+        """Do what follows a run, after its last process; the line to print about it."""
 
 
 def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
     """The options of a stage's command: one for each setting, and `--dry-run`."""
     add_options(parser, stage.settings)
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it costs, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it costs, and stop")
 
 
 def run_command(stage: Stage[Any], options: argparse.Namespace) -> int:
-    """What `palign STAGE` does with its options: the run in this process, or what is to be said of it."""
+    """Run `palign STAGE` with its options: the run in this process, or its forecast."""
     with _looking(options):
         settings = read_options(options, stage.settings)
         return forecast_here(stage, settings) if options.dry_run else run_here(stage, settings)
@@ -123,18 +128,28 @@ def run_here(stage: Stage[C], settings: C) -> int:
 
 
 def forecast_here(stage: Stage[C], settings: C) -> int:
-    """Say what a run would do, in its place."""
+    """Print what a run would do, in its place."""
     stage.ready(settings)
     print_out(stage.forecast(settings))
     return 0
 
 
-def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = None) -> int:
-    """One process of `accelerate launch`: its shard; the first one joins the report and says how it went."""
+def launch(stage: Stage[Any], argv: Sequence[str] | None = None) -> int:
+    """Run one process of `accelerate launch`.
+
+    Each process does its shard; the first one writes the report and prints the result.
+
+    Args:
+        stage (`Stage`): The stage to run.
+        argv (`Sequence[str]`, *optional*): The options; by default those of this process.
+
+    Returns:
+        `int`: The exit status.
+    """
     if not stage.together:
         pin_gpu()
     end_with_parent()
-    parser = Parser(description=description)
+    parser = Parser(description=stage.help)
     add_stage_options(parser, stage)
     with contextlib.nullcontext() if _rank() == 0 else contextlib.redirect_stderr(io.StringIO()):
         options = parser.parse_args(argv)
@@ -151,9 +166,9 @@ def launch(stage: Stage[Any], description: str, argv: Sequence[str] | None = Non
 
 
 def _in_turn(stage: Stage[Any], body: Callable[[], int]) -> int:
-    """Of processes that work together the first says what has ended them, and the launcher ends the others.
+    """Of processes that work together the first reports what has ended them, and the launcher ends the others.
 
-    One that is alone with its trouble says it after a while, and who it is.
+    Another one that fails alone reports it after a while, with its rank.
     """
     if not stage.together or _rank() == 0:
         return body()
@@ -215,9 +230,9 @@ def _launch(stage: Stage[Any], options: Any) -> int:
 
 
 def _followed(stage: Stage[C], settings: C, ending: Ending) -> int:
-    said = stage.follow(settings, ending)
-    if said is not None:
-        print_out(said)
+    line = stage.follow(settings, ending)
+    if line is not None:
+        print_out(line)
     return 1 if ending.failed else 0
 
 
@@ -238,9 +253,9 @@ def ended(
     parser: argparse.ArgumentParser,
     going_on: str | Callable[[], str] = GO_ON,
 ) -> int:
-    """Run a command to its exit status; what a user or the machine has caused is said in one line.
+    """Run a command to its exit status; errors of the user or of the machine are reported in one line.
 
-    Who has typed options of `parser` is told of options. `going_on` says what is left of a command that was ended; it
+    Messages name the options of `parser` instead of settings. `going_on` is what remains of an interrupted command; it
     is a function where that depends on how far the command has come.
     """
 
@@ -294,7 +309,7 @@ def _check_place() -> None:
 
 
 def _left(error: BaseException, usual: str) -> str:
-    """Where the run goes on, if its stage has noted it."""
+    """Where the run resumes, if its stage has noted it."""
     return " ".join(getattr(error, "__notes__", ())) or usual
 
 

@@ -1,8 +1,8 @@
 """The end of a process that is in a group of processes: in bounded time, with its own status.
 
 The destructor of torch's gloo group waits for threads of gloo while it holds the interpreter's lock, for which these
-threads wait to give back what the last exchange was of. So whoever destroys such a group, or leaves it to the end of
-the interpreter, may hang for ever after all its work. Such a process leaves without destroying anything.
+threads wait to give back what the last exchange was of. So a process that destroys such a group, or leaves it to the
+end of the interpreter, may hang for ever after all its work. Such a process leaves without destroying anything.
 """
 
 import atexit

@@ -1,4 +1,4 @@
-"""The finished parquet files of one shard while its run goes on: what is there is whole, in order, and counted once.
+"""The finished parquet files of one shard while its run lasts: what is there is whole, in order, and counted once.
 
 A part is a file that was renamed when it was complete, with a note beside it that was written before. Parts are
 numbered without a gap: one that is missing, or that the machine has lost half of, ends what is kept.
@@ -76,8 +76,8 @@ class Parts:
             if left.name.startswith("."):
                 left.unlink()
         for note in (file.with_suffix(".json") for file in self._files()):
-            told = read_mapping(note) or {}
-            write_whole(note, json.dumps(told | {"earlier": True}, sort_keys=True))
+            own = read_mapping(note) or {}
+            write_whole(note, json.dumps(own | {"earlier": True}, sort_keys=True))
         return inputs
 
     def add(self, table: "pa.Table", note: Mapping[str, Any]) -> None:
@@ -101,8 +101,8 @@ class Parts:
 
     def notes(self) -> list[dict[str, Any]]:
         """What was noted of the parts by those who wrote them."""
-        told = (json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files())
-        return [{name: value for name, value in note.items() if name != "inputs"} for note in told]
+        notes = (json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) for file in self._files())
+        return [{name: value for name, value in note.items() if name != "inputs"} for note in notes]
 
     def tables(self, columns: list[str] | None = None) -> Iterator["pa.Table"]:
         """What the parts hold, one after the other."""
@@ -111,7 +111,7 @@ class Parts:
         return (pq.read_table(part, columns=columns) for part in self._files())
 
     def join(self, file: Path, rows: int, some: "Callable[[pa.Table], pa.Table]") -> int:
-        """`some` of all parts as one file, in row groups of at least so many rows; how many rows it has."""
+        """`some` of all parts as one file, in row groups of at least that many rows; how many rows it has."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -206,10 +206,10 @@ def write_whole(path: Path, text: str) -> None:
 def read_mapping(path: Path) -> dict[str, Any] | None:
     """A JSON object; None where there is none, or something else."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return told if isinstance(told, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def _name(number: int) -> str:

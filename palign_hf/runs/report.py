@@ -1,7 +1,7 @@
-"""The frame of a stage's report: figures once, shown as lines, in a terminal, as Markdown, as a page and as JSON.
+"""The frame of a stage's report: its figures as lines, in a terminal, as Markdown, as a page and as JSON.
 
-A stage says which figures it has, what they warn of and what its words mean; how they are shown is decided here, so
-that data stays data everywhere: nothing out of a table can end a cell, start markup or move a cursor.
+A stage declares its figures, warnings and terms; the frame formats them, so that data stays data everywhere: nothing
+out of a table can end a cell, start markup or move a cursor.
 """
 
 import json
@@ -21,11 +21,17 @@ _LONGEST_KIND = 160
 
 @dataclass
 class StageReport(ABC):
-    """What every stage counts of its table, and the forms a report takes.
+    """The base of every stage's report.
 
-    `statuses` says how rows ended, `reasons` why (as `kind` has them), `settings` what was run.
+    Args:
+        rows (`int`): Rows of the table.
+        statuses (`dict[str, int]`): How many rows ended in which status.
+        reasons (`dict[str, int]`): The reasons of rows without a result, as `kind` groups them.
+        settings (`dict`, *optional*): What was run.
     """
 
+    # The name of the stage in the report, by which a folder is recognised.
+    stage: ClassVar[str] = ""
     terms: ClassVar[Mapping[str, str]] = {}
 
     rows: int
@@ -39,11 +45,11 @@ class StageReport(ABC):
 
     @abstractmethod
     def lines(self) -> list[tuple[str, str]]:
-        """What happened, as (name, value) pairs in the order in which one reads them."""
+        """The figures as (name, value) pairs, in the order of reading."""
 
     @abstractmethod
     def warnings(self) -> list[str]:
-        """Signs that something isn't as it should be, each with what to do."""
+        """Signs that a run went wrong, each with what to do."""
 
     @abstractmethod
     def title(self) -> str:
@@ -51,7 +57,7 @@ class StageReport(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """What the page says of the run; what is empty is left out."""
+        """What was run, for the page; empty values are left out."""
 
     def sections(self) -> Sequence[str]:
         """Further blocks of Markdown on the page, after the figures."""
@@ -72,9 +78,14 @@ class StageReport(ABC):
             "command": about.get("command"),
         }
 
+    def figures(self) -> dict[str, Any]:
+        """The figures as plain data; by default all fields."""
+        return asdict(self)
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, with the lines as people read them, and the warnings."""
-        return asdict(self) | {"lines": [list(line) for line in self.lines()], "warnings": self.warnings()}
+        """The report as plain data for JSON: the figures, their lines, the warnings and the stage."""
+        shown = {"lines": [list(line) for line in self.lines()], "warnings": self.warnings()}
+        return self.figures() | shown | ({"stage": self.stage} if self.stage else {})
 
     def json(self) -> str:
         """One line."""
@@ -99,9 +110,9 @@ class StageReport(ABC):
 
     def page(self) -> str:
         """The report as a page: what was run, what came of it, and what the words mean."""
-        told = [(name, str(value)) for name, value in self.facts().items() if value]
+        facts = [(name, str(value)) for name, value in self.facts().items() if value]
         terms = [f"- **{term}**: {meaning}" for term, meaning in self.terms.items()]
-        blocks = ["\n".join([*table(("run", ""), told), ""]), self.markdown(), *self.sections()]
+        blocks = ["\n".join([*table(("run", ""), facts), ""]), self.markdown(), *self.sections()]
         return "\n".join([f"# {escaped(self.title())}", "", *blocks, "## Terms", "", *terms, ""])
 
 

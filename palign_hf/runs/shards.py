@@ -1,7 +1,7 @@
 """The files of a run: rows are written as they end, published when all are there, and never over another run's.
 
 Each process does its contiguous shard. While it works, its rows go into small finished parquet files in the hidden
-folder `.run` of the output, so a run which breaks keeps what it has written, and the same run goes on behind them. At
+folder `.run` of the output, so a run which breaks keeps what it has written, and the same run resumes behind them. At
 the end each shard becomes one parquet file a split under the Hub's own naming, and `load_dataset` reads the folder
 back joined in order. What another run has left in the folder is refused in words, unless it may be replaced; what no
 run has left is never replaced (`claims`).
@@ -27,7 +27,7 @@ from palign_hf.runs.parts import Parts, read_mapping, write_whole
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A part is closed after so many rows or so much time, whichever comes first: a slow student loses little, either.
+# A part is closed after a number of rows or a time, whichever comes first: a slow student loses little, either.
 PART_ROWS = 1000
 _PART_S = 60.0
 REPORT, PAGE = "report.json", "report.md"
@@ -88,10 +88,10 @@ class Output:
         self.files.check(lambda begun: not difference(begun, self.identity, unknown))
         if replace:
             return
-        told = difference(self._reported() or self.files.published_by() or {}, self.identity, unknown)
-        if told:
+        held = difference(self._reported() or self.files.published_by() or {}, self.identity, unknown)
+        if held:
             raise UserError(
-                f"`output={self.folder}` holds {told}. Give another folder, or replace it with `replace=True`."
+                f"`output={self.folder}` holds {held}. Give another folder, or replace it with `replace=True`."
             )
 
     def shard(
@@ -161,8 +161,8 @@ class Output:
         if page is not None:
             self.files.note(PAGE)
             write_whole(self.folder / PAGE, page)
-        told = dict(report) | {"run": self.identity, WRITTEN: self.files.settle()}
-        write_whole(self.folder / REPORT, json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
+        whole = dict(report) | {"run": self.identity, WRITTEN: self.files.settle()}
+        write_whole(self.folder / REPORT, json.dumps(whole, sort_keys=True, ensure_ascii=False) + "\n")
         self.files.end()
 
     def _parts(self, shard: Shard) -> Parts:
@@ -170,8 +170,8 @@ class Output:
 
     def _reported(self) -> dict[str, Any] | None:
         """The identity that the report names; None if it can't be read."""
-        told = read_mapping(self.folder / REPORT)
-        return None if told is None else reported(told)
+        held = read_mapping(self.folder / REPORT)
+        return None if held is None else reported(held)
 
 
 class ShardFile:

@@ -1,8 +1,8 @@
 """A transform as a run: one process's shard of its rows, in files that outlive a crash, and the report of all shards.
 
 Every answer is in the ledger before it is used and every finished row in a part of the shard, so a run that was
-interrupted goes on when the same command is given again, also with another number of processes. A stage says which
-table it writes, what all processes must know alike, and how the result is told.
+interrupted resumes when the same command is given again, also with another number of processes. A stage declares which
+table it writes, what all processes must know alike, and how the result is reported.
 """
 
 from abc import ABC, abstractmethod
@@ -89,7 +89,7 @@ class TransformRun(ABC, Generic[T, R]):
 
     @abstractmethod
     def words(self) -> list[str]:
-        """What is said last, after the report and before where that is."""
+        """The last lines of a run, between the report and its path."""
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same one."""
@@ -182,8 +182,7 @@ class TransformRun(ABC, Generic[T, R]):
     def _note(self) -> dict[str, Any]:
         """What the part that is being closed has cost, and who answered."""
         engine = self.transform.engine_identity
-        told = None if engine is None else engine.label
-        return {"usage": self.spent(), "engine": told}
+        return {"usage": self.spent(), "engine": None if engine is None else engine.label}
 
 
 def costs(kind: type[Any], notes: Iterable[Mapping[str, Any]], now_only: Collection[str]) -> Any:

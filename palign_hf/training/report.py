@@ -65,6 +65,7 @@ class TrainingReport(StageReport):
         diverged (`list[str]`): Signs of divergence; if there are any, no student was saved.
     """
 
+    stage = "train"
     terms = _TERMS
 
     tokens: dict[str, int]

@@ -5,6 +5,7 @@ folder, generates replies and writes the report. The same command resumes an int
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
+from palign_hf.hub.artifacts import ModelArtifact
 from palign_hf.hub.stage import PushedSettings, PushedStage
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.launch import Ending, one_gpu
 from palign_hf.runs.provenance import Timings, content_of, made_now
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
+from palign_hf.schema import PAIRS
 from palign_hf.students import Student, load_tokenizer, resolve_student
 from palign_hf.training.data import read_lessons
 from palign_hf.training.folder import StudentFolder
@@ -256,13 +259,29 @@ class TrainRun:
         return f"The same command resumes from {last}."
 
 
+class _StudentArtifact(ModelArtifact):
+    """A student on the Hub, named by the baseline that it was trained on."""
+
+    def suffix(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of a configuration's default name after the student's."""
+        return (str(settings.get("baseline", "")),)
+
+
 class TrainStage(PushedStage):
     """`palign train`, and `recipes/train.py` under accelerate."""
 
-    repo_type = "model"
     name = "train"
+    help = "train the student on its pairs, or on a baseline of them"
     settings = TrainConfig
+    reads = PAIRS
     together = True
+    artifact = _StudentArtifact(kind="student", title="Student")
+
+    def forwarded(self) -> dict[str, type]:
+        """The section `training` is a `PAlignConfig`."""
+        from palign_hf.training.config import PAlignConfig
+
+        return {"training": PAlignConfig}
 
     def open(self, settings: TrainConfig, shown: bool = True) -> TrainRun:
         """Check the settings, and read the rows."""

@@ -53,6 +53,7 @@ _TERMS = {
 class Report(StageReport):
     """The figures of one run; `None` where nothing was measured."""
 
+    stage = "truncate"
     terms = _TERMS
 
     ratio_quantiles: dict[str, float] | None

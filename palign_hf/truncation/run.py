@@ -1,12 +1,14 @@
 """Truncation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
 
 import glob
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, folder_of, setting
 from palign_hf.errors import UserError
+from palign_hf.hub.artifacts import DatasetArtifact, setting_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
 from palign_hf.runs.claims import refuse_read
@@ -143,12 +145,22 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
         return dict(usage.as_dict())
 
 
+class _PrefixesArtifact(DatasetArtifact):
+    """PREFIXES on the Hub, named by their search."""
+
+    def suffix(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of a configuration's default name after the student's."""
+        return (setting_name(settings.get("search")) or self.kind,)
+
+
 class TruncateStage(PushedStage):
     """`palign truncate`, and `recipes/truncate.py` under accelerate."""
 
     name = "truncate"
+    help = "find the shortest sufficient prefix of each trace"
     settings = TruncateConfig
-    together = False
+    reads, writes = TRACES, PREFIXES
+    artifact = _PrefixesArtifact(kind="prefixes", title="Prefixes", table=PREFIXES)
 
     def open(self, settings: TruncateConfig, shown: bool = True) -> TruncateRun:
         """Check everything, and read the traces."""

@@ -71,7 +71,7 @@ def test_pairs_tell_what_was_verified_and_left_out(pairs):
     told = section(render(pairs, None), "small.pairs")
     for line in (
         "| rejected | 2 |",
-        "66.7% of 3 graded samples are right in their last box. 2 pairs are kept, by the rule strict.",
+        "66.7% of 3 graded samples are right (strict). 2 pairs are kept, by the rule strict.",
         "1 problems were left out as copies of questions of AIME24.",
         "| tokens of the target (prefix and continuation) | mean 300 ",
         "**Licence of the traces**: mit",

@@ -56,12 +56,7 @@ def test_kept_pairs_as_any_trainer_reads_them(tags, tmp_path):
 
 def test_a_student_goes_up_as_it_is_loaded_and_nothing_else_of_its_training(tmp_path):
     found = read_folder(student_run(tmp_path / "run"))
-    assert (found.kind, found.repo_type, found.config, found.adapter) == (
-        "student",
-        "model",
-        "small-1b-p-align",
-        False,
-    )
+    assert (found.kind, found.repo_type, found.config) == ("student", "model", "small-1b-p-align")
     assert paths(found) == [
         *("chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"),
         *("reports/c/report.json", "reports/c/report.md"),
@@ -76,13 +71,13 @@ def test_a_student_goes_up_as_it_is_loaded_and_nothing_else_of_its_training(tmp_
 def test_an_adapter_names_its_base_as_others_know_it(tmp_path):
     folder = student_run(tmp_path / "run", adapter=True, student="me/small")
     found = read_folder(folder)
-    assert found.adapter and "merged" in found.left_out()
+    assert "adapter_model.safetensors" in paths(found) and "merged" in found.left_out()
     assert json.loads(texts(found)["adapter_config.json"]) == {
         "base_model_name_or_path": "me/small",
         "peft_type": "LORA",
     }
     merged = read_folder(folder / "merged")
-    assert not merged.adapter and merged.report == found.report
+    assert merged.report == found.report and "adapter_model.safetensors" not in paths(merged)
     assert paths(merged)[:3] == ["chat_template.jinja", "config.json", "model.safetensors"]
     # One after the other in the same repository, no loader could tell them apart.
     owned = merged.owned("c")
@@ -133,7 +128,10 @@ def broken(name):
         "no report": (lambda folder: (folder / "report.json").unlink(), "is no folder of a run of this package"),
         "another report": (lambda folder: (folder / "report.json").write_text("{}"), "is no report of a run"),
         "half a report": (lambda folder: (folder / "report.json").write_text('{"a'), "is no report of a run"),
-        "no tables": (lambda folder: (folder / "data").rename(folder / "x"), "neither tables nor a student"),
+        "no tables": (
+            lambda folder: (folder / "data").rename(folder / "x"),
+            "but not the files that it reports",
+        ),
         "cut off": (
             lambda folder: (folder / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1"),
             "can't be read",

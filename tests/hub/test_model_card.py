@@ -160,7 +160,7 @@ def test_names_out_of_an_evaluation_stay_text(student, tmp_path):
 
 
 def test_what_is_no_student_is_refused_in_words(tmp_path, student):
-    with pytest.raises(UserError, match="which `palign train` writes at its end"):
+    with pytest.raises(UserError, match="which a training writes at its end"):
         model_facts(tmp_path, repo_id=REPO)
     with pytest.raises(UserError, match=r"has no `report.json` of an evaluation"):
         model_facts(student(), repo_id=REPO, evaluation=tmp_path)

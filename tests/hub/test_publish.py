@@ -152,7 +152,7 @@ def test_a_student_and_its_results(at_hub, tmp_path):
     assert publish_results(evaluation, "tester/student", api=at_hub.api(), patience=PATIENCE).unchanged
     with pytest.raises(UserError, match="is no evaluation but student"):
         publish_results(student, "tester/student", api=at_hub.api())
-    with pytest.raises(UserError, match="is no student but evaluation"):
+    with pytest.raises(UserError, match="is no model but evaluation"):
         put(at_hub, evaluation, "tester/results", evaluation=evaluation)
 
 
@@ -187,7 +187,7 @@ def test_the_command_says_what_it_did_and_ends_with_json(at_hub, tmp_path, capsy
         (["other/rows"], "you are `tester`, and may write for `tester`"),
         ([NAME, "--config-name", "a b"], "`--config-name 'a b'` can't name a configuration"),
         ([NAME, "--tag", "v1", "--create-pr"], "a pull request is no release yet"),
-        ([NAME, "--evaluation", "x"], "is no student but prefixes"),
+        ([NAME, "--evaluation", "x"], "is no model but prefixes"),
     ],
 )
 def test_the_command_refuses_in_one_line(at_hub, options, said, tmp_path, capsys):

@@ -24,7 +24,7 @@ class Settings:
 class Stage:
     """A piece of work that all processes do together."""
 
-    name, settings, together = "stuck", Settings, True
+    name, help, settings, together = "stuck", "get stuck", Settings, True
 
     def open(self, settings, shown=True):
         from accelerate import PartialState
@@ -57,4 +57,4 @@ class Stage:
 
 
 if __name__ == "__main__":
-    sys.exit(launch(Stage(), "Gets stuck."))
+    sys.exit(launch(Stage()))

@@ -95,7 +95,7 @@ class Settings:
 class Counting:
     """A stage that writes down what it is told to do."""
 
-    name, settings, together = "count", Settings, False
+    name, help, settings, together = "count", "count rows", Settings, False
 
     def __init__(self, said=None):
         self.done, self.said = [], said
@@ -147,11 +147,11 @@ def test_a_run_in_this_process(failing, status, capsys):
 
 
 def test_what_follows_a_run_is_told_behind_it_and_may_fail(alone, capsys):
-    assert launch(Counting("pushed"), "Counts.", []) == 0
+    assert launch(Counting("pushed"), []) == 0
     assert capsys.readouterr().out == "1 of 1\npushed\n"
     stage = Counting()
     stage.follow = lambda settings, ending: raises(UserError("not pushed"))()
-    assert launch(stage, "Counts.", []) == 2
+    assert launch(stage, []) == 2
     told = capsys.readouterr()
     assert (told.out, told.err) == ("1 of 1\n", "count: not pushed\n") and stage.done[-1] == "closed"
 
@@ -159,7 +159,7 @@ def test_what_follows_a_run_is_told_behind_it_and_may_fail(alone, capsys):
 def test_what_would_fail_after_a_run_is_refused_before_it(alone, capsys):
     stage = Counting()
     stage.ready = lambda settings: raises(UserError("no token"))()
-    assert launch(stage, "Counts.", []) == 2
+    assert launch(stage, []) == 2
     with pytest.raises(UserError, match="no token"):
         run_here(stage, Settings())
     assert capsys.readouterr().err == "count: no token\n"
@@ -177,20 +177,20 @@ def test_an_engine_is_closed_whatever_happens():
 @pytest.mark.parametrize(("failing", "status"), [("0", 0), ("2", 1)])
 def test_launch_without_a_launcher_does_the_whole(alone, failing, status, capsys):
     stage = Counting()
-    assert launch(stage, "Counts.", ["--rows", "5", "--failing", failing]) == status
+    assert launch(stage, ["--rows", "5", "--failing", failing]) == status
     assert stage.done == [("open", 5, True), "ready", (Shard(0, 1), "agreed"), "closed", "followed"]
     assert capsys.readouterr().out == "1 of 1\n"
 
 
 def test_a_dry_run_opens_nothing_that_it_does_not_need(alone, capsys):
     stage = Counting()
-    assert launch(stage, "Counts.", ["--rows", "5", "--dry-run"]) == 0
+    assert launch(stage, ["--rows", "5", "--dry-run"]) == 0
     assert capsys.readouterr().out == "5 rows\n" and stage.done == ["ready"]
 
 
 def test_wrong_options_are_one_line_in_the_words_of_options(alone, capsys):
     stage = Counting()
-    assert launch(stage, "Counts.", ["--rows", "0"]) == 2
+    assert launch(stage, ["--rows", "0"]) == 2
     assert capsys.readouterr().err == "count: `--rows 0` must be at least 1.\n" and stage.done == []
 
 
@@ -241,7 +241,7 @@ class Together(Counting):
 
 def test_processes_that_work_together_keep_all_gpus(alone, monkeypatch, capsys):
     monkeypatch.setattr("palign_hf.runs.launch.pin_gpu", raises(AssertionError()))
-    assert launch(Together(), "Counts.", ["--rows", "5"]) == 0
+    assert launch(Together(), ["--rows", "5"]) == 0
     assert capsys.readouterr().out == "1 of 1\n"
 
 
@@ -253,35 +253,35 @@ class TestTheSecondOfSeveral:
         monkeypatch.setattr("palign_hf.runs.launch.time.sleep", self.waited.append)
 
     def test_leaves_the_word_to_the_first_and_says_what_only_it_knows(self, capsys):
-        assert launch(Together(), "Counts.", ["--rows", "0"]) == 2
+        assert launch(Together(), ["--rows", "0"]) == 2
         assert self.waited == [10.0]
         assert capsys.readouterr().err == "count: Process 1: `--rows 0` must be at least 1.\n"
 
     def test_is_quiet_when_the_launcher_ends_it_while_it_waits(self, monkeypatch, capsys):
         monkeypatch.setattr("palign_hf.runs.launch.time.sleep", lambda seconds: raises(Terminated())())
-        assert launch(Together(), "Counts.", ["--rows", "0"]) == 143
+        assert launch(Together(), ["--rows", "0"]) == 143
         assert capsys.readouterr().err == ""
 
     @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (Terminated(), 143)])
     def test_says_nothing_of_what_ends_all(self, error, status, capsys):
         stage = Together()
         stage.open = lambda settings, shown: raises(error)()
-        assert launch(stage, "Counts.", []) == status
+        assert launch(stage, []) == status
         assert capsys.readouterr().err == ""
 
     def test_a_fault_of_the_program_keeps_its_traceback(self):
         stage = Together()
         stage.open = lambda settings, shown: raises(ZeroDivisionError())()
         with pytest.raises(ZeroDivisionError):
-            launch(stage, "Counts.", [])
+            launch(stage, [])
 
     def test_options_are_refused_by_the_first_alone(self, capsys):
         with pytest.raises(SystemExit) as left:
-            launch(Together(), "Counts.", ["--row", "5"])
+            launch(Together(), ["--row", "5"])
         assert left.value.code == 2 and capsys.readouterr().err == ""
 
     def test_a_dry_run_is_told_by_the_first_alone(self, capsys):
-        assert launch(Together(), "Counts.", ["--dry-run"]) == 0
+        assert launch(Together(), ["--dry-run"]) == 0
         assert capsys.readouterr().out == ""
 
 
@@ -310,5 +310,5 @@ def test_one_of_several_processes_leaves_without_the_end_of_the_interpreter(alon
     monkeypatch.setattr("palign_hf.runs.launch.leave", leave)
     monkeypatch.setattr("palign_hf.runs.launch._launch", lambda *given: raises(error)() if error else 0)
     with pytest.raises(SystemExit) as left:
-        launch(Counting(), "Counts.", [])
+        launch(Counting(), [])
     assert left.value.code == status and (status != 1 or "ZeroDivisionError" in capsys.readouterr().err)

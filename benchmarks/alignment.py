@@ -94,7 +94,7 @@ class Turns:
             beginning = rendered.found(row)
             key = problem_key(row["question"], row["prefix"])
             for sample in range(SAMPLES):
-                drawing = alignment.drawing(rendered.room(beginning), seed_of(key, 0, sample))
+                drawing = alignment.settings.drawing(rendered.room(beginning), seed_of(key, 0, sample))
                 asked.append(TokensPrompt(prompt_token_ids=beginning.prompt))
                 how.append(
                     SamplingParams(

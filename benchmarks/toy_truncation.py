@@ -73,7 +73,8 @@ def main() -> None:
 
         def truncation(verdict: str) -> PrefixTruncation:
             ledger = str(Path(folder) / verdict)
-            return PrefixTruncation(options.student, verdict=verdict, engine=runner, ledger=ledger)
+            criterion = {"name": "self-judge", "verdict": verdict}
+            return PrefixTruncation(options.student, criterion=criterion, engine=runner, ledger=ledger)
 
         measured, skill = measure_searches(truncation("margin"), traces, SEARCHES)
         generated, _ = measure_searches(truncation("generate"), traces, ("ascend",))

@@ -1,7 +1,7 @@
-"""What users bring along, named by where it is: `module:name` of a class or a function of their own.
+"""Import and check of a user's own classes, functions and objects that are given as `module:name`.
 
-A name is imported, so its module's code runs: a recipe that names one is code, to be read like any other. What it
-leads to is looked at before it is called, so that a recipe can't call whatever else is installed.
+The import runs their module's code: a recipe that names one is code, to be read like any other. The object is checked
+before anything calls it, so that a recipe can't call other installed code.
 """
 
 import inspect
@@ -27,7 +27,7 @@ class Uncalled:
 
 @contextmanager
 def uncalled() -> Iterator[None]:
-    """Within, what users bring along is imported and looked at, and an `Uncalled` stands for what it would make."""
+    """Within, a user's own parts are imported and checked, and an `Uncalled` stands for what they would make."""
     token = _CALLING.set(False)
     try:
         yield
@@ -36,12 +36,12 @@ def uncalled() -> Iterator[None]:
 
 
 def may_call() -> bool:
-    """Whether what users bring along may be called."""
+    """Whether a user's own code may be called."""
     return _CALLING.get()
 
 
 def is_location(name: object) -> bool:
-    """Whether a name says where something is, rather than which of ours is meant."""
+    """Whether a name is `module:name`."""
     return isinstance(name, str) and name.count(":") == 1
 
 
@@ -62,7 +62,7 @@ def check_kind(
 ) -> None:
     """Refuse a class without the methods of such a thing, and what is no class, before it is called.
 
-    `attributes` may be set by its constructor; of a class that is refused it is said which it lacks.
+    `attributes` may be set by its constructor; the message about a refused class names those that it lacks.
     """
     needs = f"Give `module:name` of a class with {listed((*attributes, *methods))}."
     if not isinstance(found, type):
@@ -95,7 +95,7 @@ def check_function(what: str, found: Any, name: str, arguments: Collection[str])
 
 
 def made(what: str, kind: Callable[..., Any], name: object, parameters: Mapping[str, Any]) -> Any:
-    """An object of that kind; parameters that it doesn't take are said in words."""
+    """An object of that kind; `UserError` names the parameters that it can't be made from."""
     try:
         return kind(**parameters)
     except UserError:

@@ -1,4 +1,4 @@
-"""Draws the samples of a problem: what to draw next, of whom, where samples are kept, and when it is enough."""
+"""Sampler of one problem: draws from its prefix, then from fallbacks, until a sample is kept or all are drawn."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -78,9 +78,11 @@ class Drawer:
 
         async def draw() -> Sample:
             sampling = self._settings.drawing(self._prompts.room(at), seed)
-            said = await self._ask(at.prompt, sampling, row.source["id"])
-            (answer,) = said.samples
-            return Sample(sample, answer.token_ids, answer.finish_reason, seed, said.prompt_tokens, said.cached_tokens)
+            reply = await self._ask(at.prompt, sampling, row.source["id"])
+            (answer,) = reply.samples
+            return Sample(
+                sample, answer.token_ids, answer.finish_reason, seed, reply.prompt_tokens, reply.cached_tokens
+            )
 
         try:
             drawn = await known.get(sample, draw)
@@ -90,7 +92,7 @@ class Drawer:
         row.asked += drawn.fresh
         source, text = row.source, self._prompts.text(kept.token_ids, at)
         grade = await self._judge(text, source["answer"])
-        # A long text takes its time: others go on in between.
+        # A long text takes its time: other rows run in between.
         await asyncio.sleep(0)
         found = flags(source["question"], at.prefix, text, kept.finish_reason, source["answer"])
         control = self._prompts.controls(kept.token_ids, kept.finish_reason)

@@ -1,10 +1,9 @@
-"""What an alignment would do and cost, said before an engine is started: for `--dry-run`."""
+"""Forecast of an alignment for `--dry-run`: rows, prompts and samples, before an engine is started."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from palign_hf.asking.batches import plain_rows
-from palign_hf.prompts import TagStyle
 from palign_hf.runs.report import kind
 
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     from palign_hf.alignment.transform import PrefixAlignment
 
-# So many rows are tokenised; the rest is taken to be like them.
+# Rows that are tokenised; the rest is taken to be like them.
 _SAMPLE = 200
 
 
@@ -34,18 +33,19 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
     scale = rows / len(sample)
     about = "" if len(sample) == rows else f"about (from {len(sample)} of them) "
     asked = round(statuses["asked"] * scale)
-    most = asked * alignment.n
-    tags = f", tags `{alignment.tags.name}`" if isinstance(alignment.tags, TagStyle) else ""
+    settings, style = alignment.settings, alignment.settings.style
+    most = asked * settings.n
+    tags = f", tags `{style.name}`" if style is not None else ""
     left = "; ".join(f"{name.replace('_', ' ')} {round(count * scale):,}" for name, count in statuses.items())
     return "\n".join(
         [
-            f"student    {alignment.student}",
-            f"mode       {alignment.mode}{tags}; result {alignment.fingerprint}",
+            f"student    {settings.student}",
+            f"mode       {settings.mode}{tags}; result {alignment.fingerprint}",
             f"rows       {rows:,}: {about}{left}",
             *(f"           {about}{round(count * scale):,} x {reason}" for reason, count in reasons.most_common()),
-            f"samples    {'at least' if alignment.sampling == 'first' else 'all'} "
-            f"{asked if alignment.sampling == 'first' else most:,}, at most {most:,}"
-            + ("" if alignment.fallback == "drop" else f", and more for fallbacks ({alignment.fallback})"),
+            f"samples    {'at least' if settings.sampling == 'first' else 'all'} "
+            f"{asked if settings.sampling == 'first' else most:,}, at most {most:,}"
+            + ("" if settings.fallback == "drop" else f", and more for fallbacks ({settings.fallback})"),
             f"prompts    {about}{round(prompt_tokens * scale):,} tokens; with a prefix cache each is read once",
             f"written    at most {about}{round(room * scale):,} tokens a sample of each; what it will be is not known "
             f"before",

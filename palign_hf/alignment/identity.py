@@ -1,16 +1,13 @@
-"""What decides a row of the result, and nothing else: its fingerprint names caches and ledgers, on any day.
+"""Identity of an alignment: everything that changes a row, for the fingerprints that name caches and ledgers."""
 
-Samples have a fingerprint of their own, so that other rules, another grader, more samples or a fallback draw nothing
-twice.
-"""
-
+from dataclasses import dataclass
 from typing import Any
 
 from palign_hf.alignment import quality
 from palign_hf.alignment.rules import Rules
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.asking.identity import SamplesIdentity
-from palign_hf.prompts import SOLVE, TagStyle, Template
+from palign_hf.prompts import Template
 from palign_hf.schema import PAIRS
 
 
@@ -19,8 +16,11 @@ SAMPLER_VERSION = 1
 TRANSFORM_VERSION = 2
 
 
+@dataclass(frozen=True, kw_only=True)
 class Identity(SamplesIdentity[AlignmentSettings]):
-    """Everything that can change a row of the result, and nothing else."""
+    """Everything that can change a row of the result, and nothing else; `template` is the prompt of the mode."""
+
+    template: Template
 
     @property
     def rules(self) -> Rules:
@@ -29,25 +29,26 @@ class Identity(SamplesIdentity[AlignmentSettings]):
 
     def describe_samples(self) -> dict[str, Any]:
         """What decides a sample."""
-        told = self.settings
-        template = SOLVE if told.mode == "prefill" else told.align_template
-        assert isinstance(template, Template)
+        style = self.settings.style
         return self._describe_drawing() | {
-            "mode": told.mode,
-            "prompt": template.hash,
-            **({"tags": [told.tags.open, told.tags.close]} if isinstance(told.tags, TagStyle) else {}),
+            "mode": self.settings.mode,
+            "prompt": self.template.hash,
+            **({"tags": [style.open, style.close]} if style is not None else {}),
             "sampler": SAMPLER_VERSION,
         }
 
     def describe(self) -> dict[str, Any]:
         """What decides a row."""
-        told = self.settings
+        settings = self.settings
         return self.describe_samples() | {
-            "drawn": {"n": told.n, "until": told.sampling},
-            "grader": told.describe_grader(),
+            "drawn": {"n": settings.n, "until": settings.sampling},
+            "grader": self._describe_grader(),
             "rules": self.rules.describe(),
-            "fallback": {"kind": told.fallback, "cuts": told.fallback_cuts if told.fallback == "longer_prefix" else 0},
-            "carry": list(told.carry),
+            "fallback": {
+                "kind": settings.fallback,
+                "cuts": settings.fallback_cuts if settings.fallback == "longer_prefix" else 0,
+            },
+            "carry": list(settings.carry),
             "quality": quality.VERSION,
             "schema": PAIRS.version,
             "transform": TRANSFORM_VERSION,

@@ -1,4 +1,4 @@
-"""The prompt that makes a student go on from a prefix, in tokens, and the room that it leaves for the continuation."""
+"""The prompt from which a student continues a prefix, in tokens, and the room that it leaves for the continuation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,13 +8,13 @@ from palign_hf.alignment.fallbacks import full_end, longer_ends
 from palign_hf.alignment.rows import Beginning
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.asking.rendering import ChatPrompt
-from palign_hf.prompts import SOLVE, TagStyle, Template, tag_style
+from palign_hf.prompts import Template, tag_style
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# So many tokens of a begun reply are read again with what follows them.
+# Tokens of a begun reply that are decoded again with what follows them.
 _ANCHOR = 4
 
 
@@ -26,15 +26,19 @@ class BeginningPrompt:
     """
 
     def __init__(
-        self, settings: AlignmentSettings, tokenizer: "PreTrainedTokenizerBase", student: str, context: int
+        self,
+        settings: AlignmentSettings,
+        template: Template,
+        tokenizer: "PreTrainedTokenizerBase",
+        student: str,
+        context: int,
     ) -> None:
-        template = SOLVE if settings.mode == "prefill" else settings.align_template
-        assert isinstance(template, Template)
         self._chat = ChatPrompt(tokenizer, template, student)
         self._template_ids = Counter(self._chat.head_ids + self._chat.tail_ids)
         self._settings, self._context, self._tokenizer = settings, context, tokenizer
         # In the user's turn a prefix has no tags; those of the training target are the usual ones.
-        self._style = settings.tags if isinstance(settings.tags, TagStyle) else tag_style("prefix")
+        self._begun = settings.style
+        self._style = self._begun or tag_style("prefix")
 
     def found(self, source: Mapping[str, Any]) -> Beginning:
         """The prefix that the row has."""
@@ -94,15 +98,13 @@ class BeginningPrompt:
 
     @property
     def _goes_on(self) -> bool:
-        """Whether a reply goes on from the prefix's own last word."""
-        tags = self._settings.tags
-        return isinstance(tags, TagStyle) and not tags.close
+        """Whether a reply continues from the prefix's own last word."""
+        return self._begun is not None and not self._begun.close
 
     def _decoded(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _ids(self, source: Mapping[str, Any], prefix: str) -> list[int]:
-        tags = self._settings.tags
-        if isinstance(tags, TagStyle):
-            return self._chat.ids(source["question"], begun=tags.wrap(prefix, ""))
+        if self._begun is not None:
+            return self._chat.ids(source["question"], begun=self._begun.wrap(prefix, ""))
         return self._chat.ids(source["question"], prefix)

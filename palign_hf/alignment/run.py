@@ -1,4 +1,4 @@
-"""Alignment as a stage that is started: a recipe's settings, and what is its own about a run of it."""
+"""The alignment stage: its recipe settings, and a run with its files and its report."""
 
 import glob
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class PrefixSettings:
     config: str | None = setting(default=None, help="configuration of a Hub dataset")
     revision: str | None = setting(default=None, help="revision of a Hub dataset")
     tags: str | None = setting(default=None, help="tags around published prefixes, if they aren't recognised")
-    limit: int | None = setting(default=None, least=1, help="read only so many rows")
+    limit: int | None = setting(default=None, least=1, help="read at most this many rows")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -56,7 +56,7 @@ class PrefixSettings:
 class BalanceSettings:
     """How the kept pairs are balanced: the filter skews what is trained on."""
 
-    per: str | None = setting(default=None, help="column of whose values none may prevail, such as source")
+    per: str | None = setting(default=None, help="column whose values are balanced, such as source")
     cap: int | None = setting(
         default=None, least=1, help="most kept pairs of one value; else as many as the rarest value has"
     )
@@ -68,9 +68,9 @@ class BalanceSettings:
             raise UserError(f"`cap={self.cap}` is a cap for each value of a column: name it with `per=source`.")
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class AlignConfig(AlignmentSettings):
-    """Everything an alignment recipe may say."""
+    """Settings of an alignment recipe."""
 
     prefixes: PrefixSettings = setting(help="where the prefixes come from")
     balance: BalanceSettings = setting(default_factory=BalanceSettings, help="how the kept pairs are balanced")
@@ -78,7 +78,7 @@ class AlignConfig(AlignmentSettings):
         default=(), help="benchmarks whose questions are left out: " + ", ".join(BENCHMARKS)
     )
     benchmarks: dict[str, str] = setting(
-        default_factory=dict, help="local copies of benchmarks, as {AIME25: folder}; else the Hub is asked"
+        default_factory=dict, help="local copies of benchmarks, as {AIME25: folder}; else they are loaded from the Hub"
     )
     drop_duplicates: bool = setting(default=False, help="leave out problems whose question repeats another one's")
     output: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
@@ -95,9 +95,12 @@ class AlignConfig(AlignmentSettings):
         check_push_setting(self.push_to_hub)
         refuse_read(self.folder, [self.prefixes.source, self.student, *map(str, self.benchmarks.values())])
         check_benchmarks(self.decontaminate, self.benchmarks)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns that pairs carry: those of `carry`, and the one that is balanced."""
         per = self.balance.per
-        if per is not None and per not in (*PAIRS.columns, *self.carry):
-            self.carry = (*self.carry, per)
+        return self.carry if per is None or per in (*PAIRS.columns, *self.carry) else (*self.carry, per)
 
     @property
     def folder(self) -> Path:
@@ -111,18 +114,16 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
     table = PAIRS
 
     def __init__(self, config: AlignConfig, shown: bool = True) -> None:
-        """`shown` is whether this process may say anything: of several, only the first."""
+        """`shown` is whether this process may print: of several, only the first."""
         super().__init__(config)
         self.config = config
         given = {one.name: getattr(config, one.name) for one in fields(AlignmentSettings)}
-        if config.mode == "prefill":
-            given["align_template"] = None  # which it doesn't use
-        given["progress"] = config.progress if shown else False
+        given |= {"carry": config.carried, "progress": config.progress if shown else False}
         self.transform = PrefixAlignment(**given)
         self.transform.check()
-        self.rows = recipe_prefixes(config.prefixes, config.carry, shown, config.balance.per)
+        self.rows = recipe_prefixes(config.prefixes, config.carried, shown, config.balance.per)
         self._left_out: dict[str, str] | None = None
-        self.opened(dict.fromkeys((*READ, *config.carry)), unknown=["left_out"])
+        self.opened(dict.fromkeys((*READ, *config.carried)), unknown=["left_out"])
 
     def identity(self) -> dict[str, Any]:
         """With what was left out and how pairs are balanced."""
@@ -176,7 +177,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
             "decontaminate": list(self.config.decontaminate),
             "drop_duplicates": self.config.drop_duplicates,
         }
-        return AlignmentReport.of(pairs, usage, settings | chosen, by=comparable(pairs, self.config.carry))
+        return AlignmentReport.of(pairs, usage, settings | chosen, by=comparable(pairs, self.config.carried))
 
     def source(self) -> tuple[str, str | None]:
         """Where the prefixes come from."""
@@ -249,7 +250,7 @@ ALIGN = AlignStage()
 def recipe_prefixes(
     settings: PrefixSettings, carry: tuple[str, ...] = (), shown: bool = True, per: str | None = None
 ) -> "Dataset":
-    """The prefixes that a recipe names; one line on stderr says what became of every row of a published set."""
+    """The prefixes that a recipe names; one line on stderr accounts for every row of a published set."""
     dataset, account = read_prefixes(
         settings.source,
         split=settings.split,
@@ -260,7 +261,7 @@ def recipe_prefixes(
     )
     if shown and account is not None:
         print_err(account.summary())
-    # Nulls are a matter of their rows: one that has them is told as such, and the others go on.
+    # A null concerns its row alone, which gets a reason.
     check(dataset, PREFIXES, filled=["id"])
     if per is not None and per not in PAIRS.columns:
         check_others(dataset.column_names, [per], "balance.per")

@@ -1,5 +1,6 @@
-"""What an alignment is told, declared once: the constructor of `PrefixAlignment`, the keys of a recipe, the options of
-the command and the table of the docs. Everything that can be wrong by itself is seen when it is made.
+"""Settings of an alignment, declared once for the constructor of `PrefixAlignment`, recipes, options and docs.
+
+What can be wrong with a setting by itself is refused when the settings are made.
 """
 
 from dataclasses import dataclass
@@ -7,20 +8,22 @@ from typing import Literal
 
 from palign_hf.alignment.quality import FLAGS
 from palign_hf.asking.settings import SamplingSettings
-from palign_hf.config import setting
+from palign_hf.config import read_template, setting
 from palign_hf.errors import UserError, listed, nearest
-from palign_hf.prompts import ALIGN, TagStyle, Template, tag_style
+from palign_hf.prompts import ALIGN, SOLVE, TagStyle, Template, tag_style
 from palign_hf.schema import PAIRS
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class AlignmentSettings(SamplingSettings):
-    """Everything that an alignment may be told: how the student goes on, and what of it is kept."""
+    """How the student continues from its prefixes, and which samples are kept."""
 
     mode: Literal["prompt", "prefill"] = setting(
         default="prompt", help="where the prefix stands: in the user's turn (the paper's), or as the begun reply"
     )
-    align_template: str | Template | None = setting(default=None, help="text file with another prompt for mode=prompt")
+    align_template: str | Template | None = setting(
+        default=None, help="text file, or module:name of a Template, with another prompt for mode=prompt"
+    )
     tags: str | TagStyle | None = setting(
         default=None, help="tags around the prefix of a begun reply: prefix (the default), draft, think or none"
     )
@@ -52,10 +55,7 @@ class AlignmentSettings(SamplingSettings):
                 f"`align_template={_name(self.align_template)}` is for `mode='prompt'`: a begun reply follows the "
                 f"prompt of training."
             )
-        if self.mode == "prefill":
-            self.tags = self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags or "prefix")
-        template = ALIGN if self.align_template is None else self.align_template
-        self.align_template = ALIGN.from_file(template) if isinstance(template, str) else template
+        _ = self.style, self.read_template()
         for flag in self.refuse:
             if flag not in FLAGS:
                 raise UserError(
@@ -65,6 +65,17 @@ class AlignmentSettings(SamplingSettings):
             raise UserError(f"`carry={twice[0]}` is named twice. Name each column once.")
         if taken := [name for name in self.carry if name in PAIRS.columns]:
             raise UserError(f"`carry={taken[0]}` names a column that every pair has. Leave it out.")
+
+    @property
+    def style(self) -> TagStyle | None:
+        """The tags around the prefix of a begun reply; None for `mode="prompt"`."""
+        if self.mode == "prompt":
+            return None
+        return self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags or "prefix")
+
+    def read_template(self) -> Template:
+        """The prompt of the mode; reads its file, if it has one."""
+        return SOLVE if self.mode == "prefill" else read_template(ALIGN, self.align_template)
 
 
 def _name(value: object) -> str:

@@ -1,11 +1,9 @@
-"""`PrefixAlignment`: PREFIXES -> PAIRS as a `datasets` map transform.
+"""`PrefixAlignment`: prefix alignment, PREFIXES -> PAIRS, as a `datasets` map transform.
 
-    pairs = prefixes.map(PrefixAlignment("Qwen/Qwen2.5-7B-Instruct"), batched=True, batch_size=1000)
-
-The student goes on from each prefix, and what reaches the gold answer is kept; every sample has a row of its own, with
-what became of it and why. It hashes by what changes the result and nothing else, and every sample is in the ledger
-before it is graded: the same call again goes on where it stopped, and other rules, graders or fallbacks draw nothing
-twice.
+The student continues from each prefix, and samples that reach the gold answer are kept; every sample has a row of its
+own, with its status and reason. It hashes by what changes the result and nothing else, and every sample is in the
+ledger before it is graded: the same call again continues where it stopped, and other rules, graders or fallbacks draw
+nothing twice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +25,8 @@ from palign_hf.asking.drawing import DrawingTransform
 from palign_hf.asking.identity import changed_by, fingerprint
 from palign_hf.asking.jobs import ExpectedOutput, in_order
 from palign_hf.asking.samples import SAMPLES, Sample
+from palign_hf.asking.transform import takes
+from palign_hf.prompts import Template
 from palign_hf.schema import PAIRS, PREFIXES
 
 
@@ -46,27 +46,55 @@ READ += ("trace_tokens", "prefix_tokens", "status", "probes")
 _TEXTS = ("id", "question", "trace", "answer", "source", "prefix", "status")
 
 
-class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
-    """Let the student go on from each prefix, and keep what reaches the gold answer.
+class PrefixAlignment(DrawingTransform[Sample]):
+    """Let the student continue from each prefix, and keep the samples that reach the gold answer.
 
-    The settings are those of `AlignmentSettings` (`help(PrefixAlignment)` lists them at its end). Which of them change
-    a sample or a row is decided by `Identity`. `engine` may be a `StudentRunner`, whose engine several stages share,
-    as in `PrefixAlignment(student, engine=truncation.runner)`; who made it closes it.
+    Use it with `datasets.Dataset.map(..., batched=True)`. Close it, or use it in a `with` block, to give back memory
+    and processes. `engine` may be a `StudentRunner`, whose engine several stages share, as in
+    `PrefixAlignment(student, engine=truncation.runner)`; its owner closes it.
+
+    Args:
+        {settings}
+
+    Returns:
+        PAIRS rows, one for each sample of the PREFIXES batch, when it is called with one; further columns are those
+        of `carry`.
+
+    Example:
+
+    ```python
+    from palign_hf import PrefixAlignment, PrefixTruncation, load_traces
+
+    traces = load_traces("palign-toy", split="test", limit=8)
+    with PrefixTruncation("palign-toy", engine="transformers") as truncation:
+        prefixes = traces.map(truncation, batched=True)
+        with PrefixAlignment("palign-toy", engine=truncation.runner, grader="exact") as alignment:
+            pairs = prefixes.map(alignment, batched=True)
+            print(alignment.report(pairs).text())
+    ```
     """
 
+    settings: AlignmentSettings
+    template: Template
     declared, answers, verb = AlignmentSettings, SAMPLES, "aligning"
-    advice = "Make another one: what was drawn is in the ledger, and isn't drawn again."
+    resolved = DrawingTransform.resolved | {"template"}
+    advice = "Make another one: samples that were drawn are in the ledger, and aren't drawn again."
     runtime = DrawingTransform.runtime | {"_left_out"}
+
+    @takes(AlignmentSettings)
+    def __init__(self, settings: AlignmentSettings) -> None:
+        self.template = settings.read_template()
+        super().__init__(settings)
 
     def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
         """PAIRS rows of a batch of PREFIXES rows: several a problem, and only the columns of PAIRS and `carry`.
 
         A batch of a `Dataset` comes back as an Arrow table with the exact types, one of plain lists as plain lists,
-        which is what streaming datasets take: those want `remove_columns=` with the columns of the prefixes.
+        for streaming datasets: those need `remove_columns=` with the columns of the prefixes.
         """
-        given = columns_of(batch, PREFIXES, _TEXTS, "PrefixAlignment", self.carry)
+        given = columns_of(batch, PREFIXES, _TEXTS, "PrefixAlignment", self.settings.carry)
         rows = list(self.stream(rows_of(given), len(given["id"])))
-        names = [*PAIRS.columns, *self.carry]
+        names = [*PAIRS.columns, *self.settings.carry]
         table: pa.Table | None = getattr(batch, "pa_table", None)
         if table is None:
             return {name: [row[name] for row in rows] for name in names}
@@ -77,10 +105,10 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
     ) -> Iterator[Sequence[dict[str, Any]]]:
         """The PAIRS rows of each problem."""
         for row in self._rows(rows, count):
-            yield list(pair_rows(row, self.mode, self.carry))
+            yield list(pair_rows(row, self.settings.mode, self.settings.carry))
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Problems that are not to be asked, by id, each with its reason: what only the whole table tells."""
+        """Leave out problems, by id and each with its reason: those that only the whole table shows, as duplicates."""
         self._left_out = dict(reasons)
 
     @property
@@ -89,13 +117,21 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
         return self._identity.fingerprint
 
     def describe(self) -> dict[str, Any]:
-        """What the fingerprint is made of: goes into reports and cards."""
+        """The description that the fingerprint is made of, for reports and cards."""
         return self._identity.describe() | {"student_name": self._identity.student.name}
 
     def report(self, pairs: Dataset) -> AlignmentReport:
-        """What happened, measured on the result; with this run's costs if it was this object that ran."""
-        told = self.describe() | {"fingerprint": self.fingerprint}
-        return AlignmentReport.of(pairs, self._usage, told, by=comparable(pairs, self.carry))
+        """Counts, reasons and warnings, measured on the result; with the costs of what this object has run.
+
+        Args:
+            pairs (`Dataset`):
+                The result of `map`.
+
+        Returns:
+            `AlignmentReport`: `text()` for a terminal, `page()` as Markdown, `as_dict()` as plain data.
+        """
+        settings = self.describe() | {"fingerprint": self.fingerprint}
+        return AlignmentReport.of(pairs, self._usage, settings, by=comparable(pairs, self.settings.carry))
 
     def check(self) -> None:
         """Refuse what can't work with this student (context, prompts) before an engine is loaded."""
@@ -104,12 +140,13 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
 
     def prompts(self) -> BeginningPrompt:
         """The prompts of this student and mode, in tokens; no engine is needed."""
-        return BeginningPrompt(self, self._runner.tokenizer, self._identity.student.name, self._context)
+        name = self._identity.student.name
+        return BeginningPrompt(self.settings, self.template, self._runner.tokenizer, name, self._context)
 
     def schema(self, prefixes: pa.Schema) -> pa.Schema:
         """The columns of the result, given those of the prefixes, whose types the carried ones have."""
         known = Features.from_arrow_schema(prefixes)
-        return Features({**PAIRS.features, **{name: known[name] for name in self.carry}}).arrow_schema
+        return Features({**PAIRS.features, **{name: known[name] for name in self.settings.carry}}).arrow_schema
 
     def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
         """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""
@@ -140,22 +177,20 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
         """Found at its first use, when a subclass has set what it adds."""
         return Identity(
             student=self._runner.student,
-            settings=self,
-            context=self.context or self._runner.given_context,
+            settings=self.settings,
+            grader=self.grader,
+            template=self.template,
+            context=self.settings.context or self._runner.given_context,
             altered=self._runner.altered,
             changed_by=changed_by(type(self), PrefixAlignment, self._added),
         )
 
-    def _plain(self, name: str, value: Any) -> Any:
-        if name in ("align_template", "tags", "grader"):  # objects by now, whatever was said
-            return getattr(value, "name", {"align_template": "align", "grader": value}.get(name))
-        return value
-
     def _rows(self, sources: Iterable[Mapping[str, Any]], count: int | None) -> Iterator[Row]:
         """Each problem with its samples, in order; one bar over all."""
-        runner, prompts, expected = self._runner, self.prompts(), ExpectedOutput(self.max_tokens or self._context)
+        settings, runner, prompts = self.settings, self._runner, self.prompts()
+        expected = ExpectedOutput(settings.max_tokens or self._context)
         runner.check()
-        at_once = self.n if self.sampling == "all" else 1
+        at_once = settings.n if settings.sampling == "all" else 1
         with self._shown(count, self.verb) as bar:
 
             async def drawn(row: Row) -> Row:
@@ -165,9 +200,9 @@ class PrefixAlignment(DrawingTransform[Sample], AlignmentSettings):
                     _let_go(row)
 
             ask, judge = self._asking(bar, expected), self._graders().grade_async
-            drawer = Drawer(self, prompts, self._identity.rules, ask, judge, self._open_store, runner.identity)
+            drawer = Drawer(settings, prompts, self._identity.rules, ask, judge, self._open_store, runner.identity)
             opened = (self.open_row(prompts, source, at_once * expected.tokens) for source in sources)
-            results = in_order(opened, drawn, lambda: runner.capacity(self.in_flight))
+            results = in_order(opened, drawn, lambda: runner.capacity(settings.in_flight))
             with closing(runner.iterate(results)) as done:
                 for row in done:
                     for one in row.drawn:

@@ -1,4 +1,4 @@
-"""What transforms have in common that draw samples and grade them: their graders, and what their bar tells."""
+"""Base class of the transforms that draw and grade samples: graders, ledger and rates of the progress bar."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ from palign_hf.asking.settings import SamplingSettings
 from palign_hf.asking.transform import StudentTransform
 from palign_hf.asking.usage import Usage
 from palign_hf.engines.base import Generation, Sampling
-from palign_hf.grading import GraderPool
+from palign_hf.grading import Grader, GraderPool, make_grader
 from palign_hf.progress import Progress
 
 
@@ -21,11 +21,18 @@ S = TypeVar("S", bound=Sample)
 Ask = Callable[[list[int], Sampling, str], Coroutine[Any, Any, Generation]]
 
 
-class DrawingTransform(StudentTransform[S, Usage], SamplingSettings, ABC):
+class DrawingTransform(StudentTransform[S, Usage], ABC):
     """A transform whose rows are problems, and whose answers are samples that are graded."""
 
+    settings: SamplingSettings
+    grader: Grader
+    resolved = StudentTransform.resolved | {"grader"}
     runtime = StudentTransform.runtime | {"_pool", "_live"}
     counters = Usage
+
+    def __init__(self, settings: SamplingSettings) -> None:
+        self.grader = make_grader(settings.grader)
+        super().__init__(settings)
 
     def close(self) -> None:
         """End the engine, the ledger and the graders; a later call opens them again."""
@@ -57,24 +64,23 @@ class DrawingTransform(StudentTransform[S, Usage], SamplingSettings, ABC):
         return super()._new_bar(rows, what, leave)
 
     def _asking(self, bar: Progress, expected: ExpectedOutput) -> Ask:
-        """The engine for single samples, whose answers the bar and the expectation hear of."""
+        """The engine for single samples; answers are counted for the bar and for the expected length."""
 
         async def ask(prompt: list[int], sampling: Sampling, problem: str) -> Generation:
-            said = await self._runner.engine.generate(prompt, sampling, problem)
-            tokens = len(said.samples[0].token_ids)
+            generation = await self._runner.engine.generate(prompt, sampling, problem)
+            tokens = len(generation.samples[0].token_ids)
             expected.saw(tokens)
             # What was drawn for rows that still wait for others before them counts for the bar.
             self._live = self._live[0] + 1, self._live[1] + tokens
             bar.answered()
-            return said
+            return generation
 
         return ask
 
     def _graders(self) -> GraderPool:
         if self._pool is None:
-            grader = self.grader
-            assert not isinstance(grader, str | dict)
-            self._pool = GraderPool(grader, workers=self.grading_workers, limit_s=self.grading_seconds)
+            settings = self.settings
+            self._pool = GraderPool(self.grader, workers=settings.grading_workers, limit_s=settings.grading_seconds)
         return self._pool
 
     def _details(self, seconds: float) -> dict[str, str]:

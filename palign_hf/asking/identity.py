@@ -1,4 +1,4 @@
-"""Names for what decides a result: a fingerprint of its description, and what a subclass does otherwise."""
+"""Fingerprints of results: of a description, and of what a subclass of a transform changes."""
 
 import hashlib
 import inspect
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from palign_hf.grading import Grader
 from palign_hf.students import Student
 
 
@@ -24,7 +25,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 
 
 def changed_by(kind: type, base: type, added: Mapping[str, Any]) -> dict[str, Any]:
-    """What a subclass does otherwise than `base`: its code, and the attributes that it has added."""
+    """What a subclass of `base` changes: its code, and the attributes that it adds."""
     classes = kind.__mro__[: kind.__mro__.index(base)]
     if not classes:
         return {}
@@ -34,18 +35,33 @@ def changed_by(kind: type, base: type, added: Mapping[str, Any]) -> dict[str, An
     return {"class": kind.__qualname__, "code": code, **({"added": Hasher.hash(dict(added))} if added else {})}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplesIdentity(ABC, Generic[S]):
     """Everything that can change a row of a stage that draws samples, and nothing else.
 
     Samples have a fingerprint of their own, so that another grader, more of them or other rules draw nothing twice.
+
+    Args:
+        student (`Student`):
+            The student, by commit or content.
+        settings (`SamplingSettings`):
+            The settings of the stage, as given.
+        grader (`Grader`):
+            The grader that they name.
+        context (`int`, *optional*):
+            Most tokens of a request, where it is set.
+        altered (`Mapping`, *optional*):
+            Engine options that change the student's numbers.
+        changed_by (`Mapping`, *optional*):
+            What a subclass of the transform changes.
     """
 
     student: Student
     settings: S
+    grader: Grader
     context: int | None
-    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
-    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
+    altered: Mapping[str, Any] = field(default_factory=dict)
+    changed_by: Mapping[str, Any] = field(default_factory=dict)
 
     @abstractmethod
     def describe_samples(self) -> dict[str, Any]:
@@ -74,6 +90,23 @@ class SamplesIdentity(ABC, Generic[S]):
             **({"altered": dict(self.altered)} if self.altered else {}),
             **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
         }
+
+    def _describe_grader(self) -> dict[str, Any]:
+        """What decides a grade."""
+        grader = self.grader
+        description = {"name": grader.name, "version": grader.version, "seconds": self.settings.grading_seconds}
+        return description | _parameters(grader)
+
+
+def _parameters(grader: Grader) -> dict[str, Any]:
+    """What a grader was made with: its public attributes but for name and version, hashed."""
+    held = {name: value for name, value in getattr(grader, "__dict__", {}).items() if not name.startswith("_")}
+    given = {name: value for name, value in held.items() if name not in ("name", "version")}
+    if not given:
+        return {}
+    from datasets.fingerprint import Hasher
+
+    return {"parameters": Hasher.hash(given)}
 
 
 def _code_of(kind: type) -> str:

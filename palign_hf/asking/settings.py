@@ -1,4 +1,8 @@
-"""What every stage is told that asks a student: of whom, where, and how it is carried out. Declared once."""
+"""Settings of every stage that runs a student: the student, the engine, and how samples are drawn and graded.
+
+Settings keep the values that they are given, so that they can be given again; `__post_init__` only checks them. The
+transform resolves them (`TruncationSettings.search` is what the user wrote, `PrefixTruncation.search` a `Search`).
+"""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
@@ -10,11 +14,12 @@ from palign_hf.engines.base import Sampling
 from palign_hf.engines.choose import check_engine
 from palign_hf.errors import UserError
 from palign_hf.grading import Grader, make_grader
+from palign_hf.located import uncalled
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class AskingSettings:
-    """The student, and where it answers."""
+    """The student, and where it runs."""
 
     student: str = setting(help="the student: name of a model on the Hub, or a folder")
     _: KW_ONLY
@@ -22,10 +27,10 @@ class AskingSettings:
     context: int | None = setting(
         default=None,
         least=1,
-        help="most tokens of a request, with what is written to it; else what the student can read",
+        help="most tokens of a request and its reply; else what the student can read",
     )
     engine: Literal["auto", "vllm", "server", "transformers"] | StudentRunner = setting(
-        default="auto", help="where the student answers"
+        default="auto", help="where the student runs"
     )
     engine_options: dict[str, Any] = setting(
         default_factory=dict, help="passed to the engine, such as gpu_memory_utilization or urls"
@@ -41,22 +46,21 @@ class AskingSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        self.engine_options = dict(self.engine_options)
         if isinstance(self.engine, str):
             check_engine(self.engine, self.engine_options)
         check_ledger(self.ledger)
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class SamplingSettings(AskingSettings):
-    """How samples are drawn, and what a right one is: for every stage that draws and grades them."""
+    """How samples are drawn and graded."""
 
     n: int = setting(default=3, least=1, help="samples of a problem")
     temperature: float = setting(default=0.6, least=0.0, most=2.0, help="0 takes the likeliest token")
     top_p: float = setting(default=0.9, above=0.0, most=1.0, help="share of the probability that is drawn from")
-    top_k: int = setting(default=0, least=0, help="so many tokens are drawn from; 0 leaves all in")
+    top_k: int = setting(default=0, least=0, help="draw from at most this many tokens; 0 leaves all in")
     min_p: float = setting(default=0.0, least=0.0, most=1.0, help="tokens below this share of the likeliest are out")
-    repetition_penalty: float = setting(default=1.05, above=0.0, help="above 1 makes said tokens less likely")
+    repetition_penalty: float = setting(default=1.05, above=0.0, help="repetition penalty; 1.0 disables it")
     max_tokens: int | None = setting(
         default=None, least=1, help="most tokens of a sample; else what the context leaves"
     )
@@ -64,7 +68,7 @@ class SamplingSettings(AskingSettings):
         default=0, least=0, most=2**63 - 1, help="each problem and sample has a seed derived from this one"
     )
     grader: str | dict[str, Any] | Grader = setting(
-        default="math", help="what a right answer is: math, choice, exact, or module:name of one's own"
+        default="math", help="what a right answer is: math, choice, exact, or module:name of your own"
     )
     grading_seconds: float = setting(default=5.0, above=0.0, below=1e6, help="longest that one answer is graded")
     grading_workers: int = setting(default=2, least=1, help="processes that grade")
@@ -76,7 +80,8 @@ class SamplingSettings(AskingSettings):
                 f"`n={self.n}` with `temperature=0`: all samples would be the same. Give a temperature, or `n=1`."
             )
         self.drawing(self.max_tokens or 1, 0)
-        self.grader = make_grader(self.grader)
+        with uncalled():  # the transform makes one of the user's own, once
+            make_grader(self.grader)
 
     def drawing(self, max_tokens: int, seed: int, stop: tuple[str, ...] = ()) -> Sampling:
         """How one sample is drawn."""
@@ -103,20 +108,3 @@ class SamplingSettings(AskingSettings):
             "repetition_penalty": drawing.repetition_penalty,
             "seed": self.seed,
         }
-
-    def describe_grader(self) -> dict[str, Any]:
-        """What decides a grade: for fingerprints."""
-        grader: Any = self.grader
-        told = {"name": grader.name, "version": grader.version, "seconds": self.grading_seconds}
-        return told | _parameters(grader)
-
-
-def _parameters(grader: Any) -> dict[str, Any]:
-    """What a grader was made with: its attributes, but for its name and what is its own affair."""
-    held = {name: value for name, value in getattr(grader, "__dict__", {}).items() if not name.startswith("_")}
-    given = {name: value for name, value in held.items() if name not in ("name", "version")}
-    if not given:
-        return {}
-    from datasets.fingerprint import Hasher
-
-    return {"parameters": Hasher.hash(given)}

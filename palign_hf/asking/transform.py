@@ -1,15 +1,18 @@
-"""What `datasets` transforms over a student have in common: their runner, ledger, bar, hash and copies.
+"""Base class of the `datasets` map transforms that run a student: runner, ledger, progress bar, hash and copies.
 
-A stage says what its rows are and what decides them (`fingerprint`); everything else that a transform of `datasets`
-needs is here. It hashes by what changes the result and nothing else, so the cache of `datasets` is right whether or
-not an engine runs, and across processes. A copy in another process starts an engine of its own.
+A transform has settings, and resolves what they name (a search, a grader) once. It hashes by what changes the result
+and nothing else, so the cache of `datasets` is right whether or not an engine runs, and across processes. A copy in
+another process starts an engine of its own.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from functools import partial, wraps
+from inspect import Parameter, signature
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from datasets.utils._dill import pklregister
 
@@ -18,6 +21,7 @@ from palign_hf.asking.ledgers import ledger_folder
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.asking.settings import AskingSettings
 from palign_hf.asking.store import AnswerTable, Store
+from palign_hf.config import arguments, renamed
 from palign_hf.engines.base import EngineIdentity
 from palign_hf.errors import UserError, shown
 from palign_hf.progress import Progress
@@ -26,27 +30,69 @@ from palign_hf.students import resolve_student
 
 A = TypeVar("A")
 U = TypeVar("U", bound=Any)
+T = TypeVar("T")
+S = TypeVar("S", bound=AskingSettings)
+P = ParamSpec("P")
 
 
-class StudentTransform(AskingSettings, ABC, Generic[A, U]):
-    """A transform that asks a student; its settings are a dataclass of their own, which it inherits from.
+def takes(declared: Callable[P, S]) -> Callable[[Callable[[T, S], None]], Callable[Concatenate[T, P], None]]:
+    """Decorator of an `__init__(self, settings)`: the constructor takes the settings as arguments, and checks them.
 
-    `declared` is that dataclass, `answers` what is stored, `counters` what is counted (values that can be added and
-    subtracted), `verb` what its bar says.
+    Args:
+        declared (`type`):
+            The dataclass of settings; its signature becomes that of the constructor.
+
+    Returns:
+        `Callable`: The decorator.
     """
 
+    def decorate(begin: Callable[[T, S], None]) -> Callable[Concatenate[T, P], None]:
+        @wraps(begin)
+        def constructor(self: T, *given: P.args, **named: P.kwargs) -> None:
+            known = list(arguments_of.parameters)
+            for name in named:
+                if name not in known and (instead := renamed(name, known)):
+                    raise UserError(instead)
+            begin(self, declared(*given, **named))
+
+        arguments_of = signature(declared)
+        own = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+        shown_one: Any = constructor
+        shown_one.__signature__ = arguments_of.replace(
+            parameters=[own, *arguments_of.parameters.values()], return_annotation=None
+        )
+        return constructor
+
+    return decorate
+
+
+class StudentTransform(ABC, Generic[A, U]):
+    """A transform that runs a student.
+
+    A stage declares the dataclass of its settings (`declared`), what is stored (`answers`), what is counted
+    (`counters`, values that can be added and subtracted), the label of its progress bar (`verb`), and the attributes
+    that are resolved from the settings (`resolved`). `{settings}` in its docstring stands for their `Args`.
+
+    Args:
+        settings (`AskingSettings`):
+            The settings, as given.
+    """
+
+    settings: AskingSettings
     declared: ClassVar[type[AskingSettings]]
     answers: ClassVar[AnswerTable[Any]]
     counters: ClassVar[type[Any]]
     verb: ClassVar[str]
     advice: ClassVar[str] = "Make another one."
-    # What an instance holds that is no setting, and is made anew in every process.
+    # Attributes that are made from the settings when the transform is made, and go with its copies.
+    resolved: ClassVar[frozenset[str]] = frozenset({"settings"})
+    # Attributes that are made anew in every process.
     runtime: ClassVar[frozenset[str]] = frozenset(
         {"_runner", "_identity", "_usage", "_at_start", "_taken", "_store", "_bar"}
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, settings: AskingSettings) -> None:
+        self.settings = settings
         self._settle(self._find_runner())
 
     @property
@@ -56,7 +102,7 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What the fingerprint is made of: goes into reports and cards."""
+        """The description that the fingerprint is made of, for reports and cards."""
 
     @abstractmethod
     def _ledger(self) -> tuple[str, dict[str, Any]]:
@@ -64,7 +110,7 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
     @abstractmethod
     def _details(self, seconds: float) -> dict[str, str]:
-        """What the bar adds, so many seconds after the first answer."""
+        """Rates for the progress bar, `seconds` after the first answer."""
 
     @abstractmethod
     def check(self) -> None:
@@ -79,50 +125,50 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     def stream(self, rows: Iterable[Mapping[str, Any]], count: int | None = None) -> Iterator[dict[str, Any]]:
         """Rows of the result one by one and in order, for a table that is written as they come.
 
-        However many there are, only those under way are in memory; `count` is the number of inputs, for the bar.
+        Only those in flight are in memory; `count` is the number of inputs, for the bar.
         """
         for group in self.groups(rows, count):
             yield from group
 
     @property
     def runner(self) -> StudentRunner:
-        """The student at work, for other stages to borrow: give it to them as `engine`."""
+        """The student with its engine, for other stages to borrow: give it to them as `engine`."""
         return self._runner
 
     @property
     def usage(self) -> U:
-        """What was asked and what it cost, all batches so far; empty if `map` took the result from its cache."""
+        """Counts and costs of all batches so far; empty if `map` took the result from its cache."""
         return self._usage
 
     def take_usage(self) -> U:
-        """What was counted since the last time it was taken, for files that each carry their part of the costs."""
+        """The counts since the last call, for files that each carry their part of the costs."""
         taken, self._taken = self._usage - self._taken, self._usage + self.counters()
         return taken
 
     @property
     def engine_identity(self) -> EngineIdentity | None:
-        """Who answers: the engine's name, release and number format; None as long as nothing was asked."""
+        """The engine's name, release and number format; None before its first answer."""
         return self._runner.identity()
 
     @property
     def ledger_path(self) -> str:
         """The file that holds the answers."""
-        return str(ledger_folder(self.ledger) / f"{self._ledger()[0]}.sqlite")
+        return str(ledger_folder(self.settings.ledger) / f"{self._ledger()[0]}.sqlite")
 
     def expect(self, rows: int, what: str | None = None) -> None:
-        """Show one bar over so many rows, however they are batched; without this each batch has a bar of its own."""
+        """Show one bar over `rows` rows, however they are batched; without this each batch has a bar of its own."""
         self._bar = self._new_bar(rows, what or self.verb)
 
     def close(self) -> None:
         """End the engine with its processes and memory, and the ledger; a later call opens them again.
 
-        A runner that was given as `engine` goes on: who made it closes it.
+        A runner that was given as `engine` stays open: its owner closes it.
         """
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
         try:
-            if not isinstance(self.engine, StudentRunner):
+            if not isinstance(self.settings.engine, StudentRunner):
                 self._runner.close()
         finally:
             store, self._store = self._store, None
@@ -136,15 +182,13 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
         self.close()
 
     def __repr__(self) -> str:
-        said = [repr(self.student)]
+        given = [repr(self.settings.student)]
         for one in fields(self.declared):
-            value = getattr(self, one.name)
-            factory: Any = one.default_factory
-            usual = one.default if one.default is not MISSING else factory() if factory is not MISSING else None
-            value, usual = self._plain(one.name, value), self._plain(one.name, usual)
-            if one.name != "student" and value != usual:
-                said.append(f"{one.name}={shown(repr(value), 80)}")
-        return f"{type(self).__name__}({', '.join(said)})"
+            value, factory = getattr(self.settings, one.name), one.default_factory
+            default = one.default if factory is MISSING else factory()
+            if one.name != "student" and value != default:
+                given.append(f"{one.name}={shown(repr(value), 80)}")
+        return f"{type(self).__name__}({', '.join(given)})"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._names() and "_runner" in vars(self):
@@ -155,7 +199,7 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Settings, and what a subclass added to them; a copy in another process starts an engine of its own."""
+        """Settings, and what a subclass added; a copy in another process starts an engine of its own."""
         return {name: value for name, value in vars(self).items() if name not in self.runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -165,6 +209,9 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         pklregister(cls)(_hash_by_result)
+        if "declared" in vars(cls) and cls.__doc__:
+            listed = partial(arguments, cls.declared)
+            cls.__doc__ = re.sub(r"^( *)\{settings\}", lambda found: listed(found[1]), cls.__doc__, flags=re.MULTILINE)
 
     _usage: U
     _at_start: U
@@ -174,61 +221,58 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
     _runner: StudentRunner
 
     def _settle(self, runner: StudentRunner) -> None:
-        """What isn't a setting, made anew in every process."""
+        """Make the attributes of one process."""
         self._usage, self._at_start, self._taken = self.counters(), self.counters(), self.counters()
         self._store = self._bar = None
         self._runner = runner
 
     def _find_runner(self) -> StudentRunner:
-        if not isinstance(self.engine, StudentRunner):
+        settings = self.settings
+        if not isinstance(settings.engine, StudentRunner):
             return StudentRunner(
-                self.student,
-                revision=self.revision,
-                engine=self.engine,
-                engine_options=self.engine_options,
-                context=self.context,
-                trust_remote_code=self.trust_remote_code,
+                settings.student,
+                revision=settings.revision,
+                engine=settings.engine,
+                engine_options=settings.engine_options,
+                context=settings.context,
+                trust_remote_code=settings.trust_remote_code,
             )
-        runner = self.engine
-        if self.engine_options:
+        runner = settings.engine
+        if settings.engine_options:
             raise UserError(
                 "`engine_options` belong to the `StudentRunner` that was given as `engine`: give them there."
             )
-        same = (self.student, self.revision) == (runner.student.name, None)
-        if not same and resolve_student(self.student, self.revision).identity != runner.student.identity:
+        same = (settings.student, settings.revision) == (runner.student.name, None)
+        if not same and resolve_student(settings.student, settings.revision).identity != runner.student.identity:
             raise UserError(
-                f"`engine` runs the student `{runner.student.name}`, not `{self.student}`, which is to be asked "
-                f"itself. Give a `StudentRunner` of `{self.student}`, or the name of an engine."
+                f"`engine` runs the student `{runner.student.name}`, not `{settings.student}`. Give a `StudentRunner` "
+                f"of `{settings.student}`, or the name of an engine."
             )
-        if self.context is not None and self.context > runner.context:
+        if settings.context is not None and settings.context > runner.context:
             raise UserError(
-                f"`context={self.context}` is more than the {runner.context} tokens of the `StudentRunner` that was "
-                f"given as `engine`. Give at most that, or leave it out."
+                f"`context={settings.context}` is more than the {runner.context} tokens of the `StudentRunner` that "
+                f"was given as `engine`. Give at most that, or leave it out."
             )
         return runner
 
     @property
     def _hashed(self) -> str:
-        """What `datasets` knows it by in its cache."""
+        """Its key in the cache of `datasets`."""
         return self.fingerprint
 
     @property
     def _context(self) -> int:
         """Tokens that a request may have."""
-        return self.context or self._runner.context
+        return self.settings.context or self._runner.context
 
     def _names(self) -> set[str]:
-        """The names of the settings."""
-        return {one.name for one in fields(self.declared)}
+        """The names of the settings, and what is resolved from them."""
+        return {one.name for one in fields(self.declared)} | self.resolved
 
     @property
     def _added(self) -> dict[str, Any]:
         """The attributes of a subclass."""
         return {name: value for name, value in vars(self).items() if name not in self._names() | self.runtime}
-
-    def _plain(self, name: str, value: Any) -> Any:
-        """A setting as `repr` compares and shows it."""
-        return value
 
     def _open_store(self) -> Store[A]:
         if self._store is None:
@@ -254,15 +298,15 @@ class StudentTransform(AskingSettings, ABC, Generic[A, U]):
 
     def _new_bar(self, rows: int | None, what: str, leave: bool = True) -> Progress:
         self._at_start = self._usage + self.counters()
-        return Progress(rows, what, self.progress, self._details, leave=leave)
+        return Progress(rows, what, self.settings.progress, self._details, leave=leave)
 
     @classmethod
     def _base(cls) -> type:
-        """The stage's own transform, which says what its settings are."""
+        """The stage's own transform, which declares the settings."""
         return [kind for kind in cls.__mro__ if "declared" in vars(kind)][-1]
 
 
 def _hash_by_result(pickler: Any, transform: "StudentTransform[Any, Any]") -> None:
-    """What `datasets` hashes for its cache: the fingerprint alone, where a real pickle holds the runtime too."""
+    """Pickle for the hash of `datasets`: the fingerprint alone, where a real pickle holds the settings too."""
     named = f"{transform._base().__name__} {transform._hashed}"
     pickler.save_reduce(str, (named,), obj=transform)

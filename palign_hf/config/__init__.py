@@ -12,28 +12,34 @@ the same fields, and all are strict: a misspelt key or a value that can't be rig
 """
 
 from palign_hf.config.folders import check_folder, folder_of
-from palign_hf.config.named import check_parameters, read_named
+from palign_hf.config.named import Resolver, check_parameters, described, read_named, read_template
 from palign_hf.config.options import Parser, add_options, add_settings, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
+from palign_hf.config.renamed import renamed
 from palign_hf.config.settings import ConfigError, build, check_settings, setting
-from palign_hf.config.tables import describe, settings_table
+from palign_hf.config.tables import arguments, describe, settings_table
 
 
 __all__ = [
     "ConfigError",
     "Parser",
+    "Resolver",
     "add_options",
     "add_settings",
+    "arguments",
     "build",
     "check_folder",
     "check_parameters",
     "check_settings",
     "describe",
+    "described",
     "find_recipe",
     "folder_of",
     "load_config",
     "read_named",
     "read_options",
+    "read_template",
+    "renamed",
     "setting",
     "settings_table",
     "shipped_recipes",

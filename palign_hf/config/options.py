@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_origin
 
 from palign_hf.config.recipes import parse_yaml, read_layers
+from palign_hf.config.renamed import renamed
 from palign_hf.config.settings import ConfigError, Setting, option, walk
 from palign_hf.config.tables import facts
 from palign_hf.config.values import choices, fits, spelt
@@ -42,6 +43,9 @@ class Parser(argparse.ArgumentParser):
             word = next((one for one in extra if one.startswith("-")), extra[0]).partition("=")[0]
             shown_ones = [action for action in self._actions if action.help != argparse.SUPPRESS]
             known = [name for action in shown_ones for name in action.option_strings]
+            settings = [name.lstrip("-").replace("-", "_") for name in known]
+            if instead := renamed(word.lstrip("-").replace("-", "_"), settings):
+                self.error(instead.rstrip("."))
             self.error(f"`{shown(word)}` is unknown here{nearest(shown(word), known)}")
         return found, extra
 

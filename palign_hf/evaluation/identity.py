@@ -1,4 +1,4 @@
-"""What decides a sample, and what decides its labels: fingerprints that name ledgers and results."""
+"""Identity of an evaluation: everything that changes a sample or its labels, for fingerprints."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class Identity(SamplesIdentity[EvaluationSettings]):
         tags = self.settings.style
         return self.describe_samples() | {
             "n": self.settings.n,
-            "grader": self.settings.describe_grader(),
+            "grader": self._describe_grader(),
             "tags": [tags.open, tags.close],
             "labels": LABELS_VERSION,
             "schema": SAMPLES.version,

@@ -14,6 +14,7 @@ from palign_hf.benchmarks import BENCHMARKS, Benchmark, Places, departure, open_
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.outputs import written
 from palign_hf.evaluation.partial import PARTIAL
+from palign_hf.schema import SchemaError
 from palign_hf.shipped import shipped
 from palign_hf.traces.gold import after_hashes
 
@@ -32,7 +33,7 @@ COLUMNS = ("id", "benchmark", "question", "gold")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What is asked, and what is right; `about` is what else is known of it, to report by."""
+    """A question with its gold answer; `about` holds other columns, to report by."""
 
     id: str
     benchmark: str
@@ -115,14 +116,47 @@ def problem_of(task: str, row: Mapping[str, Any]) -> Problem:
         raise UserError(
             f"A row of `{FAMILY}:{task}` has no {lacking}: {shown(repr(dict(row)))}. Check the copy of the benchmark."
         )
-    told = written(row.get(known.name)) if known.name else None
+    name = written(row.get(known.name)) if known.name else None
     return Problem(
-        id=told or content_key(question).hex()[:16],
+        id=name or content_key(question).hex()[:16],
         benchmark=task,
         question=question,
         gold=gold,
         about={one: written(row[one]) for one in known.about if one in row},
     )
+
+
+def problem_columns(batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The columns of a batch of problems, as `map` hands it over; refused in words if it can't be evaluated.
+
+    Gold answers and what else is known of a problem are written as text.
+    """
+    if not isinstance(batch, Mapping):
+        raise SchemaError(
+            f"`StudentEvaluation` got its rows as `{type(batch).__name__}`. Take the format of the dataset off: "
+            f"`dataset.with_format(None).map(evaluation, batched=True)`."
+        )
+    if missing := [name for name in COLUMNS if name not in batch]:
+        raise SchemaError(
+            f"Column {listed(missing)}{nearest(missing[0], list(batch))} missing: problems have {listed(COLUMNS)}. "
+            f"Rename the columns, or add them."
+        )
+    if not isinstance(batch["id"], list):
+        raise SchemaError(
+            "`StudentEvaluation` got a single row: its engine answers many problems at once. Use "
+            "`problems.map(evaluation, batched=True)`."
+        )
+    columns: dict[str, list[Any]] = {name: list(batch[name]) for name in batch}
+    for name, values in columns.items():
+        if name != "question":
+            columns[name] = [written(value) for value in values]
+        for row, value in enumerate(columns[name] if name in COLUMNS else ()):
+            if not isinstance(value, str) or not value.strip():
+                raise SchemaError(
+                    f"Row {row + 1} of the batch has no text as `{name}`: {shown(repr(value))}. Every problem "
+                    f"needs one."
+                )
+    return columns
 
 
 def problem_table(tasks: Sequence[Task]) -> "Dataset":

@@ -1,4 +1,4 @@
-"""Evaluation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
+"""The evaluation stage: its recipe settings, and a run with its files and its report."""
 
 import contextlib
 from collections import Counter
@@ -14,7 +14,7 @@ from palign_hf.errors import UserError
 from palign_hf.evaluation.artifact import EvaluationArtifact
 from palign_hf.evaluation.files import SAMPLES_FILE, write_samples
 from palign_hf.evaluation.partial import PARTIAL
-from palign_hf.evaluation.problems import COLUMNS, TASKS, benchmark_of, open_task, problem_table, task_names
+from palign_hf.evaluation.problems import TASKS, benchmark_of, open_task, problem_table, task_names
 from palign_hf.evaluation.report import EvaluationReport
 from palign_hf.evaluation.results import write_results
 from palign_hf.evaluation.samples import SAMPLES, Sample, check_complete
@@ -25,7 +25,7 @@ from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.hub.names import config_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
-from palign_hf.prompts import tag_style
+from palign_hf.prompts import TagStyle, tag_style
 from palign_hf.runs.claims import EVALUATION, LIGHTEVAL, refuse_read
 from palign_hf.runs.transform import TransformRun, costs
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _TASKS = ("math_500", "aime24", "aime25", "amc12")
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class EvaluateConfig(EvaluationSettings):
-    """Everything an evaluation recipe may say."""
+    """Settings of an evaluation recipe."""
 
     student: str = setting(default="", help="the student: name of a model on the Hub, or a folder")
     students: tuple[str, ...] | dict[str, str] = setting(
@@ -48,16 +48,14 @@ class EvaluateConfig(EvaluationSettings):
         help="several instead, one after the other, compared with the first; as {NAME: STUDENT} with folders so named",
     )
     tasks: tuple[str, ...] = setting(
-        default=_TASKS, metavar="TASK", help="what is asked: " + ", ".join(TASKS) + ", or palign for all"
+        default=_TASKS, metavar="TASK", help="benchmarks: " + ", ".join(TASKS) + ", or palign for all"
     )
-    limit: int | None = setting(default=None, least=1, help="ask only so many problems of each task, the first ones")
+    limit: int | None = setting(default=None, least=1, help="ask at most the first N problems of each task")
     benchmarks: str | dict[str, str] | None = setting(
         default=None,
         help=f"local copies: a folder with OWNER/NAME, or {{AIME25: folder}}; else {VARIABLE}, else the Hub",
     )
-    zero_shot: bool = setting(
-        default=False, help="the student as it is, before training: no draft is looked for in what it writes"
-    )
+    zero_shot: bool = setting(default=False, help="the student as it is, before training: its outputs have no draft")
     output: str | None = setting(
         default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
     )
@@ -69,25 +67,32 @@ class EvaluateConfig(EvaluationSettings):
     )
 
     def __post_init__(self) -> None:
+        if self.zero_shot is True and self.max_draft_tokens is not None:
+            raise UserError(
+                f"`max_draft_tokens={self.max_draft_tokens}` with `zero_shot=True`: a student that wasn't trained "
+                f"writes no draft. Leave one of them out."
+            )
         super().__post_init__()
         self._check_students()
-        self.tasks = task_names(self.tasks)
-        if not self.tasks:
+        if not self.task_names:
             raise UserError("`tasks=[]` asks nothing. Name at least one task.")
         check_benchmarks((), self.benchmarks)
-        if self.zero_shot:
-            if self.max_draft_tokens is not None:
-                raise UserError(
-                    f"`max_draft_tokens={self.max_draft_tokens}` with `zero_shot=True`: a student that wasn't trained "
-                    f"writes no draft. Leave one of them out."
-                )
-            self.tags = tag_style("none")
         check_folder("output", self.output or str(self.folder), written=True)
         # Where several students are compared there may lie others, but for the names of their folders.
         refuse_read(self.folder, self._read(), within=not self.students)
         for name, student in named(self.students).items() if self.students else ():
             refuse_read(self.folder / name, [student])
         check_push_setting(self.push_to_hub)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The last names of the tasks, each once; `palign` stands for all of them."""
+        return task_names(self.tasks)
+
+    @property
+    def style(self) -> TagStyle:
+        """The tags, as an object; none in an evaluation before training."""
+        return tag_style("none") if self.zero_shot else super().style
 
     @property
     def folder(self) -> Path:
@@ -107,7 +112,7 @@ class EvaluateConfig(EvaluationSettings):
         """Where an evaluation reads, on this machine or elsewhere."""
         students = named(self.students).values() if self.students else [self.student]
         places = []
-        for name in filter(None, map(benchmark_of, self.tasks)):
+        for name in filter(None, map(benchmark_of, self.task_names)):
             # A copy that is missing is refused when its problems are read.
             with contextlib.suppress(UserError):
                 places.append(place_of(name, self.benchmarks))
@@ -121,17 +126,17 @@ class EvaluateConfig(EvaluationSettings):
         named(self.students)
         if self.hub.config_name is not None:
             raise UserError(
-                f"`hub.config_name={self.hub.config_name}` with several students: each is a configuration of its own, "
-                f"named as it is called. Leave it out, and name them in `students={{NAME: STUDENT, ...}}`."
+                f"`hub.config_name={self.hub.config_name}` with several students: each is a configuration of its own "
+                f"with its own name. Leave it out, and name them in `students={{NAME: STUDENT, ...}}`."
             )
         if self.student:
             raise UserError(
-                f"`student={self.student}` beside `students`: whom to evaluate is said twice. Put all of them into "
+                f"`student={self.student}` beside `students` names students twice. Put all of them into "
                 f"`students`, or leave one of the two out."
             )
         if self.revision is not None:
             raise UserError(
-                f"`revision={self.revision}` with several students: whose it is can't be told. Leave `revision` out, "
+                f"`revision={self.revision}` with several students: it is unclear whose it is. Leave `revision` out, "
                 f"and give a folder for a student of another revision."
             )
         if not isinstance(self.engine, str):
@@ -145,39 +150,36 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
     writes = EVALUATION
 
     def __init__(self, config: EvaluateConfig, shown: bool = True) -> None:
-        """`shown` is whether this process may say anything: of several, only the first."""
+        """`shown` is whether this process may print: of several, only the first."""
         require_lighteval()
         super().__init__(config)
         self.config = config
         given = {one.name: getattr(config, one.name) for one in fields(EvaluationSettings)}
-        given["progress"] = config.progress if shown else False
+        given |= {"tags": config.style, "progress": config.progress if shown else False}
         self.transform = StudentEvaluation(**given)
         self.transform.check()
-        self.tasks = [open_task(name, config.benchmarks, config.limit) for name in config.tasks]
+        self.tasks = [open_task(name, config.benchmarks, config.limit) for name in config.task_names]
         self.rows = problem_table(self.tasks)
-        # What is told of the rows isn't what they are.
+        # The note about a partial benchmark is no part of its problems.
         self.opened([name for name in self.rows.column_names if name != PARTIAL])
 
     @property
     def schema(self) -> "pa.Schema":
-        """The columns of SAMPLES, and what is known of the problems."""
-        from datasets import Features, Value
-
-        about = {name: Value("string") for name in self.rows.column_names if name not in COLUMNS}
-        return Features(SAMPLES.features | about).arrow_schema
+        """The columns of SAMPLES, and the other columns of the problems."""
+        return self.transform.schema(self.rows.column_names)
 
     def again(self, row: Mapping[str, Any]) -> bool:
-        """Whether a sample that was written is done again: one without text is asked for, an unjudged one graded."""
+        """Whether a written sample is done again: one without text is drawn, an unjudged one graded."""
         return row["text"] is None or (row["error"] is not None and bool(row["text"].strip()))
 
     def source(self) -> tuple[str, str | None]:
-        """What is asked."""
-        return ", ".join(self.config.tasks), None
+        """The tasks."""
+        return ", ".join(self.config.task_names), None
 
     def settings(self) -> dict[str, Any]:
         """What made the result: for the report."""
         return super().settings() | {
-            "tasks": {name: _where(name, self.config) for name in self.config.tasks},
+            "tasks": {name: _where(name, self.config) for name in self.config.task_names},
             "partial": {task.name: task.partial for task in self.tasks if task.partial},
             "limit": self.config.limit,
             "zero_shot": self.config.zero_shot,
@@ -198,7 +200,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
             files[0].parent.rmdir()
         name = Path(config.student).name if Path(config.student).is_dir() else config.student
         staged = output.files.staging(LIGHTEVAL)
-        write_results(staged, self.tasks, samples, self.transform, name, config.benchmarks)
+        write_results(staged, self.tasks, samples, self.transform.settings, name, config.benchmarks)
         output.files.adopt(staged, LIGHTEVAL)
         self.timings.lap("counting")
         usage = costs(Usage, notes, now_only=["asked", "asked_tokens"])
@@ -211,7 +213,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         )
 
     def _note(self) -> dict[str, Any]:
-        """Who drew the samples, too: those of the ledger may be another engine's."""
+        """With the engines that drew the samples: those of the ledger may be another's."""
         return super()._note() | {"drawn_by": self.transform.take_drawn_by()}
 
     def words(self) -> list[str]:

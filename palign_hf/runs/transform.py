@@ -34,8 +34,13 @@ R = TypeVar("R", bound="Told")
 class Files(Protocol):
     """Settings about the files of a run."""
 
-    replace: bool
-    batch_size: int
+    @property
+    def replace(self) -> bool:
+        """Whether the result of another run may be replaced."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows that are written together."""
 
     @property
     def folder(self) -> Path:
@@ -159,14 +164,14 @@ class TransformRun(ABC, Generic[T, R]):
     def settings(self) -> dict[str, Any]:
         """What made the result: for the report."""
         where, revision = self.source()
-        transform = self.transform
+        transform, engine = self.transform, self.transform.settings.engine
         return (
             transform.describe()
             | {
                 "fingerprint": transform.fingerprint,
                 "input": {"source": where, "revision": commit_of(self.rows) or revision} | self.input,
-                "engine": transform.engine if isinstance(transform.engine, str) else transform.runner.engine_name,
-                "engine_options": _shareable(transform.engine_options),
+                "engine": engine if isinstance(engine, str) else transform.runner.engine_name,
+                "engine_options": _shareable(transform.settings.engine_options),
             }
             | made_now(self.timings)
         )

@@ -14,7 +14,7 @@ from palign_hf.truncation.walk import Found, LoopSearch, Steps
 
 LARGEST = 1e30  # stands for an infinite margin, so that sums stay numbers
 
-# Cuts to look at around a crossing when the judge has been seen to waver, as distances from it.
+# Cuts to ask around a crossing when the judge has been seen to waver, as distances from it.
 _AROUND = (2, -2, 4, -4, 6, -6)
 # Problems that are expected to need no prefix: so often the question of cut 0 saves a first jump.
 _NO_PREFIX = 0.1
@@ -54,7 +54,7 @@ class Ascend(LoopSearch):
         object.__setattr__(self, "caution", caution)
         object.__setattr__(self, "probe_cost", probe_cost)
 
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         m = len(tokens) - 1
         # A lone ENOUGH at the frontier isn't believed: more must be shown, until `confirm` and `caution` are content.
         settle = min(self.confirm - 1, m) + self.caution
@@ -102,7 +102,7 @@ class Ascend(LoopSearch):
         unsure = self.caution * sum(a - b for a, b in pairwise(margins) if a > b)
         if unsure:
             firm = min(margins[start], -margins[start - 1]) if start else margins[start]
-            # With odds of unsure : firm the answer moves, by half of the way to what is looked at.
+            # With odds of unsure : firm the answer moves, by half of the way to the cut that is asked.
             worth = 2 * self.probe_cost * (unsure + firm) / unsure
             for look in (found + distance for distance in _AROUND):
                 if 0 <= look <= frontier and look not in cuts and abs(tokens[look] - tokens[found]) > worth:

@@ -1,21 +1,22 @@
-"""What "sufficient" means: a criterion turns (question, beginning of the trace) into a margin; above 0 is sufficient.
+"""Criteria of sufficiency: a criterion turns question and prefix into a margin, and above 0 the prefix is sufficient.
 
-`SelfJudge` is the paper's: the student reads its own judge prompt. By default the verdict is the difference of the two
-labels' log-probabilities, one exact and repeatable read; `verdict="generate"` reads free text as the reference does.
-A text with no verdict in it is `unparsable`, a state of its own, and a failed request is an exception: neither is ever
-taken for NOT_ENOUGH.
+`SelfJudge` is the criterion of the paper; `judging.PrefixCriterion` is the base class for one of your own. A text
+without a verdict is `unparsable`, a state of its own, and a failed request is an exception: neither counts as
+NOT_ENOUGH.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.asking.texts import TextTokenizer
+from palign_hf.config import Resolver, check_parameters, read_template
+from palign_hf.config.named import uncalled_description
 from palign_hf.engines.base import Engine, Sampling
-from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.located import Uncalled, check_kind, is_location, located, made, may_call
+from palign_hf.errors import UserError, nearest, shown
+from palign_hf.located import Uncalled
 from palign_hf.prompts import JUDGE, LABELS, Template
 
 
@@ -45,18 +46,33 @@ class Probe:
 class Case:
     """One problem, ready to be judged at any cut.
 
-    `reach` is the last cut that fits the context, -1 if none does; `shortest` is what a judge that is shown nothing
-    needs of it, room for the answer included. A text that can't be judged at all says why in `refused`.
+    Args:
+        name (`str`):
+            Names the problem in requests, so that one server and one cache serve all of them.
+        ends (`Sequence[int]`):
+            Offsets in the trace where its first 0, 1, 2, ... segments end.
+        tokens (`Sequence[int]`):
+            Tokens of the trace before each of these offsets.
+        reach (`int`):
+            The last cut that fits the context, -1 if none does.
+        shortest (`int`, defaults to `0`):
+            Tokens of a request without any prefix, its answer included; for the message about a row that doesn't fit.
+        head_tokens (`int`, defaults to `0`), suffix_tokens (`int`, defaults to `0`):
+            Tokens of a request before and behind the prefix; for the costs in the report.
+        prompt (`Any`, *optional*):
+            What the criterion keeps for its questions; dropped when the search has ended.
+        refused (`str`, *optional*):
+            Why the text can't be judged at all.
     """
 
     name: str
     ends: Sequence[int]
     tokens: Sequence[int]
     reach: int
-    shortest: int
-    head_tokens: int
-    suffix_tokens: int
-    prompt: Any
+    shortest: int = 0
+    head_tokens: int = 0
+    suffix_tokens: int = 0
+    prompt: Any = None
     refused: str | None = None
 
 
@@ -67,7 +83,7 @@ class Judge(Protocol):
         """Prepare one problem; `ends[k]` is where its first k segments end, from 0."""
 
     async def ask(self, engine: Engine, case: Case, segments: int) -> Probe:
-        """Judge the prefix of so many segments."""
+        """Judge the prefix of the first `segments` segments."""
 
 
 @runtime_checkable
@@ -85,7 +101,29 @@ class Criterion(Protocol):
 
 @dataclass(frozen=True)
 class SelfJudge:
-    """The student's own word for it, as a label margin (`verdict="margin"`) or as free text (`verdict="generate"`)."""
+    """The student itself judges whether a prefix is sufficient: the criterion of the paper, and the default.
+
+    Args:
+        verdict (`str`, defaults to `"margin"`):
+            `margin` is the difference of the two labels' log-probabilities, exact and repeatable; `generate` reads a
+            free text, as the published code does.
+        template (`Template` or `str`, *optional*):
+            The judge prompt, with `{question}` and `{prefix}`. In a recipe a text file, or `module:name` of a
+            `Template`.
+        labels (`tuple[str, str]`, defaults to `("[ENOUGH]", "[NOT_ENOUGH]")`):
+            The texts of the two verdicts, the one for "sufficient" first.
+        max_tokens (`int`, defaults to `256`):
+            Most tokens of a free text.
+
+    Example:
+
+    ```python
+    from palign_hf import PrefixTruncation
+    from palign_hf.truncation.criteria import SelfJudge
+
+    truncation = PrefixTruncation("Qwen/Qwen3-8B", criterion=SelfJudge(verdict="generate", max_tokens=64))
+    ```
+    """
 
     verdict: str = "margin"
     template: Template = JUDGE
@@ -129,7 +167,7 @@ class SelfJudge:
         }
 
     def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> "BoundSelfJudge":
-        """Find the labels in the student's tokens, and refuse a student that can't be asked."""
+        """Find the labels in the student's tokens, and refuse a student without a usable chat template."""
         return BoundSelfJudge(self, tokenizer, student, context)
 
 
@@ -181,8 +219,8 @@ class BoundSelfJudge:
         )
 
     async def _read_text(self, engine: Engine, case: Case, segments: int, ids: list[int]) -> Probe:
-        said = await engine.generate(ids, Sampling(max_tokens=self._criterion.max_tokens), case.name)
-        (answer,) = said.samples
+        generation = await engine.generate(ids, Sampling(max_tokens=self._criterion.max_tokens), case.name)
+        (answer,) = generation.samples
         verdict = read_verdict(str(self._tokenizer.decode(list(answer.token_ids))), self._criterion.labels)
         return Probe(
             segments=segments,
@@ -190,15 +228,15 @@ class BoundSelfJudge:
             margin={ENOUGH: 1.0, NOT_ENOUGH: -1.0}.get(verdict),
             label_mass=None,
             top_is_label=None,
-            prompt_tokens=said.prompt_tokens,
-            cached_tokens=said.cached_tokens,
+            prompt_tokens=generation.prompt_tokens,
+            cached_tokens=generation.cached_tokens,
         )
 
     def _reach(self, prompt: ProblemPrompt, ends: Sequence[int], shortest: int) -> int:
         """The last cut up to which all prompts leave room for the answer, by bisection: prompts grow with the cut.
 
         Nearly: where a cut parts a word, the prompt may be a token longer than that of the next cut. So those just
-        below the limit are looked at one by one.
+        below the limit are checked one by one.
         """
         if shortest > self._context:
             return -1
@@ -224,7 +262,7 @@ class BoundSelfJudge:
 
 
 class NoJudge:
-    """For searches that cut by a rule: a problem's tokens are counted, and nobody is asked."""
+    """For searches that cut by a rule: counts the tokens of a problem, and judges nothing."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", student: str) -> None:
         self._texts = TextTokenizer(tokenizer, student)
@@ -232,7 +270,7 @@ class NoJudge:
     def open(self, name: str, question: str, trace: str, ends: Sequence[int]) -> Case:
         """Count the tokens before each cut."""
         tokens = self._texts.count_before(trace, ends)
-        return Case(name, ends, tokens, len(ends) - 1, shortest=0, head_tokens=0, suffix_tokens=0, prompt=None)
+        return Case(name, ends, tokens, reach=len(ends) - 1)
 
     async def ask(self, engine: Engine, case: Case, segments: int) -> Probe:
         """Never: a rule asks nothing."""
@@ -240,83 +278,57 @@ class NoJudge:
 
 
 class UncalledCriterion(Uncalled):
-    """Stands for a user's own criterion where it may not be made: traces are counted, what it asks isn't known."""
+    """Placeholder for a user's own criterion where it must not be made: traces are counted, its costs are unknown."""
 
     def describe(self) -> dict[str, Any]:
         """Its name and what it would be made from."""
-        return {"name": self.name, "parameters": {key: shown(repr(one)) for key, one in self.parameters.items()}}
+        return uncalled_description(self)
 
     def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> Judge:
-        """One that nobody asks."""
+        """One that counts tokens and judges nothing."""
         return NoJudge(tokenizer, student)
 
 
-# Criteria that a recipe can name; one's own are named by where they are, as `my_module:MyCriterion`.
-CRITERIA = {SelfJudge.name: SelfJudge}
+# Criteria that a recipe can name; a user's own are given as `module:name`.
+CRITERIA: dict[str, type[Criterion]] = {SelfJudge.name: SelfJudge}
 
 
-def make_criterion(
-    spec: "str | Mapping[str, Any] | Criterion | None", verdict: str = "margin", template: Template = JUDGE
-) -> Criterion:
-    """The criterion a user means: an object, a name, or `{name: ..., parameter: ...}` as recipes have it.
+def make_criterion(spec: "str | Mapping[str, Any] | Criterion | None" = None) -> Criterion:
+    """The criterion that a user means.
 
-    `verdict` and `template` are those of the default criterion, and of no other.
+    Args:
+        spec (`str`, `Mapping` or `Criterion`, *optional*):
+            A name, `module:name` of your own, `{name: ..., parameter: ...}`, or an object. The self-judge by default.
+
+    Returns:
+        `Criterion`: The criterion; a placeholder for one of your own within `located.uncalled()`.
     """
-    if spec is None:
-        return SelfJudge(verdict=verdict, template=template)
-    if verdict != "margin" or template is not JUDGE:
-        raise UserError(
-            "`criterion` was given together with `verdict` or `judge_template`, which belong to the default "
-            "criterion. Put them into it: `criterion=SelfJudge(verdict=..., template=...)`."
-        )
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    if not isinstance(spec, Mapping):
-        if not isinstance(spec, Criterion):
-            raise UserError(
-                f"`criterion={shown(repr(spec))}` is no criterion: it needs `name`, `describe` and `bind`. Give one "
-                f"of {listed(CRITERIA)}, or an object such as `SelfJudge()`."
-            )
-        return spec
-    name, parameters = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
-    kind = _criterion_kind(name)
+    return SelfJudge() if spec is None else _CRITERION.resolve(spec)
+
+
+def _plain_parameters(kind: Any, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of a recipe as `SelfJudge` and its subclasses take them."""
+    if not (isinstance(kind, type) and issubclass(kind, SelfJudge)):
+        return given
     if kind is SelfJudge:
-        parameters = _self_judge_parameters(parameters)
-    elif not may_call():
-        return cast(Criterion, UncalledCriterion(str(name), parameters))
-    criterion = made("criterion", kind, name, parameters)
-    if not isinstance(criterion, Criterion):
-        raise UserError(f"`{name}` makes no criterion: what it gives lacks `name`, `describe` or `bind`.")
-    return criterion
-
-
-def _criterion_kind(name: Any) -> Any:
-    if isinstance(name, str) and name in CRITERIA:
-        return CRITERIA[name]
-    if is_location(name):
-        kind = located("criterion", str(name))
-        check_kind("criterion", kind, str(name), ("describe", "bind"))
-        return kind
-    raise UserError(
-        f"`{shown(name)}` is no criterion{nearest(shown(name), CRITERIA)}. Choose one of {listed(CRITERIA)}, or "
-        f"`module:name` of one's own."
-    )
-
-
-def _self_judge_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values of a recipe as `SelfJudge` takes them."""
-    known = [one.name for one in fields(SelfJudge)]
-    if unknown := next((name for name in given if name not in known), None):
-        raise UserError(
-            f"`{shown(unknown)}` is no parameter of `{SelfJudge.name}`{nearest(shown(unknown), known)}. "
-            f"It takes {listed(known)}."
-        )
+        check_parameters(name, given, [one.name for one in fields(kind)])
     parameters = dict(given)
     if isinstance(parameters.get("template"), str):
-        parameters["template"] = JUDGE.from_file(parameters["template"])
+        parameters["template"] = read_template(JUDGE, parameters["template"])
     if isinstance(parameters.get("labels"), list):
         parameters["labels"] = tuple(parameters["labels"])
     return parameters
+
+
+_CRITERION = Resolver[Criterion](
+    "criterion",
+    CRITERIA,
+    attributes=("name",),
+    methods=("describe", "bind"),
+    stand_in=lambda name, parameters, kind: UncalledCriterion(name, parameters),
+    example="{name: self-judge, verdict: generate}",
+    prepare=_plain_parameters,
+)
 
 
 def read_verdict(text: str, labels: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""What a truncation would do and cost, said before an engine is started: for `--dry-run`.
+"""Forecast of a truncation for `--dry-run`: rows, tokens and costs, before an engine is started.
 
-The search itself is run on some of the rows, with a judge that never wavers and whose prefixes end where the prior
-says. So the figures are those of the rows' own lengths and of this search; what is guessed is only where prefixes end.
+The search itself is run on some of the rows, with a judge that never wavers and prefixes that end as the prior
+predicts. So the figures are those of the rows' own lengths and of this search; only where prefixes end is a guess.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from palign_hf.truncation.transform import PrefixTruncation
 
-# So many rows are tokenised; the rest is taken to be like them.
+# Rows that are tokenised; the rest is taken to be like them.
 _SAMPLE = 200
 # Neighbours in the sample get quantiles far from each other, and all of them together are spread evenly.
 _GOLDEN = 0.6180339887498949
@@ -56,17 +56,16 @@ class Forecast:
 
 def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
     """Rows, tokens, and an estimate of what a prefix-caching engine has to compute, marked as what it is."""
-    search = truncation.search
-    assert not isinstance(search, str | dict)
+    search, settings = truncation.search, truncation.settings
     rows = len(traces)
     sample = traces.select(range(0, rows, -(-rows // _SAMPLE)))
     prior = search.prior if isinstance(search, Ascend) else Prior()
-    # Nothing of one's own is called for a forecast, so what it would ask isn't known.
-    own = truncation.criterion if isinstance(truncation.criterion, Uncalled) else None
+    # A user's own search or criterion is not called for a forecast, so its questions are unknown.
+    own = next((one for one in (search, truncation.criterion) if isinstance(one, Uncalled)), None)
     known = own is None
     judge, sums = truncation.judge(), Forecast()
     for at, source in enumerate(sample):
-        row = open_row(judge, source, truncation.granularity, truncation.audit)
+        row = open_row(judge, source, settings.granularity, settings.audit)
         if row.case is None or row.case.reach < 0:
             sums.skipped += 1
             continue
@@ -79,8 +78,8 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
         f", {about}{round(sums.skipped * scale):,} of them empty or too long to be judged" if sums.skipped else ""
     )
     lines = [
-        f"student    {truncation.student}",
-        f"search     {search.describe()['name']}" + (f"; result {truncation.fingerprint}" if known else ""),
+        f"student    {settings.student}",
+        f"search     {search.name}" + (f"; result {truncation.fingerprint}" if known else ""),
         f"rows       {rows:,}{skipped}",
         f"traces     {about}{round(sums.trace_tokens * scale):,} tokens",
     ]

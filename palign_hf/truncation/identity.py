@@ -1,7 +1,7 @@
-"""What decides a row of the result, and nothing else: its fingerprint names caches and ledgers, on any day.
+"""Identity of a truncation: everything that changes a row, for the fingerprints that name caches and ledgers.
 
 The search has a fingerprint on top of the judge's, so two searches over the same judge share one ledger and ask
-nothing twice. What a subclass of the transform does otherwise is part of both.
+nothing twice. What a subclass of the transform changes is part of both.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Identity:
     context: int | None
     audit: float
     altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
-    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform does otherwise
+    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform changes
 
     def describe_judge(self) -> dict[str, Any]:
         """What decides a margin at a cut."""

@@ -107,7 +107,7 @@ class Report(StageReport):
             said.append(
                 f"The two labels have {self.label_mass:.1%} of the probability on average: the student would rather "
                 f"say something else, so its margins mean little. Use an instruction-tuned student or another wording "
-                f"(`judge_template`)."
+                f"(`template` of the criterion)."
             )
         if often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
             said.append(
@@ -177,7 +177,8 @@ class Report(StageReport):
     def _add_costs(self, usage: Usage) -> None:
         self.asked = usage.asked
         self.computed_tokens, self.cached_tokens = usage.computed_tokens, usage.cached_tokens
-        self.cached_share = usage.cached_tokens / usage.prompt_tokens
+        # A criterion of the user's own may ask the student nothing.
+        self.cached_share = usage.cached_tokens / usage.prompt_tokens if usage.prompt_tokens else None
         self.tokens_over_floor = usage.computed_tokens / usage.floor_tokens if usage.floor_tokens else None
         if usage.mass_probes:
             self.label_mass = usage.mass_sum / usage.mass_probes

@@ -1,4 +1,4 @@
-"""Truncation as a stage that is started: a recipe's settings, and what is its own about a run of it."""
+"""The truncation stage: its recipe settings, and a run with its files and its report."""
 
 import glob
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import DatasetArtifact, setting_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.hub.stage import PushedStage
+from palign_hf.located import uncalled
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
@@ -20,7 +21,7 @@ from palign_hf.traces import read_traces
 from palign_hf.traces.layouts import check_named
 from palign_hf.truncation.forecast import forecast
 from palign_hf.truncation.report import Report
-from palign_hf.truncation.search import Ascend, make_search
+from palign_hf.truncation.search import Prior, has_prior, make_search
 from palign_hf.truncation.settings import TruncationSettings
 from palign_hf.truncation.transform import PrefixTruncation
 from palign_hf.truncation.usage import Usage
@@ -41,7 +42,7 @@ class TraceSettings:
     split: str | None = setting(default=None, help="split to read")
     config: str | None = setting(default=None, help="configuration of a Hub dataset")
     revision: str | None = setting(default=None, help="revision of a Hub dataset")
-    limit: int | None = setting(default=None, least=1, help="read only so many rows")
+    limit: int | None = setting(default=None, least=1, help="read at most this many rows")
     content_ids: bool = setting(default=False, help="make ids from the content")
 
     def __post_init__(self) -> None:
@@ -49,9 +50,9 @@ class TraceSettings:
         check_named(self.columns or {}, self.known)
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class TruncateConfig(TruncationSettings):
-    """Everything a truncation recipe may say."""
+    """Settings of a truncation recipe."""
 
     traces: TraceSettings = setting(help="where the teacher traces come from")
     output: str | None = setting(
@@ -73,11 +74,14 @@ class TruncateConfig(TruncationSettings):
         check_folder("output", self.output or str(self.folder), written=True)
         refuse_read(self.folder, [self.traces.source, self.student])
         check_push_setting(self.push_to_hub)
-        if self.pilot is not None and not isinstance(self.search, Ascend):
-            raise UserError(
-                f"`pilot={self.pilot}` estimates a prior, and the search `{make_search(self.search).name}` has none. "
-                f"Leave `pilot` out, or take `search=ascend`."
-            )
+        if self.pilot is not None:
+            with uncalled():
+                search = make_search(self.search)
+            if not has_prior(search):
+                raise UserError(
+                    f"`pilot={self.pilot}` estimates a prior, and the search `{search.name}` has none. Leave `pilot` "
+                    f"out, or take `search=ascend`."
+                )
 
     @property
     def folder(self) -> Path:
@@ -91,35 +95,35 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
     table = PREFIXES
 
     def __init__(self, config: TruncateConfig, shown: bool = True) -> None:
-        """`shown` is whether this process may say anything: of several, only the first."""
+        """`shown` is whether this process may print: of several, only the first."""
         super().__init__(config)
         self.config = config
         given = {one.name: getattr(config, one.name) for one in fields(TruncationSettings)}
-        # The recipe's criterion is made by now, with its template and verdict in it.
-        given |= {"verdict": "margin", "judge_template": None, "progress": config.progress if shown else False}
+        given["progress"] = config.progress if shown else False
         self.transform = PrefixTruncation(**given)
         self.transform.check()
         self.rows = recipe_traces(config.traces, shown)
         self._asked_by_pilot = 0
-        # The pilot's prior will change the fingerprint; what is known by now is looked at before it asks.
+        self._prior: dict[str, Any] | None = None
+        # The pilot's prior will change the fingerprint; the rest of the identity is checked before it asks.
         self.opened(TRACES.columns, unknown=["fingerprint"] if config.pilot else ())
 
     def agree(self) -> dict[str, Any]:
-        """The pilot's prior as a search, and what all processes must have in common."""
+        """The pilot's prior, and what all processes must have in common."""
         if self.config.pilot:
             self.output().mark()
             first = self.transform
             self.transform = first.with_pilot(self.rows, self.config.pilot, self.config.pilot_seed)
             self._asked_by_pilot = first.usage.asked
+            self._prior = self.transform.describe()["search"]["prior"]
             self.output().claim(self.config.replace)
             self.timings.lap("pilot")
-        search = self.transform.search
-        assert not isinstance(search, str | dict)
-        return super().agree() | {"search": search.describe()}
+        return super().agree() | {"prior": self._prior}
 
     def adopt(self, agreed: Any) -> None:
-        """Search as the first process does."""
-        self.transform = self.transform.with_search(agreed["search"])
+        """Search with the prior of the first process's pilot."""
+        if agreed["prior"] is not None:
+            self.transform = self.transform.with_prior(Prior(**agreed["prior"]))
 
     def reported(self, files: list[Path], notes: list[dict[str, Any]], settings: dict[str, Any]) -> Report:
         """The report of the prefixes."""
@@ -176,7 +180,7 @@ TRUNCATE = TruncateStage()
 
 
 def recipe_traces(settings: TraceSettings, shown: bool = True) -> "Dataset":
-    """The traces that a recipe names; one line on stderr says what became of every row."""
+    """The traces that a recipe names; one line on stderr accounts for every row."""
     given = {name: value for name, value in vars(settings).items() if name != "source"}
     dataset, report = read_traces(settings.source, **given)
     if shown:

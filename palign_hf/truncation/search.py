@@ -1,7 +1,8 @@
-"""Which cut to ask next, and when to stop: pure state machines, one walk a problem.
+"""Searches for the shortest sufficient prefix: pure state machines that choose the next cut, one walk a problem.
 
 With a prefix cache a probe costs some twenty tokens, while showing more of the trace than the answer needs costs
-every token of it. So the default (`ascend.py`) climbs by jumps and bisects the last gap, where all is cached.
+every token of it. So the default (`ascend.py`) climbs by jumps and bisects the last gap, where all is cached. Subclass
+`LoopSearch` for a search of your own; `docs/criteria.md` has an example.
 
 Measured (`benchmarks/search_cost.py`), tokens computed over the floor at mean ratios .25 / .40: `ascend` 1.14 / 1.11,
 `binary` 1.87 / 1.41, `linear` 1.42 / 1.43, the paper's loop without a cache 8.5 / 7.8. With noisy margins (sigma 1)
@@ -12,12 +13,14 @@ short traces (40 segments of 9 tokens) `ascend` computes 4 to 11 % less than `bi
 
 import bisect
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from palign_hf.config import check_parameters, read_named
+from palign_hf.config import Resolver, check_parameters
+from palign_hf.config.named import uncalled_description
 from palign_hf.errors import UserError, shown
+from palign_hf.located import Uncalled
 from palign_hf.truncation.ascend import LARGEST, Ascend
 from palign_hf.truncation.monotone import crossing
 from palign_hf.truncation.schedule import Prior, as_number
@@ -33,10 +36,13 @@ __all__ = [
     "Found",
     "Full",
     "Linear",
+    "LoopSearch",
     "Nothing",
     "Prior",
     "Search",
+    "UncalledSearch",
     "Walk",
+    "has_prior",
     "make_search",
 ]
 
@@ -47,7 +53,7 @@ class Binary(LoopSearch):
 
     name: ClassVar[str] = "binary"
 
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         left, right, best = 1, limit, None
         while left <= right:
             middle = (left + right) // 2
@@ -66,7 +72,7 @@ class Linear(LoopSearch):
 
     name: ClassVar[str] = "linear"
 
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         for cut in range(limit + 1):
             if (yield cut) > 0:
                 return Found(cut, True)
@@ -79,7 +85,7 @@ class Every(LoopSearch):
 
     name: ClassVar[str] = "every"
 
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         margins: list[float] = []
         for cut in range(limit + 1):
             margin = yield cut
@@ -93,7 +99,7 @@ class _Rule(LoopSearch):
 
     judged: ClassVar[bool] = False
 
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         return Found(self._cut(tokens), False)
         yield  # makes this a walk like the others, with nothing to ask
 
@@ -155,23 +161,69 @@ class Nothing(_Rule):
         return 0
 
 
+class UncalledSearch(Uncalled):
+    """Placeholder for a user's own search where it must not be made."""
+
+    def __init__(self, name: str, parameters: Mapping[str, Any], kind: Any) -> None:
+        super().__init__(name, parameters)
+        self.kind, self.judged = kind, bool(getattr(kind, "judged", True))
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and what it would be made from."""
+        return uncalled_description(self)
+
+    def start(self, tokens: Sequence[int], limit: int | None = None) -> Walk:
+        """Raises: a placeholder searches nothing."""
+        raise NotImplementedError(f"`{self.name}` is a placeholder that was not made")
+
+
 _KINDS: tuple[type[LoopSearch], ...] = (Ascend, Binary, Linear, Every, Fixed, Full, Nothing)
-SEARCHES = {kind.name: kind for kind in _KINDS}
+SEARCHES: dict[str, type[LoopSearch]] = {kind.name: kind for kind in _KINDS}
 
 
-def make_search(spec: "str | Search | dict[str, Any]") -> Search:
-    """The search a user means: a `Search`, its `describe()`, or text such as `binary` or `ascend(confirm=3)`."""
-    if isinstance(spec, Search) and not isinstance(spec, type):
-        return spec
-    name, parameters = read_named(spec, "search", SEARCHES, "ascend(confirm=3)")
-    version = parameters.pop("version", None)
-    kind = SEARCHES[name]
-    if version is not None and version != kind.version:
-        raise UserError(
-            f"`{name}` of version {shown(version)} isn't in this release, which has version {kind.version}. Run again."
-        )
-    check_parameters(name, parameters, [item.name for item in fields(kind)])  # type: ignore[arg-type]
-    if isinstance(prior := parameters.get("prior"), dict):
+def make_search(spec: "str | Mapping[str, Any] | Search") -> Search:
+    """The search that a user means.
+
+    Args:
+        spec (`str`, `Mapping` or `Search`):
+            A name, alone or with parameters (`binary`, `ascend(confirm=3)`), `module:name` of your own, `{name: ...,
+            parameter: ...}` such as the `describe()` of a shipped search, or an object.
+
+    Returns:
+        `Search`: The search; a placeholder for one of your own within `located.uncalled()`.
+    """
+    return _SEARCH.resolve(spec)
+
+
+def has_prior(search: Search) -> bool:
+    """Whether a pilot can estimate a prior for it: `ascend`, and the user's own that are derived from it."""
+    kind = search.kind if isinstance(search, UncalledSearch) else search
+    return isinstance(kind, Ascend) or (isinstance(kind, type) and issubclass(kind, Ascend))
+
+
+def _plain_parameters(kind: Any, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Plain values as a search takes them: a prior by its `describe()`, and a version only to compare it."""
+    parameters = dict(given)
+    if name in SEARCHES:
+        version = parameters.pop("version", None)
+        if version is not None and version != kind.version:
+            raise UserError(
+                f"`{name}` of version {shown(version)} isn't in this release, which has version {kind.version}. Run "
+                f"again."
+            )
+        check_parameters(name, parameters, [item.name for item in fields(kind)])
+    if isinstance(kind, type) and issubclass(kind, Ascend) and isinstance(prior := parameters.get("prior"), dict):
         check_parameters("prior", prior, [item.name for item in fields(Prior)])
         parameters["prior"] = Prior(**prior)
-    return kind(**parameters)
+    return parameters
+
+
+_SEARCH = Resolver[Search](
+    "search",
+    SEARCHES,
+    attributes=("name", "judged"),
+    methods=("describe", "start"),
+    stand_in=UncalledSearch,
+    example="ascend(confirm=3)",
+    prepare=_plain_parameters,
+)

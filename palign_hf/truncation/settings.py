@@ -1,41 +1,44 @@
-"""What a truncation is told, declared once: the constructor of `PrefixTruncation`, the keys of a recipe, the options
-of the command and the table of the docs. Everything that can be wrong by itself is seen when it is made.
+"""Settings of a truncation, declared once for the constructor of `PrefixTruncation`, recipes, options and docs.
+
+What can be wrong with a setting by itself is refused when the settings are made.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from palign_hf.asking.settings import AskingSettings
 from palign_hf.config import setting
-from palign_hf.prompts import JUDGE, Template
+from palign_hf.located import uncalled
 from palign_hf.segmentation import Granularity
 from palign_hf.truncation.criteria import Criterion, make_criterion
 from palign_hf.truncation.search import Search, make_search
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class TruncationSettings(AskingSettings):
-    """Everything that a truncation may be told: what is asked, of whom, and how it is carried out."""
+    """Search, criterion and segmentation of a truncation, with the student and the engine."""
 
     search: str | dict[str, Any] | Search = setting(
-        default="ascend", help="ascend, binary (the paper's), linear, every, fixed(ratio=0.25), full or none"
+        default="ascend",
+        help="ascend, binary (the paper's), linear, every, fixed(ratio=0.25), full, none, or module:name of your own",
     )
     criterion: str | dict[str, Any] | Criterion | None = setting(
-        default=None, help="what sufficient means: self-judge (the default), or module:name of one's own"
+        default=None,
+        help="what sufficient means: self-judge (the default), {name: self-judge, verdict: generate, template: FILE}, "
+        "or module:name of your own",
     )
-    verdict: Literal["margin", "generate"] = setting(
-        default="margin", help="how the self-judge is read: log-probabilities of its labels, or free text"
+    granularity: Granularity = setting(
+        default="sentence", help="how traces are segmented; legacy as the published code"
     )
-    judge_template: str | Template | None = setting(default=None, help="text file with another judge prompt")
-    granularity: Granularity = setting(default="sentence", help="how traces are cut; legacy as the published code")
     audit: float = setting(
-        default=0.0, least=0.0, most=1.0, help="share of problems whose whole curve is asked, to measure the judge"
+        default=0.0,
+        least=0.0,
+        most=1.0,
+        help="share of problems whose whole curve is judged, to measure the judge",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.search = make_search(self.search)
-        template = JUDGE if self.judge_template is None else self.judge_template
-        if isinstance(template, str):
-            template = JUDGE.from_file(template)
-        self.criterion = make_criterion(self.criterion, self.verdict, template)
+        with uncalled():  # the transform makes those of the user's own, once
+            make_search(self.search)
+            make_criterion(self.criterion)

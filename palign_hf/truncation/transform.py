@@ -1,10 +1,8 @@
-"""`PrefixTruncation`: TRACES -> PREFIXES as a `datasets` map transform.
-
-    prefixes = traces.map(PrefixTruncation("Qwen/Qwen2.5-7B-Instruct"), batched=True, batch_size=1000)
+"""`PrefixTruncation`: prefix truncation, TRACES -> PREFIXES, as a `datasets` map transform.
 
 It hashes by what changes the result (student and commit, prompts, criterion, search, segmentation) and nothing else,
 so the cache of `datasets` is right whether or not an engine runs, and across processes. `map` keeps nothing of a run
-that breaks; the ledger does, so the same call again goes on where it stopped.
+that breaks; the ledger does, so the same call again continues where it stopped.
 """
 
 import random
@@ -20,10 +18,10 @@ from datasets import Dataset
 from palign_hf.asking.batches import columns_of, rows_of
 from palign_hf.asking.identity import changed_by
 from palign_hf.asking.jobs import in_order
-from palign_hf.asking.transform import StudentTransform
+from palign_hf.asking.transform import StudentTransform, takes
 from palign_hf.errors import UserError
 from palign_hf.schema import PREFIXES, TRACES, check
-from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe
+from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe, make_criterion
 from palign_hf.truncation.identity import Identity
 from palign_hf.truncation.report import Report
 from palign_hf.truncation.rows import PROBES, Row, Searcher, open_row, prefix_columns
@@ -32,23 +30,49 @@ from palign_hf.truncation.settings import TruncationSettings
 from palign_hf.truncation.usage import Usage
 
 
-class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
+class PrefixTruncation(StudentTransform[Probe, Usage]):
     """Cut each trace to the shortest prefix that the student itself judges sufficient.
 
-    The settings are those of `TruncationSettings` (`help(PrefixTruncation)` lists them at its end). Which of them
-    change a row is decided by `Identity`: student, criterion, search, granularity, context, audit, and engine options
-    that change the student's numbers, such as `dtype`. `engine` may be a `StudentRunner`, whose engine several stages
-    share; who made it closes it.
+    Use it with `datasets.Dataset.map(..., batched=True)`. Close it, or use it in a `with` block, to give back memory
+    and processes. The fingerprint depends on student, criterion, search, granularity, context, audit, and on engine
+    options that change the student's numbers, such as `dtype`. `engine` may be a `StudentRunner`, whose engine several
+    stages share; its owner closes it.
+
+    Args:
+        {settings}
+
+    Returns:
+        PREFIXES rows, one for each row of the TRACES batch, when it is called with one; other columns are kept.
+
+    Example:
+
+    ```python
+    from palign_hf import PrefixTruncation, load_traces
+
+    traces = load_traces("palign-toy", split="test", limit=8)
+    with PrefixTruncation("palign-toy", engine="transformers", search="binary") as truncation:
+        prefixes = traces.map(truncation, batched=True, batch_size=1000)
+        print(truncation.report(prefixes).text())
+    ```
     """
 
+    settings: TruncationSettings
+    search: Search
+    criterion: Criterion
     declared, answers, counters, verb = TruncationSettings, PROBES, Usage, "truncating"
+    resolved = StudentTransform.resolved | {"search", "criterion"}
     advice = "Make another one; `with_search` makes one that asks the same judge."
+
+    @takes(TruncationSettings)
+    def __init__(self, settings: TruncationSettings) -> None:
+        self.search, self.criterion = make_search(settings.search), make_criterion(settings.criterion)
+        super().__init__(settings)
 
     def __call__(self, batch: Mapping[str, Any]) -> "pa.Table | dict[str, list[Any]]":
         """PREFIXES rows of a batch of TRACES rows; other columns are passed through.
 
         A batch of a `Dataset` comes back as an Arrow table with the exact types, one of plain lists as plain lists,
-        which is what streaming datasets take.
+        for streaming datasets.
         """
         given = columns_of(batch, TRACES, TRACES.columns, "PrefixTruncation")
         sources = list(rows_of(given))
@@ -76,33 +100,52 @@ class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
         return self._identity.fingerprint
 
     def describe(self) -> dict[str, Any]:
-        """What the fingerprint is made of: goes into reports and cards."""
+        """The description that the fingerprint is made of, for reports and cards."""
         return self._identity.describe() | {"student_name": self._identity.student.name}
 
     def report(self, prefixes: Dataset) -> Report:
-        """What happened, measured on the result; with this run's costs if it was this object that ran."""
+        """Counts, ratios and warnings, measured on the result; with the costs of what this object has run.
+
+        Args:
+            prefixes (`Dataset`):
+                The result of `map`.
+
+        Returns:
+            `Report`: `text()` for a terminal, `page()` as Markdown, `as_dict()` as plain data.
+        """
         return Report.of(prefixes, self._usage, self.describe() | {"fingerprint": self.fingerprint})
 
     def check(self) -> None:
         """Refuse what can't work with this student (context, prompts, labels) before an engine is loaded."""
-        if self._identity.search.judged:
+        if self.search.judged:
             self._runner.check()
         self.judge()
 
     def judge(self) -> Judge:
         """The criterion bound to this student: its prompts and their tokens at any cut; no engine is needed."""
         tokenizer, name = self._runner.tokenizer, self._identity.student.name
-        if not self._identity.search.judged:
+        if not self.search.judged:
             return NoJudge(tokenizer, name)
-        return self._identity.criterion.bind(tokenizer, name, self._context)
+        return self.criterion.bind(tokenizer, name, self._context)
 
     def with_pilot(self, traces: Dataset, rows: int = 200, seed: int = 0) -> "PrefixTruncation":
         """The same transform with its search's prior estimated on `rows` seeded rows of these traces.
 
         The prior becomes part of the search, and so of the fingerprint: no row depends on which rows came before.
         What the pilot asked stays in the ledger and isn't asked again.
+
+        Args:
+            traces (`Dataset`):
+                A TRACES table.
+            rows (`int`, defaults to `200`):
+                Rows of the pilot.
+            seed (`int`, defaults to `0`):
+                Chooses them.
+
+        Returns:
+            `PrefixTruncation`: A copy with the prior in its search; it shares this one's engine and ledger.
         """
-        search = self._identity.search
+        search = self.search
         if not isinstance(search, Ascend):
             raise UserError(f"The search `{search.name}` has no prior: a pilot is of use to `ascend` only.")
         if rows < 1:
@@ -118,28 +161,40 @@ class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
                 f"prior from. Look at the report of these rows first, or leave the pilot out."
             )
         never = sum(row["status"] == "full_trace" for row in found)
-        return self.with_search(replace(search, prior=Prior.from_ratios(ratios, never)))
+        return self.with_prior(Prior.from_ratios(ratios, never))
+
+    def with_prior(self, prior: Prior) -> "PrefixTruncation":
+        """A copy whose search has that prior; for `ascend` and searches that are derived from it."""
+        assert isinstance(self.search, Ascend)
+        return self.with_search(replace(self.search, prior=prior))
 
     def with_search(self, search: str | Search | dict[str, Any]) -> "PrefixTruncation":
-        """A copy with another search: one ledger, so that nothing is asked twice, and the same runner, so that no
-        second engine starts beside the first. To close one of them closes the engine for both."""
+        """A copy with another search: one ledger, so no cut is judged twice, and the same runner, so that no
+        second engine starts beside the first. To close one of them closes the engine for both.
+
+        Args:
+            search (`str`, `dict` or `Search`):
+                As the setting `search`.
+
+        Returns:
+            `PrefixTruncation`: The copy.
+        """
         twin = self.__class__.__new__(self.__class__)
         vars(twin).update(self.__getstate__())
-        twin.search = make_search(search)
+        twin.settings, twin.search = replace(self.settings, search=search), make_search(search)
         twin._settle(self._runner)
         return twin
 
     @cached_property
     def _identity(self) -> Identity:
         """Found at its first use, when a subclass has set what it adds."""
-        assert isinstance(self.search, Search) and isinstance(self.criterion, Criterion)
         return Identity(
             student=self._runner.student,
             criterion=self.criterion,
             search=self.search,
-            granularity=self.granularity,
-            context=self.context or self._runner.given_context,
-            audit=self.audit,
+            granularity=self.settings.granularity,
+            context=self.settings.context or self._runner.given_context,
+            audit=self.settings.audit,
             altered=self._runner.altered,
             changed_by=changed_by(type(self), PrefixTruncation, self._added),
         )
@@ -147,11 +202,6 @@ class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
     def _ledger(self) -> tuple[str, dict[str, Any]]:
         about = self._identity.describe_judge() | {"student_name": self._identity.student.name}
         return self._identity.judge_fingerprint, about
-
-    def _plain(self, name: str, value: Any) -> Any:
-        if name == "criterion":  # the same for all that is said of it here: it is in the fingerprint
-            return None
-        return make_search(value).describe() if name == "search" else value
 
     def _found(
         self, traces: Iterable[Mapping[str, Any]], rows: int | None, what: str = "truncating"
@@ -164,10 +214,10 @@ class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
         self, traces: Iterable[Mapping[str, Any]], rows: int | None, what: str = "truncating"
     ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
         """Each trace with what was found, in order; one bar over all."""
-        search, runner, judge = self._identity.search, self._runner, self.judge()
+        search, runner, judge = self.search, self._runner, self.judge()
         if search.judged:
             runner.check()
-        opened = (open_row(judge, source, self.granularity, self.audit) for source in traces)
+        opened = (open_row(judge, source, self.settings.granularity, self.settings.audit) for source in traces)
         with self._shown(rows, what) as bar:
 
             async def ask(case: Case, cut: int) -> Probe:
@@ -185,7 +235,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage], TruncationSettings):
                     if row.case is not None:
                         row.case.prompt = None
 
-            results = in_order(opened, searched, lambda: runner.capacity(self.in_flight))
+            results = in_order(opened, searched, lambda: runner.capacity(self.settings.in_flight))
             with closing(runner.iterate(results)) as done:
                 for row in done:
                     self._usage.add(row.probes, row.asked, row.floor_tokens)

@@ -1,12 +1,12 @@
-"""What every search is made of: a walk that asks one cut at a time, run from a search written as a loop."""
+"""Base class and protocols of searches: a walk asks one cut at a time, and a search is written as a loop."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from palign_hf.truncation.schedule import Prior
+from palign_hf.config import described
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,32 @@ class SteppedWalk:
 
 
 class LoopSearch(ABC):
-    """A search whose walk is a loop, and whose description is made of its parameters."""
+    """A search that is written as a loop over cuts.
+
+    A subclass sets `name` and implements `steps`. If it is a frozen dataclass, its fields are its parameters, in
+    Python and in recipes; they are part of the fingerprint, with `name` and `version`.
+
+    Args:
+        name (`str`):
+            Class attribute. Names the search in fingerprints, reports and cards.
+        version (`int`, defaults to `1`):
+            Class attribute. Raise it when `steps` changes what it finds.
+        judged (`bool`, defaults to `True`):
+            Class attribute. False for a rule that asks no cut.
+
+    Example:
+
+    ```python
+    class FromTheEnd(LoopSearch):
+        name = "from-the-end"
+
+        def steps(self, tokens, limit):
+            for cut in range(limit, -1, -1):
+                if (yield cut) <= 0:
+                    return Found(min(cut + 1, limit), cut < limit)
+            return Found(0, True)
+    ```
+    """
 
     name: ClassVar[str]
     judged: ClassVar[bool] = True
@@ -105,14 +130,22 @@ class LoopSearch(ABC):
             raise ValueError(
                 f"`limit={limit}` is no cut of a trace of {m} segments. Skip a row whose question alone doesn't fit."
             )
-        return SteppedWalk(self._steps(tokens, limit))
+        return SteppedWalk(self.steps(tokens, limit))
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able, with everything that can change a result; `make_search` takes it back."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        plain = {name: value.describe() if isinstance(value, Prior) else value for name, value in values.items()}
-        return {"name": self.name, "version": self.version, **plain}
+        """JSON-able, with everything that can change a result."""
+        return described(self)
 
     @abstractmethod
-    def _steps(self, tokens: Sequence[int], limit: int) -> Steps:
-        """Yields the cuts to ask, is sent their margins, and returns what it found."""
+    def steps(self, tokens: Sequence[int], limit: int) -> Steps:
+        """The loop: yields the cuts to ask, receives their margins, and returns the cut that it found.
+
+        Args:
+            tokens (`Sequence[int]`):
+                `tokens[k]` counts the tokens of the first k segments, from 0 to all of them.
+            limit (`int`):
+                The last cut that fits the context; none above it can be asked.
+
+        Returns:
+            `Generator[int, float, Found]`: Yields cuts and returns `Found(segments, sufficient)`.
+        """

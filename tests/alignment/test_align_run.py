@@ -112,7 +112,7 @@ def test_a_split_without_rows_is_none_and_the_other_can_be_loaded(make, speaker,
 def test_balance_caps_the_kept_pairs_of_each_value_and_keeps_the_others_as_rejected(make):
     many = [row | {"family": "a" if at < 12 else "b"} for at, row in enumerate(rows(16))]
     config = make(many, balance=BalanceSettings(per="family"))
-    assert config.carry == ("family",)
+    assert (config.carry, config.carried) == ((), ("family",))
     report = run(config, 2)
     kept, rejected = splits(config)
     assert sorted(row["family"] for row in kept) == ["a", "a", "b", "b"]
@@ -201,7 +201,7 @@ def test_json_lines_with_half_a_surrogate_pair_are_read(make, tmp_path):
     some = rows(3)
     some[1]["question"] = "What is \ud800?"
     source.write_text("".join(json.dumps(row) + "\n" for row in some))
-    config.prefixes = replace(config.prefixes, source=str(source))
+    config = replace(config, prefixes=replace(config.prefixes, source=str(source)))
     assert run(config)["ending"].failed == 1
     assert [row["id"] for row in splits(config)[0]] == ["0", "2"]
 
@@ -216,7 +216,7 @@ def test_published_sets_without_traces_or_probes_are_aligned(make, speaker, tmp_
     ]
     source.write_text("".join(json.dumps(row) + "\n" for row in given))
     config = make(rows(1), fallback="full_trace")
-    config.prefixes = PrefixSettings(source=str(source))
+    config = replace(config, prefixes=PrefixSettings(source=str(source)))
     run(config)
     kept, rejected = splits(config)
     assert len(kept) == 2 and len(rejected) == 4 and {row["prefix"] for row in [*kept, *rejected]} == {"We add."}

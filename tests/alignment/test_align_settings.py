@@ -8,7 +8,7 @@ import pytest
 from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.transform import PrefixAlignment
 from palign_hf.errors import UserError
-from palign_hf.prompts import ALIGN, TAG_STYLES
+from palign_hf.prompts import ALIGN, SOLVE, TAG_STYLES
 
 
 def test_every_setting_is_documented_once_and_an_argument():
@@ -43,8 +43,10 @@ def test_what_cannot_be_right_is_refused(given, words):
 
 
 def test_texts_become_what_they_name():
-    assert AlignmentSettings("palign-toy").align_template is ALIGN
-    assert AlignmentSettings("palign-toy", mode="prefill").tags == TAG_STYLES["prefix"]
-    assert AlignmentSettings("palign-toy", mode="prefill", tags="none").tags == TAG_STYLES["none"]
+    assert AlignmentSettings("palign-toy").read_template() is ALIGN
+    assert AlignmentSettings("palign-toy").style is None
+    assert AlignmentSettings("palign-toy", mode="prefill").read_template() is SOLVE
+    assert AlignmentSettings("palign-toy", mode="prefill").style == TAG_STYLES["prefix"]
+    assert AlignmentSettings("palign-toy", mode="prefill", tags="none").style == TAG_STYLES["none"]
     assert AlignmentSettings("palign-toy", refuse=["loop"]).refuse == ("loop",)
     assert AlignmentSettings("palign-toy", temperature=0.0, n=1).drawing(5, 1).max_tokens == 5

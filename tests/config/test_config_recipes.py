@@ -7,6 +7,7 @@ from config_sample import Pilot, Sample
 
 from palign_hf.config import ConfigError, build, describe, find_recipe, load_config, shipped_recipes
 from palign_hf.truncation.run import TruncateConfig
+from palign_hf.truncation.search import make_search
 
 
 GOOD = {"traces": {"source": "a.jsonl"}, "student": "s", "output": "o"}
@@ -18,7 +19,7 @@ def make(**changes):
 
 def test_defaults_and_values():
     config = make(audit="5e-2", search={"name": "ascend", "confirm": 3}, traces={"source": "b", "limit": 7})
-    assert config.audit == 0.05 and config.search.confirm == 3 and config.traces.limit == 7
+    assert config.audit == 0.05 and make_search(config.search).confirm == 3 and config.traces.limit == 7
     assert config.engine == "auto" and config.engine_options == {} and config.traces.known is None
 
 
@@ -66,7 +67,7 @@ def test_overrides_win_and_reach_into_sections(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("traces: {source: a}\nstudent: s\noutput: o\nsearch: binary\n")
     config = load_config(TruncateConfig, path, ["search=full", "traces.limit=3", "engine_options.dtype=float32"])
-    assert (config.search.name, config.traces.limit, config.engine_options) == ("full", 3, {"dtype": "float32"})
+    assert (config.search, config.traces.limit, config.engine_options) == ("full", 3, {"dtype": "float32"})
 
 
 @pytest.mark.parametrize(

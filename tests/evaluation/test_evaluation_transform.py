@@ -1,14 +1,17 @@
 """Problems to samples over an engine that speaks by rule: seeds, durability, failures, labels, the prompt."""
 
 import pytest
+from datasets import Dataset, IterableDataset
 
 from palign_hf.asking.samples import seed_of
 from palign_hf.asking.store import content_key
 from palign_hf.cli import main
 from palign_hf.engines.base import RequestFailed
-from palign_hf.evaluation.samples import check_complete
+from palign_hf.errors import UserError
+from palign_hf.evaluation.samples import SAMPLES, check_complete
 from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.prompts import SOLVE
+from palign_hf.schema import SchemaError, check
 
 
 def problems(count: int, **changes) -> list[dict]:
@@ -149,3 +152,34 @@ def test_what_changes_a_label_changes_the_result_and_what_changes_a_sample_the_l
         assert other.fingerprint != base.fingerprint and other.ledger_path != base.ledger_path
     for change in ({"in_flight": 3}, {"grading_workers": 1}):
         assert make(**change).fingerprint == base.fingerprint
+
+
+def test_map_gives_samples_and_the_report_counts_them(make, speaker):
+    speaker.text = lambda prompt, seed: r"\boxed{4}" if "case 1" not in prompt else "no idea"
+    rows = Dataset.from_list(problems(3))
+    evaluation = make(n=2)
+    found = rows.map(evaluation, batched=True, batch_size=2)
+    assert found.column_names == [*SAMPLES.columns, "level"] and found.features["sample"] == SAMPLES.features["sample"]
+    check(found.remove_columns("level"), SAMPLES)
+    drawn = [sample.row() for group in evaluation.samples(problems(3)) for sample in group]
+    assert found.to_list() == drawn
+    evaluation = make(n=2)
+    report = evaluation.report(rows.map(evaluation, batched=True, load_from_cache_file=False))
+    assert report.as_dict()["strict"]["pass@1"] == pytest.approx(2 / 3)
+    assert report.settings["fingerprint"] == evaluation.fingerprint and report.usage.samples == 6
+    assert report.text() and report.page()
+    with pytest.raises(UserError, match="1 of 3 problems don't have the 2 samples"):
+        evaluation.report(found.select(range(5)))
+
+
+def test_map_takes_streams_and_numbers_and_refuses_what_it_can_not_read(make):
+    stream = IterableDataset.from_generator(lambda: iter(problems(2, gold=4.0, level=3)))
+    found = list(stream.map(make(n=1), batched=True, remove_columns=["id", "benchmark", "question", "gold", "level"]))
+    assert [(one["gold"], one["level"], one["sample"]) for one in found] == [("4", "3", 0), ("4", "3", 0)]
+    rows = Dataset.from_list(problems(2))
+    with pytest.raises(SchemaError, match=r"Column `gold` \(nearest match: `golds`\) missing"):
+        rows.rename_column("gold", "golds").map(make(), batched=True)
+    with pytest.raises(SchemaError, match="got a single row"):
+        rows.map(make())
+    with pytest.raises(SchemaError, match="Row 1 of the batch has no text as `gold`"):
+        make()({name: [one[name] for one in problems(1, gold=None)] for name in problems(1)[0]})

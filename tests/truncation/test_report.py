@@ -231,6 +231,7 @@ def test_json_is_one_line_that_comes_back_whole():
     assert read == found.as_dict()
     assert read.pop("lines") == [list(line) for line in found.lines()]
     assert read.pop("warnings") == found.warnings()
+    assert read.pop("stage") == "truncate"
     assert Report(**read) == found
 
 

@@ -159,7 +159,13 @@ def test_every_setting_is_documented_once():
         ({"criterion": "nowhere:Judge"}, "`nowhere:Judge` can't be imported"),
         ({"criterion": "json:loads"}, "is no criterion but a `function`, and was not called"),
         ({"criterion": {"labels": ["a", "b"]}}, "`None` is no criterion"),
-        ({"judge_template": "nowhere.txt"}, "`nowhere.txt` can't be read"),
+        ({"criterion": {"name": "self-judge", "verdict": "text"}}, r"`verdict='text'` is unknown"),
+        ({"criterion": {"name": "self-judge", "template": "json:loads"}}, "is no template but a `function`"),
+        (
+            {"verdict": "generate"},
+            "^`verdict` is now a parameter of `criterion`. Write `criterion: {",
+        ),
+        ({"judge_template": "x.txt"}, "^`judge_template` is now a parameter of `criterion`. Write `criterion: {name:"),
         ({"engine_options": {"urls": []}, "engine": "server"}, "address"),
         ({"search": {"name": "ascnd"}}, "`ascnd` is no search"),
     ],
@@ -180,7 +186,7 @@ def test_a_criterion_can_be_named_by_where_it_is(student, tmp_path, monkeypatch)
     (tmp_path / "mine.py").write_text(
         "from palign_hf.truncation.criteria import SelfJudge\nclass Mine(SelfJudge):\n    name = 'mine'\n"
     )
-    named = PrefixTruncation(str(student), criterion={"name": "mine:Mine", "max_tokens": 9}, verdict="margin")
+    named = PrefixTruncation(str(student), criterion={"name": "mine:Mine", "max_tokens": 9})
     assert named.describe()["criterion"]["name"] == "mine"
 
 

@@ -39,6 +39,7 @@ from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_searc
 HERE = Path(__file__).parent
 QUESTION = "How many?"
 STEP = "Then the next number is one more than the last. "
+FREE = {"name": "self-judge", "verdict": "generate"}
 FORMATS = ("numpy", "arrow", "pandas")
 
 
@@ -335,13 +336,13 @@ def test_a_text_without_a_verdict_is_an_error(make, fake, student):
 
     said = AutoTokenizer.from_pretrained(student)("I can't tell.").input_ids
     fake.text = lambda tokens: said
-    row = one_row(make(verdict="generate", search="linear"), QUESTION, steps(9))
+    row = one_row(make(criterion=FREE, search="linear"), QUESTION, steps(9))
     assert (row["status"], row["reason"]) == ("error", "no verdict in the judge's text at 0 segments")
     assert [(probe["margin"], probe["verdict"]) for probe in row["probes"]] == [(None, "unparsable")]
     asked = len(fake.asked)
     enough = AutoTokenizer.from_pretrained(student)(LABELS[0]).input_ids
     fake.text = lambda tokens: enough
-    assert one_row(make(verdict="generate", search="linear"), QUESTION, steps(9))["status"] == "sufficient"
+    assert one_row(make(criterion=FREE, search="linear"), QUESTION, steps(9))["status"] == "sufficient"
     assert len(fake.asked) == asked + 1  # as the report says: it is asked again
 
 
@@ -433,11 +434,9 @@ def test_a_value_that_is_no_text_is_refused(make, nothing_loads, column, value, 
         ({"engine": "vlm"}, r"`engine='vlm'` is unknown \(nearest match: `vllm`\)"),
         ({"engine": "server"}, "needs the address of a server"),
         ({"search": "ascnd"}, "`ascnd` is no search"),
-        ({"verdict": "text"}, "`verdict='text'` is unknown"),
         ({"granularity": "sentences"}, r"`granularity='sentences'` is unknown \(nearest match: `sentence`\)"),
         ({"audit": 2.0}, r"`audit=2.0` must be at least 0.0 and at most 1.0"),
         ({"context": 0}, "`context=0` must be at least 1"),
-        ({"criterion": SelfJudge(), "verdict": "generate"}, "`criterion` was given together with"),
         ({"student": "/nowhere/student"}, "`/nowhere/student` is no folder"),
     ],
 )
@@ -485,8 +484,8 @@ def test_a_fingerprint_changes_with_everything_that_changes_a_row(make, tmp_path
         {"search": Ascend(prior=Prior(never=0.1))},
         {"search": "fixed(ratio=0.25)"},
         {"search": "fixed(tokens=25)"},
-        {"verdict": "generate"},
-        {"judge_template": wording},
+        {"criterion": FREE},
+        {"criterion": SelfJudge(template=wording)},
         {"criterion": SelfJudge(labels=("yes", "no"))},
         {"granularity": "paragraph"},
         {"context": 1000},
@@ -533,7 +532,7 @@ def test_a_copy_keeps_the_settings_and_leaves_the_engine(make, fake, enough_afte
     copy = pickle.loads(pickle.dumps(transform))
     try:
         assert copy.__getstate__() == transform.__getstate__()
-        assert copy.engine_options == {"dtype": "float32"}
+        assert copy.settings == transform.settings and copy.settings.engine_options == {"dtype": "float32"}
         assert (copy.fingerprint, copy.usage.probes, copy.runner.started) == (transform.fingerprint, 0, False)
         assert one_row(copy, QUESTION, steps(9)) == one_row(transform, QUESTION, steps(9))
     finally:

@@ -55,7 +55,7 @@ class Turns:
         self.runner = StudentRunner(student, engine="vllm", engine_options=OPTIONS)
         self.runner.run(self.runner.engine.start())
         common = {"enable_prefix_caching": True, "disable_log_stats": True, "seed": 0}
-        self.llm = LLM(self.runner.student.where, max_model_len=self.runner.context, **common, **OPTIONS)
+        self.llm = LLM(self.runner.student.where, max_model_len=self.runner.max_model_len, **common, **OPTIONS)
 
     def run(self, table: Any, name: str, sampling: str) -> tuple[float, Any]:
         """A whole run: seconds, and its report."""
@@ -71,7 +71,7 @@ class Turns:
             sampling=sampling,
             n=SAMPLES,
             ledger=str(self.folder / f"{name}-{sampling}-ledger"),
-            output=str(self.folder / f"{name}-{sampling}"),
+            output_dir=str(self.folder / f"{name}-{sampling}"),
             progress=False,
         )
         began = time.perf_counter()

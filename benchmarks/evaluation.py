@@ -40,9 +40,9 @@ def trained(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pairs = folder / "pairs.parquet"
     _write_pairs(pairs)
-    command = [sys.executable, "-m", "palign_hf.cli", "train", "--config", "toy/train_full.yaml", "--replace"]
+    command = [sys.executable, "-m", "palign_hf.cli", "train", "--config", "toy/train_full.yaml", "--overwrite"]
     given = [f"training.{name}={json.dumps(value)}" for name, value in TRAINING.items()]
-    given += [f"pairs.source={pairs}", "prefixes=null", f"output={student}", "eval=null", "stops=0"]
+    given += [f"pairs.source={pairs}", "prefixes=null", f"output_dir={student}", "eval=null", "stops=0"]
     began = time.perf_counter()
     subprocess.run([*command, *(word for one in given for word in ("--set", one))], check=True)
     print(f"trained for {STEPS} steps in {time.perf_counter() - began:.0f} s: {student}\n", flush=True)
@@ -75,11 +75,11 @@ class Turns:
         from palign_hf.evaluation.problems import open_task, problem_table
 
         self.folder = folder
-        self.rows = list(problem_table([open_task("toy", limit=problems)]))
+        self.rows = list(problem_table([open_task("toy", max_samples=problems)]))
         self.runner = StudentRunner(str(student), engine="vllm", engine_options=OPTIONS)
         self.runner.run(self.runner.engine.start())
         common = {"enable_prefix_caching": True, "disable_log_stats": True, "seed": 0}
-        self.llm = LLM(self.runner.student.where, max_model_len=self.runner.context, **common, **OPTIONS)
+        self.llm = LLM(self.runner.student.where, max_model_len=self.runner.max_model_len, **common, **OPTIONS)
 
     def evaluation(self, turn: int) -> Any:
         """The evaluation of one turn: with seeds and a ledger of its own."""
@@ -113,7 +113,7 @@ class Turns:
         chat, asked, how = evaluation.prompt(), [], []
         for row in self.rows:
             prompt = chat.ids(row["question"])
-            room = min(MAX_TOKENS, self.runner.context - len(prompt))
+            room = min(MAX_TOKENS, self.runner.max_model_len - len(prompt))
             for sample in range(SAMPLES):
                 drawing = evaluation.drawing(room, seed_of(content_key(row["question"]), turn, sample))
                 asked.append(TokensPrompt(prompt_token_ids=prompt))

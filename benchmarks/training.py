@@ -83,7 +83,9 @@ def make_trainer(ours: bool, packed: bool, max_length: int, steps: int, folder: 
     given |= {"train_sampling_strategy": "sequential", "gradient_checkpointing": False}
     rows = Dataset.from_list(draw_rows(max_length, len(LENGTHS) * (1 + steps * 4 // len(LENGTHS))))
     if ours:
-        return PAlignTrainer(str(student_folder()), PAlignConfig(**given, **WEIGHTS, check=False), train_dataset=rows)
+        return PAlignTrainer(
+            str(student_folder()), PAlignConfig(**given, **WEIGHTS, sanity_checks=False), train_dataset=rows
+        )
     plain = rows.select_columns(["input_ids", "labels"])
     return SFTTrainer(str(student_folder()), SFTConfig(**given), train_dataset=plain)
 

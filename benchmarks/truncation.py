@@ -141,7 +141,7 @@ async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]
     from palign_hf.truncation.search import make_search
 
     judge = SelfJudge().bind(load_tokenizer(resolve_student(student)), student, CONTEXT)
-    engine = VLLMEngine(student, context=CONTEXT, block_size=BLOCK)
+    engine = VLLMEngine(student, max_model_len=CONTEXT, block_size=BLOCK)
     await engine.start()
     await engine.score([1, 2, 3], (4, 5), "warm-up")
     results = {}

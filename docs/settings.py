@@ -1,7 +1,7 @@
 """Write `docs/settings.md` from the declarations that constructors, recipes and options are read off: `make docs`."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ def page() -> str:
     parts = [
         "# Settings",
         "One table a stage. Each setting is a key of the stage's recipe (dots reach into sections) and an option of "
-        "its command: `traces.limit` is `--traces.limit 100`, or `--set traces.limit=100`. Options win over `--set`, "
-        "both over the recipe. Settings without a dot are arguments of the transform, too, except those about files.",
+        "its command: `traces.max_samples` is `--traces.max-samples 100`, or `--set traces.max_samples=100`. Options "
+        "win over `--set`, both over the recipe. Settings without a dot are arguments of the transform, too, except "
+        "those about files.",
         "Made by `make docs` from the declarations in the package: change those, not this page.",
     ]
     for stage in all_stages():
@@ -39,14 +40,14 @@ def _forwarded(stage: Any) -> Iterator[str]:
     """The sections that are passed on to the dataclass of another library."""
     forwarded = stage.forwarded() if hasattr(stage, "forwarded") else {}
     for section, kind in forwarded.items():
-        base = kind.__mro__[1]
+        base = next(one for one in kind.__mro__[1:] if is_dataclass(one))
         theirs = [one.name for one in fields(base) if one.name in ("learning_rate", "max_length", "packing")]
         named = ", ".join(f"`{section}.{name}`" for name in theirs)
         yield f"### Fields of `{section}`"
         library = base.__module__.split(".")[0]
         yield (
             f"All fields of `{base.__name__}` of {library}, by the same names ({named}, ...), and what "
-            f" `{kind.__name__}` adds to them. Names, types and values are checked before anything is loaded."
+            f"`{kind.__name__}` adds to them. Names, types and values are checked before anything is loaded."
         )
         yield added_fields(section, kind).strip()
 

@@ -118,7 +118,7 @@ _READERS = {
     "TRACES": "`palign_hf.load_traces(..., columns={...})`",
     "PREFIXES": "`palign_hf.load_prefixes`",
     "PAIRS": "`palign_hf.pairs.load.load_pairs`",
-    "SAMPLES": "`palign grade --out`, which labels outputs of any layout",
+    "SAMPLES": "`palign grade --output-file`, which labels outputs of any layout",
 }
 
 

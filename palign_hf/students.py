@@ -92,10 +92,10 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
         raise UserError(
             f"The config of the student `{student.name}` can't be loaded: {error}. Check the name or the folder."
         ) from error
-    context = getattr(config, "max_position_embeddings", None)
-    if not context:
-        raise UserError(f"The config of `{student.name}` states no context length: give it with `context=`.")
-    return int(context)
+    max_model_len = getattr(config, "max_position_embeddings", None)
+    if not max_model_len:
+        raise UserError(f"The config of `{student.name}` states no context length: give it with `max_model_len=`.")
+    return int(max_model_len)
 
 
 def student_vocabulary(student: Student, tokenizer: "PreTrainedTokenizerBase", trust_remote_code: bool = False) -> int:

@@ -4,7 +4,7 @@
 
 Without accelerate it is `palign evaluate`. The processes share the problems out, and the first one counts what all of
 them have drawn. The same command again goes on where an interrupted one stopped, also with another number of
-processes. On several machines `output` must be a folder that all share, and `ledger` a local disk of each.
+processes. On several machines `output_dir` must be a folder that all share, and `ledger` a local disk of each.
 """
 
 import sys

@@ -3,7 +3,7 @@
     accelerate launch --config_file recipes/accelerate/ddp.yaml recipes/train.py --config qwen3-8b/train_lora.yaml
 
 Without accelerate, run `palign train`. The same command resumes from the last checkpoint, also with another number of
-processes if a step has the same number of rows. On several machines `output` must be a shared folder.
+processes if a step has the same number of rows. On several machines `output_dir` must be a shared folder.
 """
 
 import sys

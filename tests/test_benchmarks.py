@@ -63,7 +63,7 @@ def test_the_cost_of_searches_ends_with_its_line():
 
 
 def test_grading_ends_with_its_line():
-    done = start("grading.py", "--answers", "100", "--limit", "1")
+    done = start("grading.py", "--answers", "100", "--max-samples", "1")
     figures = figures_of(done)
     assert set(figures) == {"answers_per_s", "worst_s", "gold_vs_gold"}
     assert figures["answers_per_s"] > 10 and figures["worst_s"] > 1
@@ -83,7 +83,7 @@ def test_training_ends_with_its_line():
     ("script", "option", "value"),
     [
         ("grading.py", "--answers", "5"),
-        ("grading.py", "--limit", "0"),
+        ("grading.py", "--max-samples", "0"),
         ("driver.py", "--problems", "0"),
         ("stream.py", "--rows", "10"),
         ("stream.py", "--mean-ms", "0"),

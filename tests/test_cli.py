@@ -194,7 +194,7 @@ def test_errors_are_one_line_and_status_2(arguments, message):
 def test_truncate_by_rule_from_a_recipe(traces, tmp_path, tiny_student, capsys):
     recipe = tmp_path / "truncate.yaml"
     output = tmp_path / "out"
-    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tiny_student}\noutput: {output}\nsearch: full\n")
+    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tiny_student}\noutput_dir: {output}\nsearch: full\n")
     assert main(["truncate", "--config", str(recipe)]) == 0
     told = capsys.readouterr().out
     assert "full_trace" in told and str(output) in told
@@ -210,7 +210,7 @@ def test_truncate_by_rule_from_a_recipe(traces, tmp_path, tiny_student, capsys):
 
 def test_truncate_refuses_a_bad_student_before_any_work(traces, tmp_path):
     recipe = tmp_path / "truncate.yaml"
-    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tmp_path}\noutput: {tmp_path / 'out'}\n")
+    recipe.write_text(f"traces: {{source: {traces}}}\nstudent: {tmp_path}\noutput_dir: {tmp_path / 'out'}\n")
     done = palign("truncate", "--config", str(recipe))
     assert done.returncode == 2 and "has no config.json" in done.stderr
 
@@ -255,14 +255,14 @@ def test_a_dry_run_calls_nothing_of_ones_own(tmp_path, monkeypatch, capsys):
     (tmp_path / "own_parts.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    asked = ["--student", "palign-toy", "--dry-run", "--output", str(tmp_path / "out"), "--ledger", str(tmp_path)]
-    traces = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.limit", "3"]
+    asked = ["--student", "palign-toy", "--dry-run", "--output-dir", str(tmp_path / "out"), "--ledger", str(tmp_path)]
+    traces = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.max-samples", "3"]
     assert main(["truncate", *asked, *traces, "--criterion", "own_parts:Loud"]) == 0
     told = capsys.readouterr().out
     assert (
         "not known: `own_parts:Loud` is your own, and `--dry-run` doesn't call it" in told and "rows       3" in told
     )
-    assert main(["evaluate", *asked, "--tasks", "toy", "--limit", "2", "--grader", "own_parts:Loud"]) == 0
+    assert main(["evaluate", *asked, "--tasks", "toy", "--max-samples", "2", "--grader", "own_parts:Loud"]) == 0
     assert "2 problems" in capsys.readouterr().out
     assert main(["truncate", *asked, *traces, "--criterion", "own_parts:make"]) == 2
     assert "is no criterion but a `function`, and was not called" in capsys.readouterr().err

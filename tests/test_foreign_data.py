@@ -54,7 +54,16 @@ def made(tmp_path_factory, pupil) -> Path:
     (root / "outputs.jsonl").write_text('{"problem": "1+1", "gold": "2", "output": "\\\\boxed{2}"}\n')
     for name in ("a", "b"):
         assert (
-            main(["grade", str(root / "outputs.jsonl"), "--grader", "exact", "--out", str(root / f"{name}.jsonl")])
+            main(
+                [
+                    "grade",
+                    str(root / "outputs.jsonl"),
+                    "--grader",
+                    "exact",
+                    "--output-file",
+                    str(root / f"{name}.jsonl"),
+                ]
+            )
             == 0
         )
     return root
@@ -68,35 +77,37 @@ def stages(made, patched) -> dict[str, Run]:
     patched.setattr("palign_hf.evaluation.run.write_results", lighteval)
     usual = {"engine": "transformers", "ledger": str(made / "ledger"), "progress": False}
 
-    def truncate(out: Path, replace: bool, which: str) -> None:
+    def truncate(out: Path, overwrite: bool, which: str) -> None:
         search = {"one": "none", "two": "full"}[which]
         traces = TraceSettings(source=str(made / "traces.jsonl"))
         student = str(made / "one")
         config = TruncateConfig(
-            traces=traces, student=student, search=search, output=str(out), replace=replace, **usual
+            traces=traces, student=student, search=search, output_dir=str(out), overwrite=overwrite, **usual
         )
         run_here(TRUNCATE, config)
 
-    def align(out: Path, replace: bool, which: str) -> None:
+    def align(out: Path, overwrite: bool, which: str) -> None:
         prefixes = PrefixSettings(source=str(made / "prefixes.parquet"))
         given = {"grader": "exact", "n": {"one": 1, "two": 2}[which], **usual}
-        config = AlignConfig(prefixes=prefixes, student=str(made / "one"), output=str(out), replace=replace, **given)
+        config = AlignConfig(
+            prefixes=prefixes, student=str(made / "one"), output_dir=str(out), overwrite=overwrite, **given
+        )
         run_here(ALIGN, config)
 
-    def evaluate(out: Path, replace: bool, which: str, **given) -> None:
+    def evaluate(out: Path, overwrite: bool, which: str, **given) -> None:
         given = given or {"student": str(made / "one")}
         limit = {"one": 1, "two": 2}[which]
-        asked = {"tasks": ("toy",), "grader": "exact", "n": 1, "limit": limit, **usual}
-        run_here(EVALUATE, EvaluateConfig(output=str(out), replace=replace, **asked, **given))
+        asked = {"tasks": ("toy",), "grader": "exact", "n": 1, "max_samples": limit, **usual}
+        run_here(EVALUATE, EvaluateConfig(output_dir=str(out), overwrite=overwrite, **asked, **given))
 
-    def several(out: Path, replace: bool, which: str) -> None:
-        evaluate(out, replace, which, students=(str(made / "one"), str(made / "two")))
+    def several(out: Path, overwrite: bool, which: str) -> None:
+        evaluate(out, overwrite, which, students=(str(made / "one"), str(made / "two")))
 
-    def train(out: Path, replace: bool, which: str) -> None:
+    def train(out: Path, overwrite: bool, which: str) -> None:
         """What a training does to its folder, without learning."""
         folder = StudentFolder(out, {"rows": which})
-        folder.check(replace)
-        if folder.finished() and not replace:
+        folder.check(overwrite)
+        if folder.finished() and not overwrite:
             return
         folder.begin()
         with folder.saving():
@@ -108,15 +119,15 @@ def stages(made, patched) -> dict[str, Run]:
         folder.end({"steps": 2, "weights": {}}, "# The page\n")
         folder.release()
 
-    def compare(out: Path, replace: bool, which: str) -> None:
+    def compare(out: Path, overwrite: bool, which: str) -> None:
         files = [str(made / f"{name}.jsonl") for name in ("ab" if which == "one" else "ba")]
-        refused(main(["compare", *files, "--out", str(out), *(["--replace"] if replace else [])]))
+        refused(main(["compare", *files, "--output-file", str(out), *(["--overwrite"] if overwrite else [])]))
 
-    def grade(out: Path, replace: bool, which: str) -> None:
+    def grade(out: Path, overwrite: bool, which: str) -> None:
         file = str(out / "labels.jsonl")
         out.mkdir(exist_ok=True)
-        given = ["grade", str(made / "outputs.jsonl"), "--grader", "exact", "--out", file]
-        refused(main([*given, *(["--replace"] if replace else [])]))
+        given = ["grade", str(made / "outputs.jsonl"), "--grader", "exact", "--output-file", file]
+        refused(main([*given, *(["--overwrite"] if overwrite else [])]))
 
     known = {one.__name__: one for one in (truncate, align, evaluate, several, train, compare, grade)}
     return known
@@ -224,7 +235,9 @@ def unchanged(stages: dict[str, Run], made: Path, root: Path, stage: str, data: 
         plant(out, name, kind, elsewhere)
     before, inputs = tree(root), tree(made)
     try:
-        stages[stage](out, data.draw(st.booleans(), "replace"), data.draw(st.sampled_from(["one", "two"]), "settings"))
+        stages[stage](
+            out, data.draw(st.booleans(), "overwrite"), data.draw(st.sampled_from(["one", "two"]), "settings")
+        )
     except UserError as error:
         assert str(error)
     after = tree(root)
@@ -264,10 +277,12 @@ def test_every_stage_writes_into_what_is_new_and_replaces_its_own_and_only_when_
     assert (out / "notes.txt").read_text() == "mine" and not (out / ".run").exists()
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("stage", ["truncate", "align", "evaluate", "several", "train"])
 @pytest.mark.parametrize("how", ["equal", "a link to it", "a file in it", "a link in it"])
-def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggested(made, tmp_path, stage, replace, how):
+def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggested(
+    made, tmp_path, stage, overwrite, how
+):
     home = tmp_path / "home"
     (home / "data").mkdir(parents=True)
     for name in ("one", "two"):
@@ -289,7 +304,7 @@ def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggeste
         (tmp_path / "snapshot" / "train.parquet").symlink_to(table)
         (tmp_path / "snapshot" / "config.json").symlink_to(home / "one" / "config.json")
         source = student = tmp_path / "snapshot"
-    given = {"output": str(output), "replace": replace, "student": str(student)}
+    given = {"output_dir": str(output), "overwrite": overwrite, "student": str(student)}
     before = tree(tmp_path)
     with pytest.raises(UserError, match="which this run reads. Give another folder.$") as error:
         if stage == "truncate":
@@ -302,7 +317,7 @@ def test_a_folder_that_holds_what_is_read_is_refused_and_replace_is_not_suggeste
             students = {"one": str(student), "three": str(made / "two")}
             several = {"students": students, "student": ""} if stage == "several" else {}
             EvaluateConfig(tasks=("toy",), **given | several)
-    assert tree(tmp_path) == before and "replace" not in str(error.value)
+    assert tree(tmp_path) == before and "overwrite" not in str(error.value)
 
 
 @pytest.mark.parametrize("given", ["equal", "a link to it", "a link from it", "folder"])
@@ -316,17 +331,17 @@ def test_labels_never_go_over_the_file_that_is_graded(made, tmp_path, capsys, gi
         file = tmp_path / "link.jsonl"
         file.symlink_to(out)
     elif given == "folder":
-        assert main(["grade", str(file), "--out", str(tmp_path / "samples.parquet"), "--grader", "exact"]) == 0
+        assert main(["grade", str(file), "--output-file", str(tmp_path / "samples.parquet"), "--grader", "exact"]) == 0
         file, out = tmp_path, tmp_path / "samples.parquet"
     before = tree(tmp_path)
-    assert main(["grade", str(file), "--out", str(out), "--replace", "--grader", "exact"]) == 2
+    assert main(["grade", str(file), "--output-file", str(out), "--overwrite", "--grader", "exact"]) == 2
     assert "is the file that is read. Give another file" in capsys.readouterr().err and tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["mine.jsonl", "mine.parquet"])
 def test_replace_writes_labels_over_labels_only(made, tmp_path, capsys, name):
     (tmp_path / name).write_text('{"mine": 1}\n')
-    assert main(["grade", str(made / "outputs.jsonl"), "--out", str(tmp_path / name), "--replace"]) == 2
+    assert main(["grade", str(made / "outputs.jsonl"), "--output-file", str(tmp_path / name), "--overwrite"]) == 2
     assert "holds no graded samples, so it is not written over" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == '{"mine": 1}\n'
 
@@ -335,11 +350,11 @@ def test_a_comparison_never_goes_where_what_is_compared_lies(made, tmp_path, cap
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(made / f"{name}.jsonl", tmp_path / name / "labels.jsonl")
-        given = ["grade", str(made / "outputs.jsonl"), "--grader", "exact", "--out"]
+        given = ["grade", str(made / "outputs.jsonl"), "--grader", "exact", "--output-file"]
         assert main([*given, str(tmp_path / name / "samples.parquet")]) == 0
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for out in ("a", "link"):
-        assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / out)]) == 2
+        assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output-file", str(tmp_path / out)]) == 2
         assert "is what is compared. Give another folder" in capsys.readouterr().err
     assert not (tmp_path / "a" / "comparison.json").exists()
 
@@ -373,7 +388,10 @@ def test_an_output_that_can_be_no_local_folder_is_refused_at_the_start(kind, nam
     Path("file").write_text("")
     before = tree(tmp_path)
     if isinstance(kind, str):
-        given = {"compare": ["compare", "a.jsonl", "b.jsonl", "--out", name], "demo": ["demo", "--output", name]}[kind]
+        given = {
+            "compare": ["compare", "a.jsonl", "b.jsonl", "--output-file", name],
+            "demo": ["demo", "--output-dir", name],
+        }[kind]
         assert main(given) == 2
         told = capsys.readouterr().err
     else:
@@ -384,7 +402,7 @@ def test_an_output_that_can_be_no_local_folder_is_refused_at_the_start(kind, nam
             TrainConfig: {"pairs": PairSettings(source="me/x")},
         }[kind]
         with pytest.raises(UserError) as error:
-            kind(student="me/x", output=name, **read)
+            kind(student="me/x", output_dir=name, **read)
         told = str(error.value)
     assert NO_FOLDERS[name] in told and "can't be a folder" in told and "Give another folder" in told
     assert tree(tmp_path) == before
@@ -406,7 +424,7 @@ def test_the_report_of_a_folder_with_brackets_counts_its_own_rows(stages, made, 
 
 def test_a_demo_writes_over_no_report_of_others(tmp_path, capsys):
     (tmp_path / "report.md").write_text("mine")
-    assert main(["demo", "--output", str(tmp_path)]) == 2
+    assert main(["demo", "--output-dir", str(tmp_path)]) == 2
     assert "holds `report.md`, which no run of this package has written" in capsys.readouterr().err
     assert (tmp_path / "report.md").read_text() == "mine"
 
@@ -415,7 +433,7 @@ def test_students_may_lie_where_they_are_compared(made, tmp_path):
     """Beside the folders that their evaluations go to."""
     shutil.copytree(made / "one", tmp_path / "student")
     students = {"before": str(made / "two"), "after": str(tmp_path / "student")}
-    config = EvaluateConfig(students=students, tasks=("toy",), output=str(tmp_path))
+    config = EvaluateConfig(students=students, tasks=("toy",), output_dir=str(tmp_path))
     assert [one.folder for one in config.each().values()] == [tmp_path / "before", tmp_path / "after"]
 
 

@@ -91,15 +91,15 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "traces.columns": none_or(lambda value: value == {}),  # no column is named, so the layout is recognised
     "traces.columns.question": text,
     "traces.columns.trace": text,
-    "traces.name": none_or(text),
+    "traces.source_name": none_or(text),
     "traces.split": none_or(text),
     "traces.config": none_or(text),
     "traces.revision": none_or(text),
-    "traces.limit": none_or(whole(1)),
+    "traces.max_samples": none_or(whole(1)),
     "traces.content_ids": truth,
     "student": text,
     "revision": none_or(text),
-    "output": none_or(folder),
+    "output_dir": none_or(folder),
     "ledger": none_or(folder),
     "search": one_of("ascend", *RULES),
     "search.name": lambda value: False,  # each search has parameters of its own
@@ -116,14 +116,14 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "criterion.template": one_of("{template}"),
     "criterion.max_tokens": whole(1),
     "granularity": one_of("sentence", "paragraph", "legacy"),
-    "context": none_or(whole(1)),
+    "max_model_len": none_or(whole(1)),
     "audit": number(lambda value: 0 <= value <= 1, as_text=True),
     "engine": one_of("auto", "vllm", "transformers"),
     "engine_options": one_of({}),
-    "in_flight": none_or(whole(1)),
+    "max_concurrency": none_or(whole(1)),
     "progress": none_or(truth),
     "trust_remote_code": truth,
-    "replace": truth,
+    "overwrite": truth,
     "push_to_hub": one_of(None),
     "hub": lambda value: value == {},
     "hub.config_name": none_or(word),
@@ -131,7 +131,7 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "hub.revision": none_or(word),
     "hub.tag": none_or(word),
     "hub.create_pr": one_of(False),  # there is a tag, too
-    "hub.licence": none_or(text),
+    "hub.license": none_or(text),
     "hub.language": one_of([]),
     "batch_size": whole(1),
     "pilot": none_or(whole(1)),
@@ -142,11 +142,11 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "prefixes.split": none_or(text),
     "prefixes.config": none_or(text),
     "prefixes.revision": none_or(text),
-    "prefixes.tags": one_of(None, "prefix", "draft", "think"),
-    "prefixes.limit": none_or(whole(1)),
+    "prefixes.tag_style": one_of(None, "prefix", "draft", "think"),
+    "prefixes.max_samples": none_or(whole(1)),
     "mode": one_of("prompt", "prefill"),
     "align_template": one_of(None, "{template}"),
-    "tags": one_of(None, "prefix", "draft", "think", "none"),
+    "tag_style": one_of(None, "prefix", "draft", "think", "none"),
     "sampling": one_of("first", "all"),
     "n": whole(1),
     "temperature": number(lambda value: 0 < value <= 2, as_text=True),
@@ -179,7 +179,7 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "pairs.split": text,
     "pairs.config": none_or(text),
     "pairs.revision": none_or(text),
-    "pairs.limit": none_or(whole(1)),
+    "pairs.max_samples": none_or(whole(1)),
     "baseline": one_of("p-align", "label", "prefix", "continuation", "trace"),
     "baseline.name": one_of("fixed"),  # each of the others has other parameters
     "baseline.ratio": number(lambda value: 0 < value <= 1),
@@ -208,7 +208,7 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "training.overlong": one_of("drop", "truncate_prefix", "error"),
     "training.packing": truth,
     "training.tags": one_of("prefix", "draft", "think", "none"),
-    "training.check": truth,
+    "training.sanity_checks": truth,
     "training.prefix_loss_weight": number(lambda value: value >= 0, as_text=True),
     "training.continuation_loss_weight": number(lambda value: value >= 0, as_text=True),
     "training.close_tag_loss_weight": number(lambda value: value >= 0, as_text=True),
@@ -225,7 +225,7 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "training.model_init_kwargs.dtype": one_of("auto", "bfloat16", "float16", "float32"),
     # Of evaluation
     "tasks": one_of(),
-    "limit": none_or(whole(1)),
+    "max_samples": none_or(whole(1)),
     "max_draft_tokens": none_or(whole(1)),
     "stop_loops": truth,
     "zero_shot": truth,
@@ -241,36 +241,43 @@ RIGHT: dict[str, Callable[[Any], bool]] = {
     "engine_options.headers": lambda value: value in (None, {}),
     # A header is one line: a control character would end it, or begin another.
     "engine_options.headers.x": lambda value: text(value) and value.isprintable(),
-    "engine_options.in_flight": whole(1),
+    "engine_options.max_concurrency": whole(1),
     # Of transformers
     "engine_options.device": none_or(text),
     "engine_options.attn_implementation": none_or(text),
     "engine_options.threads": none_or(whole(1)),
 }
-SERVER = {"urls": ["http://a/v1"], "model": "m", "timeout": 5, "pauses": [1.0], "headers": {"x": "y"}, "in_flight": 2}
-BASE = {"traces": {"source": "me/traces"}, "student": "me/student", "output": "{folder}/out"}
+SERVER = {
+    "urls": ["http://a/v1"],
+    "model": "m",
+    "timeout": 5,
+    "pauses": [1.0],
+    "headers": {"x": "y"},
+    "max_concurrency": 2,
+}
+BASE = {"traces": {"source": "me/traces"}, "student": "me/student", "output_dir": "{folder}/out"}
 ALL: dict[str, dict[str, Any]] = {
     "everything": {
-        "traces": {"source": "me/traces", "known": "s1k", "name": "n", "split": "train", "config": "c"}
-        | {"revision": "main", "limit": 5, "content_ids": True, "columns": {"question": "q", "trace": "t"}},
+        "traces": {"source": "me/traces", "known": "s1k", "source_name": "n", "split": "train", "config": "c"}
+        | {"revision": "main", "max_samples": 5, "content_ids": True, "columns": {"question": "q", "trace": "t"}},
         "student": "me/student",
         "revision": "main",
         "search": {"name": "ascend", "version": 2, "confirm": 2, "caution": 1.0, "probe_cost": 32}
         | {"prior": {"knots": [[0, 0], [0.3, 0.5], [1, 1]], "never": 0.1}},
         "granularity": "sentence",
-        "context": 2048,
+        "max_model_len": 2048,
         "audit": 0.1,
         "engine": "vllm",
         "engine_options": {"gpu_memory_utilization": 0.5, "max_num_seqs": 8, "enforce_eager": True},
         "ledger": "{folder}/ledger",
-        "in_flight": 4,
+        "max_concurrency": 4,
         "progress": False,
         "trust_remote_code": False,
-        "output": "{folder}/out",
-        "replace": True,
+        "output_dir": "{folder}/out",
+        "overwrite": True,
         "push_to_hub": "me/rows",
         "hub": {"config_name": "mine", "private": True, "revision": "dev", "tag": "v1", "create_pr": False}
-        | {"licence": "mit", "language": ["en"]},
+        | {"license": "mit", "language": ["en"]},
         "batch_size": 10,
         "pilot": 20,
         "pilot_seed": 1,
@@ -285,11 +292,17 @@ ALL: dict[str, dict[str, Any]] = {
         | {"labels": ["[YES]", "[NO]"], "max_tokens": 64}
     },
 }
-ALIGN_BASE = {"prefixes": {"source": "me/prefixes"}, "student": "me/student", "output": "{folder}/out"}
+ALIGN_BASE = {"prefixes": {"source": "me/prefixes"}, "student": "me/student", "output_dir": "{folder}/out"}
 ALL |= {
     "all of align": {
-        "prefixes": {"source": "me/prefixes", "split": "train", "config": "c", "revision": "main", "tags": "draft"}
-        | {"limit": 5},
+        "prefixes": {
+            "source": "me/prefixes",
+            "split": "train",
+            "config": "c",
+            "revision": "main",
+            "tag_style": "draft",
+        }
+        | {"max_samples": 5},
         "student": "me/student",
         "mode": "prompt",
         "align_template": "{template}",
@@ -314,21 +327,21 @@ ALL |= {
         "decontaminate": ["AIME25"],
         "benchmarks": {"AIME25": "{folder}"},
         "drop_duplicates": True,
-        "output": "{folder}/out",
-        "replace": True,
+        "output_dir": "{folder}/out",
+        "overwrite": True,
         "batch_size": 10,
     },
-    "prefill": ALIGN_BASE | {"mode": "prefill", "tags": "none"},
+    "prefill": ALIGN_BASE | {"mode": "prefill", "tag_style": "none"},
 }
-TRAIN_BASE = {"pairs": {"source": "me/pairs"}, "student": "me/student", "output": "{folder}/out"}
+TRAIN_BASE = {"pairs": {"source": "me/pairs"}, "student": "me/student", "output_dir": "{folder}/out"}
 ALL |= {
     "all of train": {
-        "pairs": {"source": "me/pairs", "split": "kept", "config": "c", "revision": "main", "limit": 5},
+        "pairs": {"source": "me/pairs", "split": "kept", "config": "c", "revision": "main", "max_samples": 5},
         "prefixes": {"source": "me/prefixes", "split": "train", "config": "c", "revision": "main"},
         "student": "me/student",
         "revision": "main",
-        "output": "{folder}/out",
-        "replace": True,
+        "output_dir": "{folder}/out",
+        "overwrite": True,
         "baseline": "p-align",
         "budget": 1000,
         "per_problem": 1,
@@ -347,8 +360,8 @@ ALL |= {
             "max_length": 100,
             "overlong": "drop",
             "packing": False,
-            "tags": "prefix",
-            "check": True,
+            "tag_style": "prefix",
+            "sanity_checks": True,
             "prefix_loss_weight": 1.0,
             "continuation_loss_weight": 1.0,
             "close_tag_loss_weight": 2.0,
@@ -370,22 +383,22 @@ ALL |= {
     "a baseline with a parameter": TRAIN_BASE
     | {"prefixes": {"source": "me/prefixes"}, "baseline": {"name": "fixed", "ratio": 0.25}},
 }
-EVALUATE_BASE = {"tasks": ["palign:toy", "aime24"], "student": "me/student", "output": "{folder}/out"}
+EVALUATE_BASE = {"tasks": ["palign:toy", "aime24"], "student": "me/student", "output_dir": "{folder}/out"}
 ALL |= {
     "all of evaluate": EVALUATE_BASE
     | {
-        "limit": 5,
+        "max_samples": 5,
         "benchmarks": {"AIME25": "{folder}"},
         "n": 2,
         "temperature": 0.5,
         "max_tokens": 100,
-        "tags": "draft",
+        "tag_style": "draft",
         "max_draft_tokens": 50,
         "stop_loops": True,
         "grader": {"name": "exact"},
         "grading_seconds": 2.5,
         "zero_shot": False,
-        "replace": True,
+        "overwrite": True,
         "batch_size": 10,
     },
     "copies": EVALUATE_BASE | {"benchmarks": "{folder}", "zero_shot": True},
@@ -421,9 +434,9 @@ def still_right(key: str, value: Any, recipe: dict[str, Any]) -> bool:
     if key == "per_problem":
         return RIGHT[key](value) and (value == 1 or recipe.get("baseline", "p-align") == "p-align")
     if key == "mode":  # each has settings of its own
-        return value == recipe["mode"] or not {"tags", "align_template"} & set(recipe) and RIGHT[key](value)
+        return value == recipe["mode"] or not {"tag_style", "align_template"} & set(recipe) and RIGHT[key](value)
     if "tasks" in recipe:
-        if key == "tags":  # a budget needs tags
+        if key == "tag_style":  # a budget needs tags
             return value in ("prefix", "draft", "think") or (value == "none" and "max_draft_tokens" not in recipe)
         if key == "zero_shot" and recipe.get("max_draft_tokens"):
             return value is False
@@ -559,9 +572,9 @@ def test_one_misspelt_key(bench, name):
         (["--pilot", "-3"], "`--pilot -3` must be at least 1."),
         (["--batch-size", "0"], "`--batch-size 0` must be at least 1."),
         (["--set", "batch_size=0"], "`--set batch_size=0` must be at least 1."),
-        (["--in_flight", "0"], "`--in-flight 0` must be at least 1."),
+        (["--max_concurrency", "0"], "`--max-concurrency 0` must be at least 1."),
         (["--audit", "nan"], "`--audit nan` must be"),
-        (["--traces.limit", "[1]"], "`--traces.limit [1]` must be a whole number"),
+        (["--traces.max-samples", "[1]"], "`--traces.max-samples [1]` must be a whole number"),
         (["--traces.known", "opentoughts"], "(nearest match: `openthoughts`)"),
         (["--traces.columns", "{qestion: q}"], "a trace has no `qestion` (nearest match: `question`)"),
         (["--search", "ascnd"], "`ascnd` is no search (nearest match: `ascend`)"),
@@ -589,11 +602,11 @@ def test_one_misspelt_key(bench, name):
         (["--engine-options", "{gpu_memory_utilisation: 0.5}"], "(nearest match: `gpu_memory_utilization`)"),
         (["--engine", "server", "--engine-options", "{urls: [3]}"], "`urls=[3]`"),
         (["--engine", "server", "--engine-options", "{urls: []}"], "needs the address of a server"),
-        (["--output", "{file}/below"], "/file` is a file"),
+        (["--output-dir", "{file}/below"], "/file` is a file"),
         (["--ledger", "{file}"], "/file` is a file"),
         (["--ledger", "~no-such-user/x"], "there is no user `no-such-user` here"),
-        (["--replace", "yes"], "`yes`"),
-        (["--contxt", "3"], "(nearest match: `--context`)"),
+        (["--overwrite", "yes"], "`yes`"),
+        (["--max-model-ln", "3"], "(nearest match: `--max-model-len`)"),
     ],
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry"])

@@ -24,18 +24,18 @@ LAUNCHERS = sorted((RECIPES / "accelerate").glob("*.yaml"))
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/truncate.yaml")), ids=lambda path: path.parent.name)
 def test_truncate_recipes_are_valid(path):
     config = load_config(TruncateConfig, path)
-    assert config.output.startswith(f"runs/{path.parent.name}")
+    assert config.output_dir.startswith(f"runs/{path.parent.name}")
     assert make_search(config.search).judged
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/align.yaml")), ids=lambda path: path.parent.name)
 def test_align_recipes_are_valid_and_go_on_from_their_truncation(path):
     config, before = load_config(AlignConfig, path), load_config(TruncateConfig, path.with_name("truncate.yaml"))
-    assert config.output == f"runs/{path.parent.name}/pairs"
-    assert (config.prefixes.source, config.prefixes.split) == (before.output, "train")
-    assert (config.student, config.context, config.engine_options) == (
+    assert config.output_dir == f"runs/{path.parent.name}/pairs"
+    assert (config.prefixes.source, config.prefixes.split) == (before.output_dir, "train")
+    assert (config.student, config.max_model_len, config.engine_options) == (
         before.student,
-        before.context,
+        before.max_model_len,
         before.engine_options,
     )
 
@@ -45,8 +45,8 @@ def test_align_recipes_are_valid_and_go_on_from_their_truncation(path):
 )
 def test_train_recipes_are_valid_and_go_on_from_their_alignment(path):
     config, before = load_config(TrainConfig, path), load_config(AlignConfig, path.with_name("align.yaml"))
-    assert config.output == f"runs/{path.parent.name}/student-{path.stem.removeprefix('train_')}"
-    assert (config.pairs.source, config.pairs.split, config.student) == (before.output, "train", before.student)
+    assert config.output_dir == f"runs/{path.parent.name}/student-{path.stem.removeprefix('train_')}"
+    assert (config.pairs.source, config.pairs.split, config.student) == (before.output_dir, "train", before.student)
     assert (config.prefixes.source, config.prefixes.split) == (before.prefixes.source, before.prefixes.split)
     assert (config.lora is not None) == (path.stem == "train_lora")
     # Every baseline of these pairs is one key away.
@@ -87,9 +87,9 @@ def test_a_launcher_configuration_with_a_misspelt_key_would_be_seen(tmp_path):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*/evaluate.yaml")), ids=lambda path: path.parent.name)
 def test_evaluate_recipes_are_valid_and_ask_the_student_of_the_recipe(path):
     config, before = load_config(EvaluateConfig, path), load_config(AlignConfig, path.with_name("align.yaml"))
-    assert config.output == f"runs/{path.parent.name}/evaluation" and config.student == before.student
+    assert config.output_dir == f"runs/{path.parent.name}/evaluation" and config.student == before.student
     assert (config.n, config.temperature, config.top_p, config.repetition_penalty) == (3, 0.6, 0.9, 1.05)
-    assert (config.context, config.engine_options) == (before.context, before.engine_options)
+    assert (config.max_model_len, config.engine_options) == (before.max_model_len, before.engine_options)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("README.md")), ids=lambda path: path.parent.name)

@@ -117,8 +117,8 @@ def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
     [
         (TRACES, "load_traces"),
         (PREFIXES, "load_prefixes"),
-        (PAIRS, "palign_hf.pairs.load.load_pairs"),
-        (SAMPLES, "palign grade --out"),
+        (PAIRS, "load_pairs"),
+        (SAMPLES, "palign grade --output-file"),
     ],
 )
 def test_a_missing_column_names_the_reader_of_its_table(table, reader):

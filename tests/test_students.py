@@ -347,7 +347,7 @@ def test_a_template_in_the_tokenizer_counts_too(tmp_path):
 
 
 def test_the_context_is_that_of_the_config(tmp_path):
-    assert student_context(resolve_student(str(save_student(tmp_path / "a", context=777)))) == 777
+    assert student_context(resolve_student(str(save_student(tmp_path / "a", max_model_len=777)))) == 777
 
 
 def test_the_context_of_a_cached_student(hub_cache):
@@ -363,7 +363,7 @@ def test_the_context_of_the_text_part_counts(folder):
 
 def test_a_config_without_a_context(folder):
     MambaConfig(num_hidden_layers=1).save_pretrained(folder)
-    with pytest.raises(UserError, match="states no context length: give it with `context=`"):
+    with pytest.raises(UserError, match="states no context length: give it with `max_model_len=`"):
         student_context(resolve_student(str(folder)))
 
 

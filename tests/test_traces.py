@@ -217,7 +217,7 @@ class TestLayouts:
 
     def test_several_layouts_are_an_error_that_shows_both(self):
         talk = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
-        dataset = rows(messages=talk, instruction=["i"], output=["o"])
+        dataset = rows(messages=talk, instruction=["i"], output_dir=["o"])
         text = read_error(dataset)
         assert "fit several layouts: `alpaca` (question `instruction`, trace `output`); `messages`" in text
         assert "`known='alpaca'`" in text

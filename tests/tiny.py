@@ -120,7 +120,7 @@ def fast(tokenizer: Tokenizer, template: str | None = CHATML) -> PreTrainedToken
 
 
 def save_student(
-    folder: Path, tokenizer: PreTrainedTokenizerFast | None = None, context: int = 4096, weights: bool = False
+    folder: Path, tokenizer: PreTrainedTokenizerFast | None = None, max_model_len: int = 4096, weights: bool = False
 ) -> Path:
     """A folder as `save_pretrained` writes it: tokenizer and config, with random weights on request."""
     tokenizer = tokenizer or fast(byte_level())
@@ -133,7 +133,7 @@ def save_student(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=context,
+        max_position_embeddings=max_model_len,
         eos_token_id=end,
         pad_token_id=end,
         tie_word_embeddings=True,

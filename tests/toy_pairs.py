@@ -11,7 +11,9 @@ from palign_hf.traces import load_traces
 
 def toy_pairs(count: int, rejected: tuple[int, ...] = ()) -> tuple[Dataset, Dataset]:
     """Pairs of the shortest traces, those at some places rejected; and the traces."""
-    traces = sorted(load_traces("palign-toy", split="train", limit=200), key=lambda row: len(row["trace"]))[:count]
+    traces = sorted(load_traces("palign-toy", split="train", max_samples=200), key=lambda row: len(row["trace"]))[
+        :count
+    ]
     rows: list[dict[str, Any]] = []
     for number, row in enumerate(traces):
         ends = cuts(row["trace"])

@@ -35,7 +35,7 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
     asked = round(statuses["asked"] * scale)
     settings, style = alignment.settings, alignment.settings.style
     most = asked * settings.n
-    tags = f", tags `{style.name}`" if style is not None else ""
+    tags = f", tag_style `{style.name}`" if style is not None else ""
     left = "; ".join(f"{name.replace('_', ' ')} {round(count * scale):,}" for name, count in statuses.items())
     return "\n".join(
         [

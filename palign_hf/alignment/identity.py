@@ -33,7 +33,7 @@ class Identity(SamplesIdentity[AlignmentSettings]):
         return self._describe_drawing() | {
             "mode": self.settings.mode,
             "prompt": self.template.hash,
-            **({"tags": [style.open, style.close]} if style is not None else {}),
+            **({"tag_style": [style.open, style.close]} if style is not None else {}),
             "sampler": SAMPLER_VERSION,
         }
 

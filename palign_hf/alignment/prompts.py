@@ -31,11 +31,11 @@ class BeginningPrompt:
         template: Template,
         tokenizer: "PreTrainedTokenizerBase",
         student: str,
-        context: int,
+        max_model_len: int,
     ) -> None:
         self._chat = ChatPrompt(tokenizer, template, student)
         self._template_ids = Counter(self._chat.head_ids + self._chat.tail_ids)
-        self._settings, self._context, self._tokenizer = settings, context, tokenizer
+        self._settings, self._max_model_len, self._tokenizer = settings, max_model_len, tokenizer
         # In the user's turn a prefix has no tags; those of the training target are the usual ones.
         self._begun = settings.style
         self._style = self._begun or tag_style("prefix")
@@ -70,7 +70,7 @@ class BeginningPrompt:
         if control := self._chat.control((Counter(one.prompt) - self._template_ids).elements()):
             return f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
         if self.room(one) < 1:
-            return f"the prompt has {len(one.prompt)} tokens, and the context holds {self._context}"
+            return f"the prompt has {len(one.prompt)} tokens, and the context holds {self._max_model_len}"
         return None
 
     def tag_in(self, text: str) -> str | None:
@@ -79,7 +79,7 @@ class BeginningPrompt:
 
     def room(self, one: Beginning) -> int:
         """Tokens that a continuation may have."""
-        left = self._context - len(one.prompt)
+        left = self._max_model_len - len(one.prompt)
         return left if self._settings.max_tokens is None else min(left, self._settings.max_tokens)
 
     def text(self, ids: Sequence[int], one: Beginning) -> str:

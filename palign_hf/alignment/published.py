@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.published_rows import READER_VERSION, Published, read_published
 from palign_hf.asking.batches import plain_rows
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.load import load_pairs
-from palign_hf.prompts import tag_style
+from palign_hf.prompts import tag_style as style_of
 from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.convert import with_unique_ids
 from palign_hf.traces.exact import typed
@@ -39,14 +40,16 @@ _PAIRS = {"id", "sample", "status", "prefix", "continuation"}
 _OTHER_SAMPLE = "another sample of its problem"
 
 
+@knows_old_names
 def load_prefixes(
     source: "str | Path | Dataset | DatasetDict",
     config: str | None = None,
     *,
     split: str | None = None,
     revision: str | None = None,
-    limit: int | None = None,
-    tags: str | None = None,
+    token: str | bool | None = None,
+    max_samples: int | None = None,
+    tag_style: str | None = None,
 ) -> "Dataset":
     """A published prefix set as PREFIXES, with a column `continuation` where the set has one.
 
@@ -55,35 +58,45 @@ def load_prefixes(
     Args:
         source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
         config, split, revision: as in `datasets.load_dataset`.
-        limit: read only the first so many rows.
-        tags: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
+        max_samples: read only the first so many rows.
+        tag_style: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
     """
-    dataset, report = read_prefixes(source, split=split, config=config, revision=revision, limit=limit, tags=tags)
+    dataset, report = read_prefixes(
+        source,
+        split=split,
+        config=config,
+        revision=revision,
+        token=token,
+        max_samples=max_samples,
+        tag_style=tag_style,
+    )
     logger.log(logging.WARNING if report.dropped else logging.INFO, report.summary())
     return dataset
 
 
+@knows_old_names
 def read_prefixes(
     source: "str | Path | Dataset | DatasetDict",
     *,
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
-    limit: int | None = None,
-    tags: str | None = None,
+    token: str | bool | None = None,
+    max_samples: int | None = None,
+    tag_style: str | None = None,
 ) -> tuple["Dataset", TraceReport]:
     """`load_prefixes` with its account."""
     from datasets import Dataset
 
-    if limit is not None and limit < 1:
-        raise UserError(f"`limit={limit}` must be at least 1. Leave `limit` out to read all rows.")
-    check_tags(tags)
-    dataset, name = open_source(source, split=split, config=config, revision=revision, streaming=False)
+    if max_samples is not None and max_samples < 1:
+        raise UserError(f"`max_samples={max_samples}` must be at least 1. Leave `max_samples` out to read all rows.")
+    check_tags(tag_style)
+    dataset, name = open_source(source, split=split, config=config, revision=revision, streaming=False, token=token)
     what = name or type(source).__name__
     if not isinstance(dataset, Dataset):
         raise UserError(f"`{what}` is a stream, and prefixes are read as a whole. Load it without streaming.")
     dataset = dataset.with_format(None)
-    dataset = dataset if limit is None else dataset.select(range(min(limit, len(dataset))))
+    dataset = dataset if max_samples is None else dataset.select(range(min(max_samples, len(dataset))))
     if not len(dataset):
         raise UserError(f"`{what}` is empty: it holds no rows. Check the split and how it was written.")
     present = dataset.column_names
@@ -91,26 +104,28 @@ def read_prefixes(
     if pairs := _PAIRS <= set(present) and not {"strict", "correct"}.isdisjoint(present):
         dataset = load_pairs(dataset)
     elif set(PREFIXES.columns) - {"probes"} <= set(present):
-        if tags is not None:
-            raise _untagged(tags)
+        if tag_style is not None:
+            raise _untagged(tag_style)
         return _own(dataset, name)
-    where = _find(present, pairs, tags)
+    where = _find(present, pairs, tag_style)
     report = TraceReport(name, where.layout.name, tuple(c for c in present if c not in where.columns()))
     return _read(dataset, where, name, report), report
 
 
-def check_tags(tags: str | None) -> None:
+def check_tags(tag_style: str | None) -> None:
     """Refuse what is no style of tags, or has none."""
-    if tags is not None and not tag_style(tags).open:
-        raise UserError(f"`tags={tags!r}` marks no border between prefix and continuation, so none can be found.")
+    if tag_style is not None and not style_of(tag_style).open:
+        raise UserError(
+            f"`tag_style={tag_style!r}` marks no border between prefix and continuation, so none can be found."
+        )
 
 
-def _find(present: list[str], pairs: bool, tags: str | None) -> Published:
+def _find(present: list[str], pairs: bool, tag_style: str | None) -> Published:
     """Where the set has what."""
     there = set(present)
     if pairs or {"question", "prefix"} <= there:
-        if tags is not None:
-            raise _untagged(tags)
+        if tag_style is not None:
+            raise _untagged(tag_style)
         named = {"question": "question", "trace": "prefix"} | {name: name for name in ("source",) if name in there}
         if ids := [name for name in IDS if name in there]:
             named["id"] = ids[0]
@@ -123,7 +138,9 @@ def _find(present: list[str], pairs: bool, tags: str | None) -> Published:
     known = [layout.name for layout in LAYOUTS if layout.name in _TAGGED and set(layout.needs) <= there]
     if len(known) == 1:
         named = {"source": "source"} if "source" in there else {}
-        return Published(choose_layout(present, (), named, known[0]), tags=_STYLES if tags is None else (tags,))
+        return Published(
+            choose_layout(present, (), named, known[0]), tags=_STYLES if tag_style is None else (tag_style,)
+        )
     if known:
         raise SchemaError(
             f"The columns {listed(present)} fit several layouts: {listed(known)}. Leave one in it with "
@@ -214,5 +231,7 @@ def _features(columns: list[str]) -> "Features":
     return Features({name: PREFIXES.features.get(name, PAIRS.features["continuation"]) for name in columns})
 
 
-def _untagged(tags: str) -> UserError:
-    return UserError(f"`tags={tags!r}`: this table has its prefixes in a column, without tags. Leave `tags` out.")
+def _untagged(tag_style: str) -> UserError:
+    return UserError(
+        f"`tag_style={tag_style!r}`: this table has its prefixes in a column, without tags. Leave `tag_style` out."
+    )

@@ -18,6 +18,7 @@ from palign_hf.asking.identity import fingerprint
 from palign_hf.asking.usage import Usage
 from palign_hf.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.config import check_folder, check_settings, folder_of, setting
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import DatasetArtifact, RunFolder
 from palign_hf.hub.plan import Item
@@ -37,23 +38,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrefixSettings:
+class PrefixSettings(KnowsOldNames):
     """Where the prefixes come from: the arguments of `load_prefixes`."""
 
     source: str = setting(help="folder that a truncation has written, Hub id or file of published prefixes")
     split: str | None = setting(default=None, help="split to read")
     config: str | None = setting(default=None, help="configuration of a Hub dataset")
     revision: str | None = setting(default=None, help="revision of a Hub dataset")
-    tags: str | None = setting(default=None, help="tags around published prefixes, if they aren't recognised")
-    limit: int | None = setting(default=None, least=1, help="read at most this many rows")
+    tag_style: str | None = setting(default=None, help="tags around published prefixes, if they aren't recognised")
+    max_samples: int | None = setting(default=None, least=1, help="read at most this many rows")
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_tags(self.tags)
+        check_tags(self.tag_style)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BalanceSettings:
+class BalanceSettings(KnowsOldNames):
     """How the kept pairs are balanced: the filter skews what is trained on."""
 
     per: str | None = setting(default=None, help="column whose values are balanced, such as source")
@@ -81,8 +82,8 @@ class AlignConfig(AlignmentSettings):
         default_factory=dict, help="local copies of benchmarks, as {AIME25: folder}; else they are loaded from the Hub"
     )
     drop_duplicates: bool = setting(default=False, help="leave out problems whose question repeats another one's")
-    output: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
-    replace: bool = setting(default=False, help="write over the result of another run")
+    output_dir: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
+    overwrite: bool = setting(default=False, help="write over the result of another run")
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
@@ -91,7 +92,7 @@ class AlignConfig(AlignmentSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_folder("output", self.output or str(self.folder), written=True)
+        check_folder("output_dir", self.output_dir or str(self.folder), written=True)
         check_push_setting(self.push_to_hub)
         refuse_read(self.folder, [self.prefixes.source, self.student, *map(str, self.benchmarks.values())])
         check_benchmarks(self.decontaminate, self.benchmarks)
@@ -105,7 +106,7 @@ class AlignConfig(AlignmentSettings):
     @property
     def folder(self) -> Path:
         """Where the pairs and the report go."""
-        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/pairs")
+        return folder_of(self.output_dir or f"runs/{Path(self.student).name.lower()}/pairs")
 
 
 class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
@@ -136,7 +137,7 @@ class AlignRun(TransformRun[PrefixAlignment, AlignmentReport]):
     def agree(self) -> dict[str, Any]:
         """What is left out, and what all processes must have in common."""
         self._left_out = self.sieved()
-        self.output().claim(self.config.replace)
+        self.output().claim(self.config.overwrite)
         self.timings.lap("sieving")
         return super().agree() | {"left_out": self._left_out}
 
@@ -256,8 +257,8 @@ def recipe_prefixes(
         split=settings.split,
         config=settings.config,
         revision=settings.revision,
-        tags=settings.tags,
-        limit=settings.limit,
+        tag_style=settings.tag_style,
+        max_samples=settings.max_samples,
     )
     if shown and account is not None:
         print_err(account.summary())

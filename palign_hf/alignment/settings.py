@@ -24,7 +24,7 @@ class AlignmentSettings(SamplingSettings):
     align_template: str | Template | None = setting(
         default=None, help="text file, or module:name of a Template, with another prompt for mode=prompt"
     )
-    tags: str | TagStyle | None = setting(
+    tag_style: str | TagStyle | None = setting(
         default=None, help="tags around the prefix of a begun reply: prefix (the default), draft, think or none"
     )
     sampling: Literal["first", "all"] = setting(
@@ -48,8 +48,10 @@ class AlignmentSettings(SamplingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode == "prompt" and self.tags is not None:
-            raise UserError(f"`tags={_name(self.tags)}` are for `mode='prefill'`, whose reply begins with them.")
+        if self.mode == "prompt" and self.tag_style is not None:
+            raise UserError(
+                f"`tag_style={_name(self.tag_style)}` are for `mode='prefill'`, whose reply begins with them."
+            )
         if self.mode == "prefill" and self.align_template is not None:
             raise UserError(
                 f"`align_template={_name(self.align_template)}` is for `mode='prompt'`: a begun reply follows the "
@@ -71,7 +73,7 @@ class AlignmentSettings(SamplingSettings):
         """The tags around the prefix of a begun reply; None for `mode="prompt"`."""
         if self.mode == "prompt":
             return None
-        return self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags or "prefix")
+        return self.tag_style if isinstance(self.tag_style, TagStyle) else tag_style(self.tag_style or "prefix")
 
     def read_template(self) -> Template:
         """The prompt of the mode; reads its file, if it has one."""

@@ -65,7 +65,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
     ```python
     from palign_hf import PrefixAlignment, PrefixTruncation, load_traces
 
-    traces = load_traces("palign-toy", split="test", limit=8)
+    traces = load_traces("palign-toy", split="test", max_samples=8)
     with PrefixTruncation("palign-toy", engine="transformers") as truncation:
         prefixes = traces.map(truncation, batched=True)
         with PrefixAlignment("palign-toy", engine=truncation.runner, grader="exact") as alignment:
@@ -141,7 +141,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
     def prompts(self) -> BeginningPrompt:
         """The prompts of this student and mode, in tokens; no engine is needed."""
         name = self._identity.student.name
-        return BeginningPrompt(self.settings, self.template, self._runner.tokenizer, name, self._context)
+        return BeginningPrompt(self.settings, self.template, self._runner.tokenizer, name, self._max_model_len)
 
     def schema(self, prefixes: pa.Schema) -> pa.Schema:
         """The columns of the result, given those of the prefixes, whose types the carried ones have."""
@@ -180,7 +180,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
             settings=self.settings,
             grader=self.grader,
             template=self.template,
-            context=self.settings.context or self._runner.given_context,
+            max_model_len=self.settings.max_model_len or self._runner.given_max_model_len,
             altered=self._runner.altered,
             changed_by=changed_by(type(self), PrefixAlignment, self._added),
         )
@@ -188,7 +188,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
     def _rows(self, sources: Iterable[Mapping[str, Any]], count: int | None) -> Iterator[Row]:
         """Each problem with its samples, in order; one bar over all."""
         settings, runner, prompts = self.settings, self._runner, self.prompts()
-        expected = ExpectedOutput(settings.max_tokens or self._context)
+        expected = ExpectedOutput(settings.max_tokens or self._max_model_len)
         runner.check()
         at_once = settings.n if settings.sampling == "all" else 1
         with self._shown(count, self.verb) as bar:
@@ -202,7 +202,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
             ask, judge = self._asking(bar, expected), self._graders().grade_async
             drawer = Drawer(settings, prompts, self._identity.rules, ask, judge, self._open_store, runner.identity)
             opened = (self.open_row(prompts, source, at_once * expected.tokens) for source in sources)
-            results = in_order(opened, drawn, lambda: runner.capacity(settings.in_flight))
+            results = in_order(opened, drawn, lambda: runner.capacity(settings.max_concurrency))
             with closing(runner.iterate(results)) as done:
                 for row in done:
                     for one in row.drawn:

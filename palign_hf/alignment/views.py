@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.alignment.matching import matches
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.pairs.conversation import (
     assistant_turn,
@@ -20,7 +21,8 @@ from palign_hf.pairs.conversation import (
     target_text,
     user_turn,
 )
-from palign_hf.prompts import SOLVE, TagStyle, Template, tag_style
+from palign_hf.prompts import SOLVE, TagStyle, Template
+from palign_hf.prompts import tag_style as style_of
 from palign_hf.schema import TRAINED, SchemaError
 from palign_hf.traces.cache import cached_apart
 
@@ -36,23 +38,27 @@ VIEW_VERSION = 1
 _NEEDED = ("question", "prefix", "continuation")
 
 
-def to_sft(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+@knows_old_names
+def to_sft(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
     """`id`, `prompt`, `completion`: conversations as `trl.SFTTrainer` takes them; the loss is on the completion."""
-    return _view(pairs, sft_row, {"prompt": _turns(), "completion": _turns()}, tags, template, keep_id=True)
+    return _view(pairs, sft_row, {"prompt": _turns(), "completion": _turns()}, tag_style, template, keep_id=True)
 
 
-def to_alpaca(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+@knows_old_names
+def to_alpaca(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
     """`instruction`, `input`, `output`: the instruction is the whole user message, the input is empty."""
-    return _view(pairs, alpaca_row, _texts("instruction", "input", "output"), tags, template)
+    return _view(pairs, alpaca_row, _texts("instruction", "input", "output"), tag_style, template)
 
 
-def to_sharegpt(pairs: "Dataset", tags: str = "prefix", template: Template = SOLVE) -> "Dataset":
+@knows_old_names
+def to_sharegpt(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
     """`conversations`: one turn of `human` and one of `gpt`."""
-    return _view(pairs, sharegpt_row, {"conversations": _turns("from", "value")}, tags, template)
+    return _view(pairs, sharegpt_row, {"conversations": _turns("from", "value")}, tag_style, template)
 
 
+@knows_old_names
 def to_dpo(
-    pairs: "Dataset | DatasetDict", tags: str = "prefix", template: Template = SOLVE, per_problem: int | None = 1
+    pairs: "Dataset | DatasetDict", tag_style: str = "prefix", template: Template = SOLVE, per_problem: int | None = 1
 ) -> "Dataset":
     """`id`, `prompt`, `chosen`, `rejected`: what was kept against what was rejected, as `trl.DPOTrainer` takes it.
 
@@ -85,37 +91,37 @@ def to_dpo(
     for name in ("question", "continuation", "other"):
         _check_filled(matched, name)
     columns = {"prompt": _turns(), "chosen": _turns(), "rejected": _turns()}
-    matched = _without_tags(matched, tag_style(tags))
-    return _mapped(matched, dpo_row, columns, tags, template, keep_id=True)
+    matched = _without_tags(matched, style_of(tag_style))
+    return _mapped(matched, dpo_row, columns, tag_style, template, keep_id=True)
 
 
-def target(row: Mapping[str, Any], tags: str) -> str:
+def target(row: Mapping[str, Any], tag_style: str) -> str:
     """What the student learns to write: the tagged prefix and the continuation, or the latter alone."""
-    return target_text(row, tag_style(tags))
+    return target_text(row, style_of(tag_style))
 
 
-def sft_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+def sft_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
     """Two conversations of one message each."""
-    return dict(prompt_and_completion(row, tag_style(tags), template))
+    return dict(prompt_and_completion(row, style_of(tag_style), template))
 
 
-def alpaca_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+def alpaca_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
     """Two texts, and an empty input, since trainers would join it to the instruction in ways of their own."""
-    return {"instruction": template.message(row["question"]), "input": "", "output": target(row, tags)}
+    return {"instruction": template.message(row["question"]), "input": "", "output": target(row, tag_style)}
 
 
-def sharegpt_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+def sharegpt_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
     """One conversation of two turns."""
-    turns = (("human", template.message(row["question"])), ("gpt", target(row, tags)))
+    turns = (("human", template.message(row["question"])), ("gpt", target(row, tag_style)))
     return {"conversations": [{"from": who, "value": text} for who, text in turns]}
 
 
-def dpo_row(row: Mapping[str, Any], tags: str, template: Template, version: int) -> dict[str, Any]:
+def dpo_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
     """A prompt and two answers to it; `other` is the continuation of the rejected one."""
-    worse = target({"prefix": row["prefix"], "continuation": row["other"]}, tags)
+    worse = target({"prefix": row["prefix"], "continuation": row["other"]}, tag_style)
     return {
         "prompt": user_turn(row["question"], template),
-        "chosen": assistant_turn(target(row, tags)),
+        "chosen": assistant_turn(target(row, tag_style)),
         "rejected": assistant_turn(worse),
     }
 
@@ -136,7 +142,7 @@ def _view(
     pairs: "Dataset",
     read: Callable[..., dict[str, Any]],
     columns: dict[str, Any],
-    tags: str,
+    tag_style: str,
     template: Template,
     keep_id: bool = False,
 ) -> "Dataset":
@@ -145,15 +151,15 @@ def _view(
     kept = _trained(pairs)
     for name in ("question", "continuation"):
         _check_filled(kept, name)
-    kept = _without_tags(kept, tag_style(tags))
-    return _mapped(kept, read, columns, tags, template, keep_id)
+    kept = _without_tags(kept, style_of(tag_style))
+    return _mapped(kept, read, columns, tag_style, template, keep_id)
 
 
 def _mapped(
     table: "Dataset",
     read: Callable[..., dict[str, Any]],
     columns: dict[str, Any],
-    tags: str,
+    tag_style: str,
     template: Template,
     keep_id: bool,
 ) -> "Dataset":
@@ -166,7 +172,7 @@ def _mapped(
         .select_columns([*ids, *inputs])
         .map(
             read,
-            fn_kwargs={"tags": tags, "template": template, "version": VIEW_VERSION},
+            fn_kwargs={"tag_style": tag_style, "template": template, "version": VIEW_VERSION},
             remove_columns=inputs,
             features=Features({**{name: table.features[name] for name in ids}, **columns}),
             desc="Making a view",
@@ -232,13 +238,13 @@ def _without_tags(table: "Dataset", style: TagStyle) -> "Dataset":
     left_out = len(table) - len(rows)
     if left_out and not rows:
         raise UserError(
-            f"All {left_out} rows hold a tag of `tags={style.name!r}` in their own text, so nothing could tell prefix "
-            f"from continuation. Take other tags."
+            f"All {left_out} rows hold a tag of `tag_style={style.name!r}` in their own text, so nothing could tell "
+            f"prefix from continuation. Take other tags."
         )
     if left_out:
         logger.warning(
-            "%d of %d rows left out of the view: their text holds a tag of `tags=%r` itself, which would stand in the "
-            "target twice",
+            "%d of %d rows left out of the view: their text holds a tag of `tag_style=%r` itself, which would stand "
+            "in the target twice",
             left_out,
             len(table),
             style.name,

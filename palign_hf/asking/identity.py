@@ -59,7 +59,7 @@ class SamplesIdentity(ABC, Generic[S]):
     student: Student
     settings: S
     grader: Grader
-    context: int | None
+    max_model_len: int | None
     altered: Mapping[str, Any] = field(default_factory=dict)
     changed_by: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ class SamplesIdentity(ABC, Generic[S]):
         return {
             "student": self.student.identity,
             "sampling": self.settings.describe_drawing(),
-            "context": self.context,
+            "context": self.max_model_len,
             **({"altered": dict(self.altered)} if self.altered else {}),
             **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
         }

@@ -15,6 +15,7 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.asking.guard import unguarded_script
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.engines.base import EngineIdentity
 from palign_hf.engines.choose import altering, check_engine, make_engine, spawns
 from palign_hf.engines.tended import NOT_STARTED, TendedEngine
@@ -48,6 +49,7 @@ class StudentRunner:
     trust_remote_code (`bool`, defaults to `False`): run code that comes with the student.
     """
 
+    @knows_old_names
     def __init__(
         self,
         student: str | Student,
@@ -55,14 +57,14 @@ class StudentRunner:
         revision: str | None = None,
         engine: str = "auto",
         engine_options: Mapping[str, Any] | None = None,
-        context: int | None = None,
+        max_model_len: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         options = dict(engine_options or {})
         check_engine(engine, options)
         self.student = student if isinstance(student, Student) else resolve_student(student, revision)
         self.engine_name, self.engine_options = engine, options
-        self.given_context, self.trust_remote_code = context, trust_remote_code
+        self.given_max_model_len, self.trust_remote_code = max_model_len, trust_remote_code
         self.altered = altering(options)
         self._rest()
 
@@ -117,11 +119,11 @@ class StudentRunner:
         return self._tokenizer
 
     @property
-    def context(self) -> int:
+    def max_model_len(self) -> int:
         """Tokens that a request may have."""
-        if self._context is None:
-            self._context = self._find_context()
-        return self._context
+        if self._max_model_len is None:
+            self._max_model_len = self._find_context()
+        return self._max_model_len
 
     @property
     def engine(self) -> TendedEngine:
@@ -131,7 +133,7 @@ class StudentRunner:
                 self.engine_name,
                 self.student.where,
                 revision=self.student.commit,
-                context=self.context,
+                max_model_len=self.max_model_len,
                 trust_remote_code=self.trust_remote_code,
                 vocabulary=self._vocabulary() if self.engine_name == "server" else None,
                 options=self.engine_options,
@@ -162,7 +164,7 @@ class StudentRunner:
 
     def check(self) -> None:
         """Refuse what no engine could start with, before anything is loaded."""
-        self.context  # noqa: B018
+        self.max_model_len  # noqa: B018
         if spawns(self.engine_name) and (script := unguarded_script()):
             raise UserError(
                 f"`{script}` uses an engine without a `__main__` guard: vLLM starts processes that read the script "
@@ -206,7 +208,7 @@ class StudentRunner:
         self._rest()
 
     _tokenizer: "PreTrainedTokenizerBase | None"
-    _context: int | None
+    _max_model_len: int | None
     _engine: TendedEngine | None
     _loop: asyncio.AbstractEventLoop | None
     _thread: threading.Thread | None
@@ -214,7 +216,7 @@ class StudentRunner:
 
     def _rest(self) -> None:
         """Nothing runs."""
-        self._tokenizer = self._context = self._engine = None
+        self._tokenizer = self._max_model_len = self._engine = None
         self._loop = self._thread = self._on_starting = None
 
     @property
@@ -230,19 +232,19 @@ class StudentRunner:
         return self._loop
 
     def _find_context(self) -> int:
-        if self.engine_name == "server" and self.given_context:
-            return self.given_context
+        if self.engine_name == "server" and self.given_max_model_len:
+            return self.given_max_model_len
         # Options that change the student's config may stretch what it reads.
         stretched = {"hf_overrides", "rope_scaling", "rope_parameters"} & self.engine_options.keys()
-        if self.given_context and stretched:
-            return self.given_context
+        if self.given_max_model_len and stretched:
+            return self.given_max_model_len
         own = student_context(self.student, self.trust_remote_code)
-        if self.given_context and self.given_context > own:
+        if self.given_max_model_len and self.given_max_model_len > own:
             raise UserError(
-                f"`context={self.given_context}` is more than the student `{self.student.name}` can read, which is "
-                f"{own} tokens by its config. Give at most that, or leave it out."
+                f"`max_model_len={self.given_max_model_len}` is more than the student `{self.student.name}` can read, "
+                f"which is {own} tokens by its config. Give at most that, or leave it out."
             )
-        return self.given_context or own
+        return self.given_max_model_len or own
 
     def _vocabulary(self) -> int:
         return student_vocabulary(self.student, self.tokenizer, self.trust_remote_code)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from palign_hf.asking.ledgers import check_ledger
 from palign_hf.asking.runner import StudentRunner
 from palign_hf.config import check_settings, setting
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.engines.base import Sampling
 from palign_hf.engines.choose import check_engine
 from palign_hf.errors import UserError
@@ -18,13 +19,13 @@ from palign_hf.located import uncalled
 
 
 @dataclass(frozen=True, repr=False)
-class AskingSettings:
+class AskingSettings(KnowsOldNames):
     """The student, and where it runs."""
 
     student: str = setting(help="the student: name of a model on the Hub, or a folder")
     _: KW_ONLY
     revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
-    context: int | None = setting(
+    max_model_len: int | None = setting(
         default=None,
         least=1,
         help="most tokens of a request and its reply; else what the student can read",
@@ -38,7 +39,7 @@ class AskingSettings:
     ledger: str | None = setting(
         default=None, help="folder of the ledgers, on a local disk; else under PALIGN_HOME or the user's cache"
     )
-    in_flight: int | None = setting(
+    max_concurrency: int | None = setting(
         default=None, least=1, help="most problems at once; else what the engine's cache holds"
     )
     progress: bool | None = setting(default=None, help="false shows nothing while it runs")

@@ -234,7 +234,7 @@ class StudentTransform(ABC, Generic[A, U]):
                 revision=settings.revision,
                 engine=settings.engine,
                 engine_options=settings.engine_options,
-                context=settings.context,
+                max_model_len=settings.max_model_len,
                 trust_remote_code=settings.trust_remote_code,
             )
         runner = settings.engine
@@ -248,10 +248,10 @@ class StudentTransform(ABC, Generic[A, U]):
                 f"`engine` runs the student `{runner.student.name}`, not `{settings.student}`. Give a `StudentRunner` "
                 f"of `{settings.student}`, or the name of an engine."
             )
-        if settings.context is not None and settings.context > runner.context:
+        if settings.max_model_len is not None and settings.max_model_len > runner.max_model_len:
             raise UserError(
-                f"`context={settings.context}` is more than the {runner.context} tokens of the `StudentRunner` that "
-                f"was given as `engine`. Give at most that, or leave it out."
+                f"`max_model_len={settings.max_model_len}` is more than the {runner.max_model_len} tokens of the "
+                f"`StudentRunner` that was given as `engine`. Give at most that, or leave it out."
             )
         return runner
 
@@ -261,9 +261,9 @@ class StudentTransform(ABC, Generic[A, U]):
         return self.fingerprint
 
     @property
-    def _context(self) -> int:
+    def _max_model_len(self) -> int:
         """Tokens that a request may have."""
-        return self.settings.context or self._runner.context
+        return self.settings.max_model_len or self._runner.max_model_len
 
     def _names(self) -> set[str]:
         """The names of the settings, and what is resolved from them."""

@@ -15,23 +15,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="labels as `palign grade --out` writes them, the baseline first",
+        help="labels as `palign grade --output-file` writes them, the baseline first",
     )
     parser.add_argument("--names", nargs="+", metavar="NAME", help="what the models are called (default: their files)")
     parser.add_argument("--by", nargs="+", default=[], metavar="COLUMN", help="compare by the values of columns, too")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: %(default)s)")
-    parser.add_argument("--out", metavar="FOLDER", help="write table, figures and a plot there")
-    parser.add_argument("--replace", action="store_true", help="write over a comparison of other files in --out")
+    parser.add_argument("--output-dir", metavar="FOLDER", help="write table, figures and a plot there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write over a comparison of other files in --output-dir"
+    )
     parser.set_defaults(run=run, going_on=ANEW)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, the last line as JSON."""
-    if options.out:
-        needs_matplotlib("out")
-        check_folder("out", options.out, written=True)
-        check_home(folder_of(options.out), options.files, options.replace)
+    if options.output_dir:
+        needs_matplotlib("output_dir")
+        check_folder("output_dir", options.output_dir, written=True)
+        check_home(folder_of(options.output_dir), options.files, options.overwrite)
     found = compare_files(options.files, options.names, options.by, options.seed)
-    wrote = [f"wrote {path}" for path in found.write(options.out, options.replace)] if options.out else []
+    wrote = (
+        [f"wrote {path}" for path in found.write(options.output_dir, options.overwrite)] if options.output_dir else []
+    )
     print_out("\n".join([found.text(), "", *wrote, *([""] if wrote else []), found.json()]))
     return 0

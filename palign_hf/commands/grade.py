@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--grader", default="math", help="math, choice, exact, or module:name of one's own (default: %(default)s)"
     )
     parser.add_argument(
-        "--tags", choices=list(TAG_STYLES), help="tags around drafts (default: those that outputs begin with)"
+        "--tag-style", choices=list(TAG_STYLES), help="tags around drafts (default: those that outputs begin with)"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that grade (default: %(default)s)")
     parser.add_argument(
@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--problems", type=int, help="refuse the file unless it has this many problems")
     parser.add_argument("--samples", type=int, help="refuse the file unless every problem has this many samples")
-    parser.add_argument("--out", metavar="FILE", help="write the labels of every sample (.jsonl or .parquet)")
-    parser.add_argument("--replace", action="store_true", help="write over --out if it is there")
+    parser.add_argument("--output-file", metavar="FILE", help="write the labels of every sample (.jsonl or .parquet)")
+    parser.add_argument("--overwrite", action="store_true", help="write over --output-file if it is there")
     parser.set_defaults(run=run, going_on=ANEW)
 
 
@@ -48,13 +48,13 @@ def run(options: argparse.Namespace) -> int:
             carry=options.carry,
             benchmark=options.benchmark,
             grader=options.grader,
-            tags=options.tags,
+            tag_style=options.tag_style,
             workers=options.workers,
             seconds=options.seconds,
             problems=options.problems,
             samples=options.samples,
-            out=options.out,
-            replace=options.replace,
+            output_file=options.output_file,
+            overwrite=options.overwrite,
         )
     )
     print_out(f"{summary.text()}\n\n{summary.json()}")

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         revision=hub.revision,
         tag=hub.tag,
         create_pr=hub.create_pr,
-        licence=hub.licence,
+        license=hub.license,
         language=hub.language,
         evaluation=options.evaluation,
         plot=options.plot,

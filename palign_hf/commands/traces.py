@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--split", help="split to read")
     inspect.add_argument("--config", help="configuration of a Hub dataset")
     inspect.add_argument("--revision", help="revision of a Hub dataset")
-    inspect.add_argument("--limit", type=int, help="read at most this many rows")
+    inspect.add_argument("--max-samples", type=int, help="read at most this many rows")
     inspect.add_argument("--content-ids", action="store_true", help="make ids from the content")
     inspect.add_argument("--granularity", default="sentence", choices=GRANULARITIES, help="how traces are cut")
     inspect.add_argument("--json", action="store_true", help="the same as one line of JSON")
@@ -55,7 +55,7 @@ def inspect(options: argparse.Namespace) -> dict[str, Any]:
         split=options.split,
         config=options.config,
         revision=options.revision,
-        limit=options.limit,
+        max_samples=options.max_samples,
         content_ids=options.content_ids,
     )
     characters, segments, first = [], [], None

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_origin
 
 from palign_hf.config.recipes import parse_yaml, read_layers
-from palign_hf.config.renamed import renamed
+from palign_hf.config.renamed import new_name, renamed
 from palign_hf.config.settings import ConfigError, Setting, option, walk
 from palign_hf.config.tables import facts
 from palign_hf.config.values import choices, fits, spelt
@@ -46,8 +46,21 @@ class Parser(argparse.ArgumentParser):
             settings = [name.lstrip("-").replace("-", "_") for name in known]
             if instead := renamed(word.lstrip("-").replace("-", "_"), settings):
                 self.error(instead.rstrip("."))
+            if new := self._renamed(word, known):
+                self.error(f"`{shown(word)}` is now `{new}`")
             self.error(f"`{shown(word)}` is unknown here{nearest(shown(word), known)}")
         return found, extra
+
+    @staticmethod
+    def _renamed(word: str, known: Sequence[str]) -> str | None:
+        """The option that has taken the place of `word`."""
+        section, dot, name = word.removeprefix("--").removeprefix("no-").replace("-", "_").rpartition(".")
+        names = {one.removeprefix("--").replace("-", "_"): one for one in reversed(known)}
+        here = {
+            one.removeprefix(section + dot): option for one, option in names.items() if one.startswith(section + dot)
+        }
+        new = new_name(name, here) if word.startswith("--") else None
+        return here[new] if new else None
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:

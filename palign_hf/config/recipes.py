@@ -109,7 +109,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _parse(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"`--set {shown(text)}` has no value. Write `--set key=value`, as `--set traces.limit=10`.")
+        raise ConfigError(
+            f"`--set {shown(text)}` has no value. Write `--set key=value`, as `--set traces.max_samples=10`."
+        )
     try:
         return key, parse_yaml(value)
     except ConfigError as error:

@@ -5,7 +5,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from types import NoneType
 from typing import Any, TypeVar
 
-from palign_hf.config.renamed import renamed
+from palign_hf.config.renamed import refuse_renamed, renamed
 from palign_hf.config.secrets import refuse_secrets
 from palign_hf.config.values import Bounds, Unfit, fit, hints_of, members, spelt, told, type_name
 from palign_hf.errors import UserError, listed, nearest, shown
@@ -183,6 +183,7 @@ def _refuse_unknown(kind: type, values: Mapping[str, Any], origin: Callable[[str
         if name not in known and (instead := renamed(name, known)):
             raise ConfigError(f"{origin(key) or origin('')}: {instead}")
         if name not in known:
+            refuse_renamed([name], known, ConfigError, section)
             raise ConfigError(
                 f"{origin(key) or origin('')} has the unknown key `{key}`{nearest(shown(name), known)}. "
                 f"Known keys: {listed(f'{section}{one}' for one in known)}."

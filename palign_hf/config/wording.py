@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: `limit=0` was typed as `--limit 0`. Pure.
+"""Messages of the library in the words of the command line: `max_samples=0` was typed as `--max-samples 0`. Pure.
 
 The library speaks of arguments, for most of its users write Python. Whoever typed options is told of options, in one
 place: where a command prints an error.
@@ -20,7 +20,8 @@ _LEFT_OUT = re.compile(r"(?<=\b[Ll]eave )`([A-Za-z_]\w*)`(?= out\b)")
 def as_typed(message: str, parser: argparse.ArgumentParser) -> str:
     """`message` with each `name=value` in backticks, and each "leave `name` out", as an option of `parser`.
 
-    `--traces.limit` is the option of `limit`, too, unless another ends like it: what isn't clear stays as it is.
+    `--traces.max-samples` is the option of `max_samples`, too, unless another ends like it: what isn't clear
+    stays as it is.
     """
     options = dict(_options(parser))
 
@@ -85,7 +86,7 @@ def _typed(action: argparse.Action, text: str) -> str | None:
 
 
 def _value(text: str) -> Any:
-    """The value that Python text stands for; the text itself where it is only meant to be read, as in `limit=N`."""
+    """The value that Python text stands for; the text itself where it is only meant to be read, as in `most=N`."""
     try:
         return ast.literal_eval(re.sub(r",\s*\.\.\.\s*\}$", "}", text))
     except (ValueError, SyntaxError):

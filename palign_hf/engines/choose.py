@@ -61,7 +61,7 @@ def make_engine(
     student: str,
     *,
     revision: str | None = None,
-    context: int | None = None,
+    max_model_len: int | None = None,
     trust_remote_code: bool = False,
     vocabulary: int | None = None,
     options: Mapping[str, Any] | None = None,
@@ -73,7 +73,7 @@ def make_engine(
     from palign_hf.engines.transformers import TransformersEngine
     from palign_hf.engines.vllm import VLLMEngine
 
-    local = {"revision": revision, "context": context, "trust_remote_code": trust_remote_code}
+    local = {"revision": revision, "max_model_len": max_model_len, "trust_remote_code": trust_remote_code}
     engines: dict[str, tuple[Callable[..., Engine], dict[str, Any]]] = {
         "vllm": (VLLMEngine, local),
         "transformers": (TransformersEngine, local),

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from palign_hf.config.renamed import refuse_renamed
 from palign_hf.config.secrets import refuse_secrets
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.redact import remember_in
@@ -33,8 +34,8 @@ _OF_THE_RUN = {
     "tokenizer": "student",
     "revision": "revision",
     "tokenizer_revision": "revision",
-    "context": "context",
-    "max_model_len": "context",
+    "context": "max_model_len",
+    "max_model_len": "max_model_len",
     "trust_remote_code": "trust_remote_code",
     "vocabulary": "student",
 }
@@ -52,6 +53,7 @@ def check_options(engine: str, options: Mapping[str, Any]) -> None:
                 f"`{_OF_THE_RUN[name]}` beside `engine` instead."
             )
         if name not in known:
+            refuse_renamed([name], known, section="engine_options.")
             own = "the fields of vLLM's `AsyncEngineArgs`" if engine == "vllm" else listed(known)
             raise UserError(
                 f"`engine={engine!r}` has no option `{shown(name)}`{nearest(name, known)}. It takes {own}."
@@ -105,7 +107,7 @@ _SERVER = {
         lambda value: _url(value) or (isinstance(value, (list, tuple)) and bool(value) and all(map(_url, value))),
     ),
     "model": _or_none(_TEXT),
-    "in_flight": _COUNT,
+    "max_concurrency": _COUNT,
     "timeout": Option("a number of seconds, above 0", lambda value: _number(value) and value > 0),
     "pauses": Option(
         "a list of seconds, each above 0",

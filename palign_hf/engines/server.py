@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.engines import answers
 from palign_hf.engines.base import (
     UNKNOWN,
@@ -63,12 +64,13 @@ class ServerEngine:
 
     name = "server"
 
+    @knows_old_names
     def __init__(
         self,
         student: str,
         urls: str | list[str],
         model: str | None = None,
-        in_flight: int = 64,
+        max_concurrency: int = 64,
         timeout: float = _TIMEOUT_S,
         pauses: tuple[float, ...] = _PAUSES,
         headers: dict[str, str] | None = None,
@@ -86,7 +88,7 @@ class ServerEngine:
             url: basic for url, one in zip(self._urls, given, strict=True) if (basic := _basic(one)) is not None
         }
         self._model = model or student
-        self._in_flight = in_flight
+        self._max_concurrency = max_concurrency
         self._timeout = timeout
         self._pauses = tuple(pauses)
         self._headers = dict(headers or {})
@@ -104,7 +106,7 @@ class ServerEngine:
     @property
     def capacity(self) -> tuple[int, int]:
         """So many problems a server; how much its cache holds isn't known from here."""
-        return self._in_flight * len(self._urls), 2**62
+        return self._max_concurrency * len(self._urls), 2**62
 
     async def start(self) -> None:
         """Open the connections and ask each server which models it has."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.engines.base import (
     EngineDied,
     EngineIdentity,
@@ -41,11 +42,12 @@ class TransformersEngine:
 
     name = "transformers"
 
+    @knows_old_names
     def __init__(
         self,
         student: str,
         revision: str | None = None,
-        context: int | None = None,
+        max_model_len: int | None = None,
         trust_remote_code: bool = False,
         dtype: str = "auto",
         device: str | None = None,
@@ -60,7 +62,7 @@ class TransformersEngine:
         if attn_implementation:
             self._load["attn_implementation"] = attn_implementation
         self._student = student
-        self._context = context
+        self._max_model_len = max_model_len
         self._device = device
         self._threads = threads
         self._threads_before: int | None = None
@@ -289,8 +291,8 @@ class TransformersEngine:
         return self._model
 
     def _check_length(self, tokens: int) -> None:
-        if self._context and tokens > self._context:
-            raise RequestFailed(f"the request needs {tokens} tokens, but the context holds {self._context}")
+        if self._max_model_len and tokens > self._max_model_len:
+            raise RequestFailed(f"the request needs {tokens} tokens, but the context holds {self._max_model_len}")
 
 
 def _plain(cache: "DynamicCache") -> bool:

@@ -29,6 +29,7 @@ from itertools import count
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.engines.base import (
     Completion,
     EngineDied,
@@ -120,11 +121,12 @@ class VLLMEngine:
 
     name = "vllm"
 
+    @knows_old_names
     def __init__(
         self,
         student: str,
         revision: str | None = None,
-        context: int | None = None,
+        max_model_len: int | None = None,
         trust_remote_code: bool = False,
         **options: Any,
     ) -> None:
@@ -133,7 +135,7 @@ class VLLMEngine:
             "model": student,
             "revision": revision,
             "tokenizer_revision": revision,
-            "max_model_len": context,
+            "max_model_len": max_model_len,
             "trust_remote_code": trust_remote_code,
             "enable_prefix_caching": True,
             "enable_log_requests": False,
@@ -164,7 +166,7 @@ class VLLMEngine:
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise EngineUnavailable(
                 f"vLLM could not start with the student `{student}`: {error}. Its own log says more "
-                f"with VLLM_LOGGING_LEVEL=INFO. Too little memory: lower `context` or raise "
+                f"with VLLM_LOGGING_LEVEL=INFO. Too little memory: lower `max_model_len` or raise "
                 f"`gpu_memory_utilization`; memory that others use: lower it, or end them; an architecture that vLLM "
                 f"lacks: `engine='transformers'`."
             ) from error

@@ -128,7 +128,7 @@ class Comparisons:
         )
         return "\n".join([*blocks, said, "", *(f"- {escaped(line)}" for line in remarks(self.overall.partial))])
 
-    def write(self, folder: str | Path, replace: bool = False) -> list[Path]:
+    def write(self, folder: str | Path, overwrite: bool = False) -> list[Path]:
         """Table, figures and plot into a folder; what else has their names is never written over.
 
         Args:
@@ -138,7 +138,7 @@ class Comparisons:
         from palign_hf.evaluation.plot import draw
 
         home = folder_of(folder)
-        check_home(home, list(self.files.values()), replace)
+        check_home(home, list(self.files.values()), overwrite)
         home.mkdir(parents=True, exist_ok=True)
         write_whole(home / _TABLE, self.page())
         write_whole(home / _FIGURES, self.json() + "\n")
@@ -146,7 +146,7 @@ class Comparisons:
         return [home / name for name in (_TABLE, _FIGURES, _PLOT)]
 
 
-def check_home(folder: Path, files: Sequence[str], replace: bool = False, name: str = "out") -> None:
+def check_home(folder: Path, files: Sequence[str], overwrite: bool = False, name: str = "output_dir") -> None:
     """Refuse a folder for the comparison of these files that is one of them, or holds something else of its names.
 
     Args:
@@ -160,13 +160,13 @@ def check_home(folder: Path, files: Sequence[str], replace: bool = False, name: 
             raise UserError(f"`{name}={folder}` is what is compared. Give another folder.")
     Claim(folder, (_TABLE, _FIGURES, _PLOT), _FIGURES, ours=_is_comparison, alone=False).check(name=name)
     held = read_mapping(folder / _FIGURES)
-    if held is None or replace:
+    if held is None or overwrite:
         return
     of = list(dict(held["files"]).values())
     if of != list(files) and not all(_within(file, folder) for file in of):
         raise UserError(
             f"`{name}={folder}` holds a comparison of other files: {shown(listed(of), 300)}. Give another folder, or "
-            f"replace it with `replace=True`."
+            f"replace it with `overwrite=True`."
         )
 
 

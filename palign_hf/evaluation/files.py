@@ -45,7 +45,7 @@ def read_rows(file: str | Path) -> list[Row]:
 
 
 def writer(
-    file: str | Path, replace: bool = False, read: str | Path | None = None
+    file: str | Path, overwrite: bool = False, read: str | Path | None = None
 ) -> Callable[[Iterable[Sample]], None]:
     """What writes samples to a file, in the format of its suffix; a wrong name is refused now, before any work.
 
@@ -63,8 +63,8 @@ def writer(
         raise UserError(f"`{path}` is the file that is read. Give another file for the labels.")
     if path.is_symlink():
         raise UserError(f"`{path}` is a link, and links are not followed where labels are written. Give another file.")
-    if path.exists() and not replace:
-        raise UserError(f"`{path}` is there already. Give another file, or `replace=True` to write over it.")
+    if path.exists() and not overwrite:
+        raise UserError(f"`{path}` is there already. Give another file, or `overwrite=True` to write over it.")
     if path.exists() and not _graded(path):
         raise UserError(f"`{path}` holds no graded samples, so it is not written over. Give another file.")
     return lambda samples: write_samples(path, samples)
@@ -81,8 +81,8 @@ def read_samples(file: str | Path) -> list[Sample]:
     names = dict.fromkeys(name for row in rows for name in row)
     if missing := [name for name in SAMPLES.columns if name not in names]:
         raise UserError(
-            f"`{file}` holds no graded samples: it lacks {listed(missing)}. Grade it first (`palign grade --out`), "
-            f"and give what that writes."
+            f"`{file}` holds no graded samples: it lacks {listed(missing)}. Grade it first "
+            f"(`palign grade --output-file`), and give what that writes."
         )
     samples = []
     for at, row in enumerate(({**dict.fromkeys(names), **row} for row in rows), 1):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.errors import UserError, listed
 from palign_hf.evaluation.files import read_rows, writer
 from palign_hf.evaluation.metrics import measure
@@ -12,17 +13,18 @@ from palign_hf.evaluation.samples import Output, Sample, check_complete, sampled
 from palign_hf.evaluation.summary import Summary
 from palign_hf.grading import GraderPool
 from palign_hf.progress import Progress
-from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
+from palign_hf.prompts import TAG_STYLES, TagStyle
+from palign_hf.prompts import tag_style as style_of
 
 
 _BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradeConfig:
+class GradeConfig(KnowsOldNames):
     """What to grade, and how. `columns` say what stands where, `carry` what else to keep.
 
-    `problems` and `samples` are what the file must have; `tags` are those around drafts, recognised where they are
+    `problems` and `samples` are what the file must have; `tag_style` is that around drafts, recognised where they are
     None; `out` is a file for the labels.
     """
 
@@ -31,21 +33,21 @@ class GradeConfig:
     carry: Sequence[str] = ()
     benchmark: str | None = None
     grader: str = "math"
-    tags: str | None = None
+    tag_style: str | None = None
     workers: int = 2
     seconds: float = 5.0
     problems: int | None = None
     samples: int | None = None
-    out: str | None = None
-    replace: bool = False
+    output_file: str | None = None
+    overwrite: bool = False
     seed: int = 0
     progress: bool | None = None
 
 
 def grade_file(config: GradeConfig) -> Summary:
     """Read, grade, check that all is there, write the labels, and sum them up."""
-    write = writer(config.out, config.replace, config.file) if config.out else None
-    given = tag_style(config.tags) if config.tags else None
+    write = writer(config.output_file, config.overwrite, config.file) if config.output_file else None
+    given = style_of(config.tag_style) if config.tag_style else None
     if not 0 < config.seconds < 1e6:
         raise UserError(f"`seconds={config.seconds}` is no limit. Give the seconds that one answer may be graded.")
     with GraderPool(config.grader, workers=config.workers, limit_s=config.seconds) as pool:
@@ -53,8 +55,8 @@ def grade_file(config: GradeConfig) -> Summary:
         name = {} if config.benchmark is None else {"benchmark": config.benchmark}
         read = read_outputs(read_rows(config.file), config.columns, config.carry, **name)
         check_complete(read.outputs, config.problems, config.samples)
-        tags = given or recognised(read.outputs)
-        samples = grade(read.outputs, pool, tags, config.progress)
+        style = given or recognised(read.outputs)
+        samples = grade(read.outputs, pool, style, config.progress)
     if write:
         write(samples)
     return Summary(
@@ -66,14 +68,16 @@ def grade_file(config: GradeConfig) -> Summary:
             "file": f"{config.file} ({read.rows} rows, outputs in `{read.columns['output']}`, gold answers in "
             f"`{read.columns['gold']}`)",
             "grader": f"{pool.name}, version {pool.version}",
-            "tags": tags.name if given else f"{tags.name} (recognised)",
-            "labels": config.out,
+            "tags": style.name if given else f"{style.name} (recognised)",
+            "labels": config.output_file,
         },
         seed=config.seed,
     )
 
 
-def grade(outputs: Sequence[Output], pool: GraderPool, tags: TagStyle, progress: bool | None = None) -> list[Sample]:
+def grade(
+    outputs: Sequence[Output], pool: GraderPool, tag_style: TagStyle, progress: bool | None = None
+) -> list[Sample]:
     """Every output as a sample, in order; what has nothing in it is wrong without a grader."""
     samples: list[Sample] = []
     bar = Progress(len(outputs), "grading", progress, unit="sample")
@@ -81,7 +85,7 @@ def grade(outputs: Sequence[Output], pool: GraderPool, tags: TagStyle, progress:
         for start in range(0, len(outputs), _BATCH):
             batch = outputs[start : start + _BATCH]
             grades = iter(pool.grade_all((one.text or "", one.gold) for one in batch if not one.blank))
-            samples += [sampled(one, ungraded(one) if one.blank else next(grades), tags) for one in batch]
+            samples += [sampled(one, ungraded(one) if one.blank else next(grades), tag_style) for one in batch]
             bar.advance(len(batch))
     finally:
         bar.close()
@@ -100,9 +104,9 @@ def recognised(outputs: Sequence[Output]) -> TagStyle:
     if len(begun) > 1:
         raise UserError(
             f"Some outputs begin with the tags of {listed(sorted(begun))}, so which mark a draft can't be told. Say "
-            f"so: `tags={min(begun)}`."
+            f"so: `tag_style={min(begun)}`."
         )
-    return tag_style(begun.pop() if begun else "none")
+    return style_of(begun.pop() if begun else "none")
 
 
 def unjudged(samples: Sequence[Sample]) -> Counter[str]:

@@ -82,8 +82,8 @@ def task_names(given: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def open_task(name: str, places: Places = None, limit: int | None = None) -> Task:
-    """A task with its rows, or the first `limit` of them."""
+def open_task(name: str, places: Places = None, max_samples: int | None = None) -> Task:
+    """A task with its rows, or the first `max_samples` of them."""
     (name,) = task_names([name])
     if name == TOY:
         home = shipped(TOY_SOURCE)
@@ -93,10 +93,12 @@ def open_task(name: str, places: Places = None, limit: int | None = None) -> Tas
         benchmark = _OF[name]
         rows, whole = open_benchmark(benchmark, places), BENCHMARKS[benchmark].rows
         partial = departure(benchmark, rows, places)
-    if limit is None or limit >= len(rows):
+    if max_samples is None or max_samples >= len(rows):
         return Task(name, rows, partial)
-    first = f"the first {limit} of {whole or len(rows)} problems"
-    return Task(name, rows.select(range(limit)), first if partial is None else f"{first}; of a copy with {partial}")
+    first = f"the first {max_samples} of {whole or len(rows)} problems"
+    return Task(
+        name, rows.select(range(max_samples)), first if partial is None else f"{first}; of a copy with {partial}"
+    )
 
 
 def benchmark_of(task: str) -> str | None:

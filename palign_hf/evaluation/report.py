@@ -156,7 +156,7 @@ class EvaluationReport(StageReport):
         return {
             "student": about.get("student_name"),
             "tasks": ", ".join(f"{name} ({where})" for name, where in about.get("tasks", {}).items()),
-            "limit": about.get("limit") and f"the first {about['limit']} problems of each task",
+            "max_samples": about.get("max_samples") and f"the first {about['max_samples']} problems of each task",
             "sampling": ", ".join(f"{name} {value}" for name, value in drawn.items() if value or name == "seed"),
             "draft": about.get("draft") and f"closed after {about['draft']['tokens']} tokens",
             "loops": about.get("loops"),

@@ -50,16 +50,16 @@ class EvaluateConfig(EvaluationSettings):
     tasks: tuple[str, ...] = setting(
         default=_TASKS, metavar="TASK", help="benchmarks: " + ", ".join(TASKS) + ", or palign for all"
     )
-    limit: int | None = setting(default=None, least=1, help="ask at most the first N problems of each task")
+    max_samples: int | None = setting(default=None, least=1, help="ask at most the first N problems of each task")
     benchmarks: str | dict[str, str] | None = setting(
         default=None,
         help=f"local copies: a folder with OWNER/NAME, or {{AIME25: folder}}; else {VARIABLE}, else the Hub",
     )
     zero_shot: bool = setting(default=False, help="the student as it is, before training: its outputs have no draft")
-    output: str | None = setting(
+    output_dir: str | None = setting(
         default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
     )
-    replace: bool = setting(default=False, help="write over the result of another run")
+    overwrite: bool = setting(default=False, help="write over the result of another run")
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
@@ -77,7 +77,7 @@ class EvaluateConfig(EvaluationSettings):
         if not self.task_names:
             raise UserError("`tasks=[]` asks nothing. Name at least one task.")
         check_benchmarks((), self.benchmarks)
-        check_folder("output", self.output or str(self.folder), written=True)
+        check_folder("output_dir", self.output_dir or str(self.folder), written=True)
         # Where several students are compared there may lie others, but for the names of their folders.
         refuse_read(self.folder, self._read(), within=not self.students)
         for name, student in named(self.students).items() if self.students else ():
@@ -99,12 +99,12 @@ class EvaluateConfig(EvaluationSettings):
         """Where samples and report go; of several students, where their folders and the comparison are."""
         kind = "zero-shot" if self.zero_shot else "evaluation"
         usual = f"runs/{kind}" if self.students else f"runs/{Path(self.student).name.lower()}/{kind}"
-        return folder_of(self.output or usual)
+        return folder_of(self.output_dir or usual)
 
     def each(self) -> dict[str, "EvaluateConfig"]:
         """A recipe of its own for each of several students, by name."""
         return {
-            name: replace(self, student=student, students=(), output=str(self.folder / name))
+            name: replace(self, student=student, students=(), output_dir=str(self.folder / name))
             for name, student in named(self.students).items()
         }
 
@@ -155,10 +155,10 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         super().__init__(config)
         self.config = config
         given = {one.name: getattr(config, one.name) for one in fields(EvaluationSettings)}
-        given |= {"tags": config.style, "progress": config.progress if shown else False}
+        given |= {"tag_style": config.style, "progress": config.progress if shown else False}
         self.transform = StudentEvaluation(**given)
         self.transform.check()
-        self.tasks = [open_task(name, config.benchmarks, config.limit) for name in config.task_names]
+        self.tasks = [open_task(name, config.benchmarks, config.max_samples) for name in config.task_names]
         self.rows = problem_table(self.tasks)
         # The note about a partial benchmark is no part of its problems.
         self.opened([name for name in self.rows.column_names if name != PARTIAL])
@@ -181,7 +181,7 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
         return super().settings() | {
             "tasks": {name: _where(name, self.config) for name in self.config.task_names},
             "partial": {task.name: task.partial for task in self.tasks if task.partial},
-            "limit": self.config.limit,
+            "max_samples": self.config.max_samples,
             "zero_shot": self.config.zero_shot,
         }
 
@@ -239,7 +239,7 @@ class EvaluateStage(PushedStage):
         if not settings.students:
             return EvaluateRun(settings, shown)
         runs = {name: EvaluateRun(one, shown) for name, one in settings.each().items()}
-        return SeveralRun(settings.folder, runs, settings.replace)
+        return SeveralRun(settings.folder, runs, settings.overwrite)
 
     def results(self, settings: EvaluateConfig) -> list[tuple[str | None, Path]]:
         """The folder of each student, named as it is called."""

@@ -22,7 +22,7 @@ class EvaluationSettings(SamplingSettings):
     max_tokens: int | None = setting(
         default=MAX_TOKENS, least=1, help="most tokens of a sample; null gives it what the context leaves"
     )
-    tags: str | TagStyle = setting(
+    tag_style: str | TagStyle = setting(
         default="prefix", help="tags that the student puts around its draft: prefix, draft, think or none"
     )
     max_draft_tokens: int | None = setting(
@@ -35,14 +35,15 @@ class EvaluationSettings(SamplingSettings):
         _ = self.style
         if self.max_draft_tokens is not None and not self.style.open:
             raise UserError(
-                f"`max_draft_tokens={self.max_draft_tokens}` with `tags={self.style.name}`: without tags there is no "
-                f"draft to close. Name the tags that the student was trained with, or leave `max_draft_tokens` out."
+                f"`max_draft_tokens={self.max_draft_tokens}` with `tag_style={self.style.name}`: without tag_style "
+                f"there is no draft to close. Name the tag_style that the student was trained with, "
+                f"or leave `max_draft_tokens` out."
             )
 
     @property
     def style(self) -> TagStyle:
         """The tags, as an object."""
-        return self.tags if isinstance(self.tags, TagStyle) else tag_style(self.tags)
+        return self.tag_style if isinstance(self.tag_style, TagStyle) else tag_style(self.tag_style)
 
     def describe_writing(self) -> dict[str, Any]:
         """What decides a sample besides its prompt and how tokens are drawn: for fingerprints."""

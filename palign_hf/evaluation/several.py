@@ -59,11 +59,11 @@ def _place(student: str) -> str:
 class SeveralRun:
     """One process's part of the evaluations of several students, by name; they end in `folder`."""
 
-    def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]], replace: bool = False) -> None:
-        """`replace` is whether the comparison of other files may be written over."""
+    def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]], overwrite: bool = False) -> None:
+        """`overwrite` is whether the comparison of other files may be written over."""
         needs_matplotlib("students")
-        self._folder, self._runs, self._replace = folder, runs, replace
-        check_home(folder, [str(folder / name) for name in runs], replace, "output")
+        self._folder, self._runs, self._replace = folder, runs, overwrite
+        check_home(folder, [str(folder / name) for name in runs], overwrite, "output_dir")
         self._endings: dict[str, Ending] = {}
         self._failed: list[str] = []
 

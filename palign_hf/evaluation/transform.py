@@ -135,7 +135,7 @@ class StudentEvaluation(DrawingTransform[Written]):
         of the problem."""
         runner, chat = self._runner, self.prompt()
         runner.check()
-        expected = ExpectedOutput(self.settings.max_tokens or self._context)
+        expected = ExpectedOutput(self.settings.max_tokens or self._max_model_len)
         with self._shown(count, self.verb) as bar:
             write = Writer(self.settings, self._asking(bar, expected), self._text, chat.reply_ids)
 
@@ -143,7 +143,7 @@ class StudentEvaluation(DrawingTransform[Written]):
                 return await self._solve(exam, write, chat)
 
             opened = (self._opened(chat, row, expected) for row in rows)
-            results = in_order(opened, work, lambda: runner.capacity(self.settings.in_flight))
+            results = in_order(opened, work, lambda: runner.capacity(self.settings.max_concurrency))
             with closing(runner.iterate(results)) as done:
                 for samples, drawn in done:
                     for one in drawn:
@@ -188,7 +188,7 @@ class StudentEvaluation(DrawingTransform[Written]):
             student=self._runner.student,
             settings=self.settings,
             grader=self.grader,
-            context=self.settings.context or self._runner.given_context,
+            max_model_len=self.settings.max_model_len or self._runner.given_max_model_len,
             altered=self._runner.altered,
             changed_by=changed_by(type(self), StudentEvaluation, self._added),
         )
@@ -205,8 +205,8 @@ class StudentEvaluation(DrawingTransform[Written]):
         if (why := broken(question)) is not None:
             return _Exam(row, key, [], 0, f"the question is broken: {why}")
         prompt = chat.ids(question)
-        if len(prompt) >= self._context:
-            why = f"the prompt has {len(prompt)} tokens, and the context holds {self._context}"
+        if len(prompt) >= self._max_model_len:
+            why = f"the prompt has {len(prompt)} tokens, and the context holds {self._max_model_len}"
             return _Exam(row, key, prompt, 0, why)
         return _Exam(row, key, prompt, len(prompt) + self.settings.n * expected.tokens)
 
@@ -219,7 +219,7 @@ class StudentEvaluation(DrawingTransform[Written]):
             nothing = [self._failed(shared, number, exam.refused) for number in range(self.n)]
             return nothing, []
         known = Remembered(self._open_store(), exam.key, self._runner.identity)
-        room = self._context - len(exam.prompt)
+        room = self._max_model_len - len(exam.prompt)
         room = room if self.settings.max_tokens is None else min(room, self.settings.max_tokens)
         judge = self._graders().grade_async
 

@@ -50,7 +50,7 @@ _BASE = "base_model_name_or_path"
 class CardOptions:
     """What the caller of `publish` states for the card."""
 
-    licence: str | None = None
+    license: str | None = None
     language: tuple[str, ...] = ()
     evaluation: str | Path | None = None
     plot: str | Path | None = None
@@ -275,7 +275,7 @@ class DatasetArtifact(TableArtifact):
             run.folder,
             repo_id=repo_id,
             config=config,
-            licence=options.licence,
+            license=options.license,
             language=options.language,
             report=run.report,
         )
@@ -319,7 +319,9 @@ class ModelArtifact(Artifact):
         if plot is not None:
             picture = Path(plot).expanduser()
             if not picture.is_file() or picture.suffix != ".png":
-                raise UserError(f"`plot={plot}` is no PNG file. Give the one that `palign compare --out` has drawn.")
+                raise UserError(
+                    f"`plot={plot}` is no PNG file. Give the one that `palign compare --output-dir` has drawn."
+                )
             items.append(Item(PLOT, picture))
         return partial(render, facts), items
 

@@ -90,13 +90,13 @@ def template() -> str:
 def _describe(facts: DatasetFacts, top: FrontMatter, fresh: bool, alone: bool) -> list[str]:
     """Set the keys of the YAML; notes of those that say otherwise and stay. `alone`: no other configuration."""
     notes = []
-    # An unknown licence is one of all configurations: that of one of them doesn't make it known.
+    # An unknown license is one of all configurations: that of one of them doesn't make it known.
     if alone and top.data.get("license") == _UNKNOWN:
-        top.set("license", facts.licence or _UNKNOWN)
-    held = top.setdefault("license", facts.licence or _UNKNOWN)
-    if held != (facts.licence or _UNKNOWN):
-        given = f"`{facts.licence}`" if facts.licence else "not known"
-        notes.append(f"that of `{facts.config}` is {given}, but the card's licence is `{held}`, and stays so")
+        top.set("license", facts.license or _UNKNOWN)
+    held = top.setdefault("license", facts.license or _UNKNOWN)
+    if held != (facts.license or _UNKNOWN):
+        given = f"`{facts.license}`" if facts.license else "not known"
+        notes.append(f"that of `{facts.config}` is {given}, but the card's license is `{held}`, and stays so")
     if facts.language:
         top.setdefault("language", list(facts.language))
     top.setdefault("pretty_name", facts.repo_id.partition("/")[2])
@@ -164,7 +164,7 @@ def _filled(facts: DatasetFacts) -> str:
         table=facts.table,
         view=_Markdown(view_name(facts.config) if SPLIT in facts.splits else ""),
         splits=_table(("split", "rows"), [(split, f"{rows:,}") for split, rows in facts.splits.items()]),
-        licence=facts.licence or "unknown; nobody has stated it. Ask the authors of the traces before you use them.",
+        license=facts.license or "unknown; nobody has stated it. Ask the authors of the traces before you use them.",
         measured=_table(("measured", "value"), _measured(facts)),
         pictures=_pictures(facts),
         reasons=_Markdown("\n".join(reasons)),

@@ -61,8 +61,8 @@ def read_evaluation(folder: str | Path, report: Mapping[str, Any] | None = None)
     report = read_mapping(Path(folder).expanduser() / REPORT) if report is None else report
     if report is None or not isinstance(report.get("benchmarks"), dict):
         raise UserError(
-            f"`{folder}` has no `{REPORT}` of an evaluation. Give the folder of an evaluation, or run the same "
-            f"command again until it ends."
+            f"`{folder}` has no `{REPORT}` of an evaluation. Give the folder of an evaluation, or run the "
+            f"same command again until it ends."
         )
     settings = dict(report.get("settings", {}))
     # A local copy of a benchmark is published by the name of the benchmark.
@@ -150,7 +150,8 @@ def _results(evaluation: Mapping[str, Any]) -> Iterator[Result]:
 def part_of(evaluation: Mapping[str, Any], task: str) -> str | None:
     """Why the figures of a task aren't those of its whole benchmark; None if they are, as far as it is known."""
     reasons = evaluation["benchmarks"][task].get("partial") or {}
-    limit = evaluation.get("settings", {}).get("limit")
+    settings = evaluation.get("settings", {})
+    limit = settings.get("max_samples", settings.get("limit"))  # as the last release has it
     return reasons.get(task) or (f"the first {limit} problems" if limit and "partial" not in evaluation else None)
 
 

@@ -1,6 +1,6 @@
 """Facts of a finished run for the dataset card, read from its report and its table.
 
-Facts hold no keys and no paths of the machine. What neither the report nor the table has, such as the licence of the
+Facts hold no keys and no paths of the machine. What neither the report nor the table has, such as the license of the
 traces, is what the caller states, or unknown.
 """
 
@@ -76,7 +76,7 @@ class DatasetFacts:
     features: Sequence[Any]
     sources: Mapping[str, int]
     report: Mapping[str, Any]
-    licence: str | None
+    license: str | None
     language: tuple[str, ...]
     source_datasets: tuple[str, ...]
     ratio: Spread | None
@@ -104,14 +104,14 @@ def dataset_facts(
     *,
     repo_id: str,
     config: str,
-    licence: str | None = None,
+    license: str | None = None,
     language: Sequence[str] = (),
     source_datasets: Sequence[str] = (),
     report: Mapping[str, Any] | None = None,
 ) -> DatasetFacts:
     """The facts of the run in `folder`, to be published as `config` of `repo_id`.
 
-    `licence`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
+    `license`, `language` and `source_datasets` are those of the traces; a dataset of the Hub that the run has read by
     its commit is named anyway. `report` replaces the folder's own.
     """
     check_repo(repo_id, repo_id)
@@ -121,7 +121,7 @@ def dataset_facts(
     if report is None or not isinstance(report.get("settings"), dict):
         raise UserError(
             f"`{folder}` has no `{REPORT}` that can be read, so it is no folder of a finished run. Give the folder "
-            f"of a finished run, or run the same command again until it ends."
+            f"`output_dir` of a finished run, or run the same command again until it ends."
         )
     files = _files(path)
     table, features = _table_of([file for of in files.values() for file in of], path)
@@ -143,7 +143,7 @@ def dataset_facts(
         features=features,
         sources=numbers.named(),
         report=public_report(report),
-        licence=licence,
+        license=license,
         language=tuple(language),
         source_datasets=tuple(dict.fromkeys([*source_datasets, *known])),
         **numbers.spreads(),

@@ -43,7 +43,7 @@ def read_folder(folder: str | Path) -> RunFolder:
     if artifact is None or not artifact.recognises(path):
         raise UserError(
             f"`{folder}` has a report, but not the files that it reports. Run the same command again, with "
-            f"`--replace`."
+            f"`--overwrite`."
         )
     found = RunFolder(path, artifact, report, home)
     _ = found.shards  # A split with a shard missing is refused here.

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import CardOptions, RunFolder
 from palign_hf.hub.folders import read_folder
 from palign_hf.hub.names import check_config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.push import Push, Pushed, push
+from palign_hf.redact import remember
 
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Published:
         return f"{'would push' if self.dry_run else 'pushed'}: {files}{gone} to {self.url}{new}{request}"
 
 
+@knows_old_names
 def publish(
     folder: str | Path,
     repo_id: str,
@@ -65,11 +68,12 @@ def publish(
     revision: str | None = None,
     tag: str | None = None,
     create_pr: bool = False,
-    licence: str | None = None,
+    license: str | None = None,
     language: Sequence[str] = (),
     evaluation: str | Path | None = None,
     plot: str | Path | None = None,
     dry_run: bool = False,
+    token: str | bool | None = None,
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
 ) -> Published:
@@ -84,12 +88,13 @@ def publish(
         tag (`str`, *optional*): A tag for the commit; a tag that exists at another commit is refused.
         create_pr (`bool`, *optional*, defaults to `False`): Open a pull request instead; the same call again updates
             the open one.
-        licence (`str`, *optional*): Licence of the traces, for a card that states none.
+        license (`str`, *optional*): License of the traces, for a card that states none.
         language (`Sequence[str]`, *optional*): Languages of the traces, for a card that states none.
         evaluation (`str` or `Path`, *optional*): Of a model, the folder of its evaluation: a table on the card, and
             files of results.
         plot (`str` or `Path`, *optional*): Of a model, a PNG for its card, such as `palign compare` draws.
         dry_run (`bool`, *optional*, defaults to `False`): Only compute what would be pushed.
+        token (`str` or `bool`, *optional*): As in `huggingface_hub.HfApi`; by default that of the login.
         api (`HfApi`, *optional*): The client of the Hub.
         patience (`Patience`, *optional*): How often and how long failed requests are retried.
 
@@ -102,10 +107,11 @@ def publish(
     Example:
 
     ```python
-    published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes", licence="cc-by-4.0")
+    published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes", license="cc-by-4.0")
     prefixes = load_dataset("me/prefixes", published.config, split="train")
     ```
     """
+    api = _api_of(token, api)
     found = read_folder(folder)
     if not found.artifact.shows_evaluation and (evaluation is not None or plot is not None):
         raise UserError(
@@ -114,7 +120,7 @@ def publish(
         )
     name = config if config is not None else found.config
     check_config_name(name, f"config={name}")
-    options = CardOptions(licence=licence, language=tuple(language), evaluation=evaluation, plot=plot)
+    options = CardOptions(license=license, language=tuple(language), evaluation=evaluation, plot=plot)
 
     def wanted_of(run: RunFolder) -> Push:
         card, shown = run.artifact.card(run, repo_id, name, options)
@@ -148,6 +154,7 @@ def publish_results(
     *,
     create_pr: bool = False,
     dry_run: bool = False,
+    token: str | bool | None = None,
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
 ) -> Published:
@@ -171,6 +178,7 @@ def publish_results(
     from palign_hf.hub.frontmatter import FrontMatter
     from palign_hf.hub.model_card import ModelFacts, render
 
+    api = _api_of(token, api)
     found = read_folder(folder)
     evaluation = found.artifact.results(found)
     items = tuple(Item(path, text.encode()) for path, text in eval_result_files(evaluation).items())
@@ -184,6 +192,18 @@ def publish_results(
     wanted = Push(model, items, f"Results: {found.config}", repo_type="model", card=card, create_pr=create_pr)
     done = push(wanted, api=api, patience=patience, dry_run=dry_run)
     return _published(done, wanted, found.config, (), dry_run)
+
+
+def _api_of(token: str | bool | None, api: "HfApi | None") -> "HfApi | None":
+    """The client of a token, which is masked from now on wherever text is written."""
+    if token is None:
+        return api
+    from huggingface_hub import HfApi
+
+    if api is not None:
+        raise UserError("`token` and `api` are both given, and `api` has a token of its own. Give one of them.")
+    remember(token if isinstance(token, str) else None)
+    return HfApi(token=token)
 
 
 def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...], dry_run: bool) -> Published:

@@ -17,7 +17,7 @@ _WHAT = (
     "grader's verdicts `strict` (the last complete box, or the boxes that end the text together) and `lenient` (any "
     "reader finds the right answer), and whether it has a box, a draft, a loop. Samples that failed are rows, too, "
     "and count as wrong. lighteval's own results and details lie in `lighteval/`, reports in `reports/`. The problems "
-    "are those of the benchmarks, under their own licences."
+    "are those of the benchmarks, under their own licenses."
 )
 
 

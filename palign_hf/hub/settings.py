@@ -4,11 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from palign_hf.config import check_settings, setting
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.hub.names import check_config_name, check_push, check_repo
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubSettings:
+class HubSettings(KnowsOldNames):
     """How the result is published: the options of `palign publish`."""
 
     config_name: str | None = setting(
@@ -18,8 +19,8 @@ class HubSettings:
     revision: str | None = setting(default=None, help="branch that is pushed to, made if it is missing; else main")
     tag: str | None = setting(default=None, help="tag for the commit")
     create_pr: bool = setting(default=False, help="open a pull request instead of pushing to the branch")
-    licence: str | None = setting(
-        default=None, help="licence of the traces, for a card that states none, as cc-by-4.0"
+    license: str | None = setting(
+        default=None, help="license of the traces, for a card that states none, as cc-by-4.0"
     )
     language: tuple[str, ...] = setting(default=(), help="languages of the traces, for a card that states none, as en")
 

@@ -95,7 +95,7 @@ def _pushed(folder: Path, repo_id: str, hub: HubSettings, command: str) -> str:
             revision=hub.revision,
             tag=hub.tag,
             create_pr=hub.create_pr,
-            licence=hub.licence,
+            license=hub.license,
             language=hub.language,
         )
         return done.text()

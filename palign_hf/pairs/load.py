@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.errors import listed, nearest, shown
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check, check_version
 from palign_hf.traces.exact import typed
@@ -28,24 +29,26 @@ _VERSION_1 = (*PREFIXES.columns, "continuation", "finish_reason", "answer_found"
 _UNASKED = ("skipped", "error")
 
 
+@knows_old_names
 def load_pairs(
     source: "str | Path | Dataset | DatasetDict | IterableDataset | IterableDatasetDict",
     config: str | None = None,
     *,
     split: str = "train",
     revision: str | None = None,
+    token: str | bool | None = None,
 ) -> "Dataset":
     """A checked table of PAIRS; further columns are kept.
 
     Args:
         source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
         split: `train` has what is kept, `rejected` the rest; a source without splits is read whole.
-        config, revision: as in `datasets.load_dataset`.
+        config, revision, token: as in `datasets.load_dataset`.
     """
     from datasets import Dataset
 
     chosen = None if split == "train" and has_no_splits(source) else split
-    pairs, name = open_source(source, split=chosen, config=config, revision=revision, streaming=False)
+    pairs, name = open_source(source, split=chosen, config=config, revision=revision, streaming=False, token=token)
     if not isinstance(pairs, Dataset):
         raise SchemaError(
             f"A `{type(pairs).__name__}` can't be read as PAIRS: which ids it repeats is known only of the whole "

@@ -80,7 +80,7 @@ class Claim:
         self._ours = ours or (lambda report: reported(report) is not None)
 
     def check(
-        self, resumes: "Callable[[Mapping[str, Any]], bool]" = lambda identity: False, name: str = "output"
+        self, resumes: "Callable[[Mapping[str, Any]], bool]" = lambda identity: False, name: str = "output_dir"
     ) -> None:
         """Refuse a folder with files that no run of this package has written, if they are alone or in the way.
 
@@ -299,7 +299,7 @@ def reported(report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def refuse_read(folder: Path, sources: Iterable[str | None], within: bool = True) -> None:
-    """Refuse a folder for the result that holds what the run reads, under whatever name; `replace` changes nothing.
+    """Refuse a folder for the result that holds what the run reads, under whatever name; `overwrite` changes nothing.
 
     Args:
         folder (`Path`): the folder for the result.
@@ -309,7 +309,7 @@ def refuse_read(folder: Path, sources: Iterable[str | None], within: bool = True
     for source in sources:
         if source and any(_inside(place, folder, within) for place in _places(source)):
             raise UserError(
-                f"`output={shown(str(folder), 4096)}` holds `{shown(source, 4096)}`, which this run reads. Give "
+                f"`output_dir={shown(str(folder), 4096)}` holds `{shown(source, 4096)}`, which this run reads. Give "
                 f"another folder."
             )
 

@@ -149,7 +149,7 @@ class Parts:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UserError(
                     f"Another process writes to `{self._folder}` right now. Wait until it has ended, or give another "
-                    f"`output`."
+                    f"`output_dir`."
                 ) from error
             # A file system without locks: then nobody is kept out.
 
@@ -181,7 +181,7 @@ def no_link(path: Path) -> None:
     if path.is_symlink():
         raise UserError(
             f"`{path}` is a link, and links are not followed where a run writes. Move it away, or give another "
-            f"`output`."
+            f"`output_dir`."
         )
 
 

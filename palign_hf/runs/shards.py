@@ -79,19 +79,19 @@ class Output:
     def _work(self) -> Path:
         return self.folder / WORK
 
-    def claim(self, replace: bool = False, unknown: Collection[str] = ()) -> None:
+    def claim(self, overwrite: bool = False, unknown: Collection[str] = ()) -> None:
         """Refuse a folder that holds a result which isn't this run's own; what another has only begun is no result.
 
-        `unknown` are names of the identity that will be known later, and are not compared yet. With `replace` the
+        `unknown` are names of the identity that will be known later, and are not compared yet. With `overwrite` the
         result of another run may be there, but nothing that no run has written.
         """
         self.files.check(lambda begun: not difference(begun, self.identity, unknown))
-        if replace:
+        if overwrite:
             return
         held = difference(self._reported() or self.files.published_by() or {}, self.identity, unknown)
         if held:
             raise UserError(
-                f"`output={self.folder}` holds {held}. Give another folder, or replace it with `replace=True`."
+                f"`output_dir={self.folder}` holds {held}. Give another folder, or replace it with `overwrite=True`."
             )
 
     def shard(
@@ -126,7 +126,7 @@ class Output:
             if made_by is None:
                 raise UserError(
                     f"The rows of process {shard.index} are not in `{self.folder}`: all processes must write to the "
-                    f"same folder. Give an `output` that all machines share, and run the same command again."
+                    f"same folder. Give an `output_dir` that all machines share, and run the same command again."
                 )
             if made_by != self.identity:
                 raise UserError(

@@ -35,7 +35,7 @@ class Files(Protocol):
     """Settings about the files of a run."""
 
     @property
-    def replace(self) -> bool:
+    def overwrite(self) -> bool:
         """Whether the result of another run may be replaced."""
 
     @property
@@ -81,7 +81,7 @@ class TransformRun(ABC, Generic[T, R]):
         self.input = {"rows": len(self.rows), "content": content_of(self.rows, columns)}
         if any(isinstance(one, Uncalled) for one in vars(self.transform).values()):
             unknown = {*unknown, "fingerprint"}
-        self.output().claim(self.files.replace, unknown)
+        self.output().claim(self.files.overwrite, unknown)
         self.timings.lap("reading")
 
     @abstractmethod

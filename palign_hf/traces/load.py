@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
+from palign_hf.config.renamed import knows_old_names
 from palign_hf.errors import UserError
 from palign_hf.traces.convert import read_stream, read_table
 from palign_hf.traces.layouts import choose_layout
@@ -30,11 +31,12 @@ class ReadOptions(TypedDict, total=False):
 
     columns: dict[str, str] | None
     known: str | None
-    name: str | None
+    source_name: str | None
     split: str | None
     config: str | None
     revision: str | None
-    limit: int | None
+    token: str | bool | None
+    max_samples: int | None
     content_ids: bool
 
 
@@ -56,17 +58,19 @@ def load_traces(
 def load_traces(
     source: "Source", *, streaming: bool, **options: Unpack[ReadOptions]
 ) -> "Dataset | IterableDataset": ...
+@knows_old_names
 def load_traces(
     source: "Source",
     *,
     columns: dict[str, str] | None = None,
     known: str | None = None,
-    name: str | None = None,
+    source_name: str | None = None,
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
+    token: str | bool | None = None,
     streaming: bool = False,
-    limit: int | None = None,
+    max_samples: int | None = None,
     content_ids: bool = False,
 ) -> "Dataset | IterableDataset":
     """Load teacher traces as the TRACES table: exactly its five columns, and none of the others.
@@ -81,22 +85,23 @@ def load_traces(
             `id` and `source`. With both `question` and `trace`, nothing else is read but the gold answer, and that
             from known columns if neither `answer` nor `solution` is named; with fewer, a known layout is changed.
         known: the name of a known layout (`KNOWN`), instead of recognising it from the columns.
-        name: what to write in the `source` column; else the Hub id or the name of the file or folder.
-        split, config, revision: as in `datasets.load_dataset`.
+        source_name: what to write in the `source` column; else the Hub id or the name of the file or folder.
+        split, config, revision, token: as in `datasets.load_dataset`.
         streaming: return an `IterableDataset` that is converted as it is read.
-        limit: read only the first so many rows.
+        max_samples: read only the first so many rows.
         content_ids: ignore an `id`, `uuid` or `unique_id` column and make ids from question and trace.
     """
     dataset, report = read_traces(
         source,
         columns=columns,
         known=known,
-        name=name,
+        source_name=source_name,
         split=split,
         config=config,
         revision=revision,
+        token=token,
         streaming=streaming,
-        limit=limit,
+        max_samples=max_samples,
         content_ids=content_ids,
     )
     logger.log(logging.WARNING if report.dropped or report.warning else logging.INFO, report.summary())
@@ -119,32 +124,36 @@ def read_traces(
 def read_traces(
     source: "Source", *, streaming: bool, **options: Unpack[ReadOptions]
 ) -> tuple["Dataset | IterableDataset", TraceReport]: ...
+@knows_old_names
 def read_traces(
     source: "Source",
     *,
     columns: dict[str, str] | None = None,
     known: str | None = None,
-    name: str | None = None,
+    source_name: str | None = None,
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
+    token: str | bool | None = None,
     streaming: bool = False,
-    limit: int | None = None,
+    max_samples: int | None = None,
     content_ids: bool = False,
 ) -> tuple["Dataset | IterableDataset", TraceReport]:
     """`load_traces` with its `TraceReport`; for a stream the report fills as rows are read."""
     from datasets import Dataset
 
-    if limit is not None and limit < 1:
-        raise UserError(f"`limit={limit}` must be at least 1. Leave `limit` out to read all rows.")
-    dataset, found_name = open_source(source, split=split, config=config, revision=revision, streaming=streaming)
-    name = name or found_name
+    if max_samples is not None and max_samples < 1:
+        raise UserError(f"`max_samples={max_samples}` must be at least 1. Leave `max_samples` out to read all rows.")
+    dataset, found_name = open_source(
+        source, split=split, config=config, revision=revision, streaming=streaming, token=token
+    )
+    name = source_name or found_name
     dataset = dataset.with_format(None)
-    if limit is not None:
+    if max_samples is not None:
         dataset = (
-            dataset.take(limit)
+            dataset.take(max_samples)
             if not isinstance(dataset, Dataset)
-            else dataset.select(range(min(limit, len(dataset))))
+            else dataset.select(range(min(max_samples, len(dataset))))
         )
     try:
         sample = list(islice(dataset, _SAMPLE))

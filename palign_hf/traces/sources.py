@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.redact import redact
+from palign_hf.redact import redact, remember
 from palign_hf.shipped import Shipped, shipped
 from palign_hf.traces.cache import cached_apart
 from palign_hf.traces.exact import all_exact, csv_as_text
@@ -45,16 +45,23 @@ _HUB_ID = re.compile(r"(?=.{1,200}$)[\w-][\w.-]*(/[\w.-]+)?")
 
 
 def open_source(
-    source: Any, *, split: str | None, config: str | None, revision: str | None, streaming: bool
+    source: Any,
+    *,
+    split: str | None,
+    config: str | None,
+    revision: str | None,
+    streaming: bool,
+    token: str | bool | None = None,
 ) -> tuple["Dataset | IterableDataset", str | None]:
     """The dataset behind `source` and its name (Hub id, file or folder name; None for a dataset without one)."""
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
+    remember(token if isinstance(token, str) else None)
     if isinstance(source, (Dataset, IterableDataset, DatasetDict, IterableDatasetDict)):
         _refuse(type(source).__name__, config=config, revision=revision)
         opened, name = source, None
     elif isinstance(source, (str, Path)):
-        opened, name = _open_path(str(source), split, config, revision, streaming)
+        opened, name = _open_path(str(source), split, config, revision, streaming, token)
     else:
         raise UserError(
             f"`source` is a `{type(source).__name__}`, which is no place that traces can be read from. Pass a Hub id, "
@@ -80,7 +87,14 @@ def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
     return opened[split]
 
 
-def _open_path(source: str, split: str | None, config: str | None, revision: str | None, streaming: bool) -> Any:
+def _open_path(
+    source: str,
+    split: str | None,
+    config: str | None,
+    revision: str | None,
+    streaming: bool,
+    token: str | bool | None,
+) -> Any:
     path = Path(os.path.expanduser(source))
     if home := shipped(source):
         _refuse(source, config=config, revision=revision)
@@ -102,7 +116,7 @@ def _open_path(source: str, split: str | None, config: str | None, revision: str
         )
     if not _HUB_ID.fullmatch(source) or _suffix(path) in _FORMATS:
         raise UserError(f"`{source}` does not exist{_near(path)}. Check the path.")
-    return _open_hub(source, path, split, config, revision, streaming), source
+    return _open_hub(source, path, split, config, revision, streaming, token), source
 
 
 def _open_shipped(home: Shipped, split: str | None) -> Any:
@@ -258,16 +272,29 @@ def _open_data_of(
 
 
 def _open_hub(
-    source: str, path: Path, split: str | None, config: str | None, revision: str | None, streaming: bool
+    source: str,
+    path: Path,
+    split: str | None,
+    config: str | None,
+    revision: str | None,
+    streaming: bool,
+    token: str | bool | None,
 ) -> Any:
     import httpx2
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        if (texts := _hub_texts(source, config, revision)) is not None:
+        if (texts := _hub_texts(source, config, revision, token)) is not None:
             return _open_data_of(texts[1], texts[0], [], split, config, streaming, what=f"`{source}`")
         return _load(
-            f"`{source}`", source, name=config, split=split, revision=revision, streaming=streaming, remote=True
+            f"`{source}`",
+            source,
+            name=config,
+            split=split,
+            revision=revision,
+            streaming=streaming,
+            token=token,
+            remote=True,
         )
     except DatasetNotFoundError as error:
         raise UserError(
@@ -285,13 +312,15 @@ def _open_hub(
         ) from error
 
 
-def _hub_texts(source: str, config: str | None, revision: str | None) -> tuple[str, Path] | None:
+def _hub_texts(
+    source: str, config: str | None, revision: str | None, token: str | bool | None
+) -> tuple[str, Path] | None:
     """The builder of a Hub dataset of JSON or CSV and a local copy, which is read as any folder; else None."""
     import datasets
     from huggingface_hub import snapshot_download
 
     try:
-        builder = datasets.load_dataset_builder(source, name=config, revision=revision)
+        builder = datasets.load_dataset_builder(source, name=config, revision=revision, token=token)
     except Exception:
         return None  # `load_dataset` fails in the same way, and says so
     kind = str(builder.info.builder_name)

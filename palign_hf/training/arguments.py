@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
+from palign_hf.config.renamed import refuse_renamed
 from palign_hf.config.secrets import refuse_secrets
 from palign_hf.config.settings import one_line
 from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt
@@ -23,7 +24,7 @@ from palign_hf.training.config import PAlignConfig
 
 # Fields that a recipe sets elsewhere, or that the run sets by itself.
 _ELSEWHERE = {
-    "output_dir": "it is `output` of the recipe",
+    "output_dir": "it is `output_dir` of the recipe",
     "trust_remote_code": "it is set beside `training` in the recipe",
     "resume_from_checkpoint": "a run resumes from its last checkpoint by itself",
     "do_train": "`palign train` always trains",
@@ -45,13 +46,24 @@ _NOT_NEGATIVE |= {"logging_steps", "save_steps", "eval_steps", "eval_delay"}
 # Prefixes of fields that don't change the result: logging, saving, the Hub, and how a batch is split over devices.
 _REPORTING: tuple[str, ...] = (
     *("logging_", "log_", "save_", "hub_", "trackio_", "dataloader_", "ddp_", "eval_", "include_", "do_", "debug"),
-    *("push_to_hub", "report_to", "run_name", "project", "disable_tqdm", "dataset_num_proc", "output_dir", "check"),
+    *(
+        "push_to_hub",
+        "report_to",
+        "run_name",
+        "project",
+        "disable_tqdm",
+        "dataset_num_proc",
+        "output_dir",
+        "sanity_checks",
+    ),
     *("skip_memory_metrics", "resume_from_checkpoint", "local_rank", "enable_jit_checkpoint", "per_device_"),
     *("gradient_accumulation_steps", "prediction_loss_only", "batch_eval_metrics", "trust_remote_code"),
     *("restore_callback_states_from_checkpoint", "torch_empty_cache_steps"),
 )
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 _DECIDES = ("dataloader_drop_last",)
+# What the identity of a training calls a setting that had another name when the first ones were written.
+_AS_RECORDED = {"tag_style": "tags"}
 
 
 def checked(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +77,7 @@ def checked(training: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in training.items():
         given = f"`training.{shown(name)}={as_text(value)}`"
         if name not in known:
+            refuse_renamed([name], known, UserError, "training.")
             raise UserError(f"`training.{shown(name)}` is no field of `PAlignConfig`{nearest(shown(name), known)}.")
         if name in _ELSEWHERE:
             raise UserError(f"{given} can't be set here: {_ELSEWHERE[name]}. Leave it out.")
@@ -111,7 +124,7 @@ def deciding(config: PAlignConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _fields():
         if name in _DECIDES or not name.startswith(_REPORTING):
-            found[name] = _plain(getattr(config, name))
+            found[_AS_RECORDED.get(name, name)] = _plain(getattr(config, name))
     rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     return found | {"rows_a_step": rows, "parted": _sharding(config)}
 

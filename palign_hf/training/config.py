@@ -6,6 +6,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from trl import SFTConfig
 
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.config.values import Bounds, Unfit, fit
 from palign_hf.config.values import told as as_text
 from palign_hf.errors import UserError, listed, nearest
@@ -19,7 +20,7 @@ _WEIGHTS = ("prefix_loss_weight", "continuation_loss_weight", "close_tag_loss_we
 
 
 @dataclass
-class PAlignConfig(SFTConfig):
+class PAlignConfig(KnowsOldNames, SFTConfig):
     """Configuration of [`PAlignTrainer`]: all parameters of [`~trl.SFTConfig`], and those below.
 
     A weight scales the loss of each token of its segment; the loss is still the mean over all learned tokens. Weight 0
@@ -32,7 +33,7 @@ class PAlignConfig(SFTConfig):
             Loss weight of the student's continuation and the end of its turn.
         close_tag_loss_weight (`float`, *optional*, defaults to `1.0`):
             Loss weight of the closing tag. A student that doesn't learn the tag never ends its draft.
-        tags (`str`, *optional*, defaults to `"prefix"`):
+        tag_style (`str`, *optional*, defaults to `"prefix"`):
             How a target marks the prefix: `"prefix"`, `"draft"`, `"think"`, or `"none"` for no tags.
         overlong (`str`, *optional*, defaults to `"drop"`):
             Rows longer than `max_length`: `"drop"` leaves them out, `"truncate_prefix"` cuts their prefix at an
@@ -62,7 +63,7 @@ class PAlignConfig(SFTConfig):
         default=1.0,
         metadata={"help": "Loss weight of the closing tag. A student that doesn't learn it never ends its draft."},
     )
-    tags: str = field(
+    tag_style: str = field(
         default="prefix",
         metadata={"help": "How a target marks the prefix: `prefix`, `draft`, `think`, or `none` for no tags."},
     )
@@ -74,7 +75,7 @@ class PAlignConfig(SFTConfig):
             "rows instead and keeps all tokens."
         },
     )
-    check: bool = field(
+    sanity_checks: bool = field(
         default=True,
         metadata={
             "help": "Whether to check the prompts and the end of the student's turn before training. A failed check "
@@ -94,7 +95,7 @@ class PAlignConfig(SFTConfig):
         """
         for name, hint in PAlignConfig.__annotations__.items():
             self._fit(name, hint)
-        tag_style(self.tags)
+        tag_style(self.tag_style)
         if not any(getattr(self, name) for name in _WEIGHTS):
             zeros = ", ".join(f"{name}=0" for name in _WEIGHTS)
             raise UserError(f"`{zeros}` leave nothing to learn. Set one of them above 0.")

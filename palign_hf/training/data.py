@@ -87,8 +87,8 @@ def read_lessons(config: TrainConfig, tokenizer: "PreTrainedTokenizerBase") -> L
     settings = config.pairs
     rows = _load(config, settings.split)
     commit = commit_of(rows)
-    if settings.limit is not None:
-        rows = rows.select(range(min(settings.limit, len(rows))))
+    if settings.max_samples is not None:
+        rows = rows.select(range(min(settings.max_samples, len(rows))))
     given, left_out = len(rows), Counter[str]()
     pairs = is_pairs(rows.column_names)
     layout = "question" if pairs else _layout(rows, config)

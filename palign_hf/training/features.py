@@ -15,7 +15,8 @@ import numpy as np
 
 from palign_hf.errors import UserError, listed, shown
 from palign_hf.pairs.conversation import tag_inside as inside_of_pair
-from palign_hf.prompts import TagStyle, tag_style
+from palign_hf.prompts import TagStyle
+from palign_hf.prompts import tag_style as style_of
 from palign_hf.segmentation import cuts
 from palign_hf.training.turns import Turns, turns_of
 
@@ -86,7 +87,7 @@ def build_features(
     *,
     tokenizer: "PreTrainedTokenizerBase",
     layout: Layout,
-    tags: str,
+    tag_style: str,
     max_length: int | None,
     shorten: bool,
     version: int = VERSION,
@@ -96,7 +97,7 @@ def build_features(
     With `shorten`, the prefix of a row longer than `max_length` is cut at an earlier sentence, if the row fits then.
     `row_tokens` is the length of each row, `row_shortened` whether its prefix was cut.
     """
-    style = tag_style(tags)
+    style = style_of(tag_style)
     columns = {name: name for name in COLUMNS} | {LENGTH: "tokens", SHORTENED: "shortened"}
     found: dict[str, list[Any]] = {name: [] for name in columns}
     turns = turns_of(tokenizer, tokenizer.chat_template) if layout != "tokens" else None

@@ -55,13 +55,13 @@ class StudentFolder(Output):
         self._begun = Parts(self.folder / ".run" / "training")
         self._skipped: dict[Path, CheckpointFault] = {}
 
-    def check(self, replace: bool) -> None:
+    def check(self, overwrite: bool) -> None:
         """Raise if another run has written or begun a student here; nothing is changed."""
-        self.claim(replace)
-        if not replace:
+        self.claim(overwrite)
+        if not overwrite:
             self._refuse_begun()
 
-    def resume_point(self, replace: bool = False) -> Path | None:
+    def resume_point(self, overwrite: bool = False) -> Path | None:
         """The checkpoint from which this run resumes: its last one without a fault, or None.
 
         If all are damaged it raises, since they may be days of work.
@@ -71,11 +71,11 @@ class StudentFolder(Output):
         found, faults = self._whole()
         self._skipped = faults
         damaged = {path: fault for path, fault in faults.items() if not fault.unfinished}
-        if found is None and damaged and not replace:
+        if found is None and damaged and not overwrite:
             path, why = next(iter(damaged.items()))
             raise UserError(
-                f"`output={self.folder}` holds checkpoints of this run, but none can be resumed: `{path.name}`: "
-                f"{why.reason}. Repair it, or restart the training with `replace=True`."
+                f"`output_dir={self.folder}` holds checkpoints of this run, but none can be resumed: "
+                f"`{path.name}`: {why.reason}. Repair it, or restart the training with `overwrite=True`."
             )
         return found
 
@@ -153,7 +153,7 @@ class StudentFolder(Output):
         other = difference(self._begun.identity() or {}, self.identity).replace("the result of", "checkpoints of", 1)
         if other:
             raise UserError(
-                f"`output={self.folder}` holds {other}. Give another folder, or replace it with `replace=True`."
+                f"`output_dir={self.folder}` holds {other}. Give another folder, or replace it with `overwrite=True`."
             )
 
     def _stamps(self) -> dict[str, tuple[int, int]]:

@@ -88,7 +88,7 @@ def forecast(config: TrainConfig, student: "Student", tokenizer: "PreTrainedToke
 
 def _tokenized(sample: Any, turns: Turns, lessons: Lessons, planned: PAlignConfig) -> tuple[np.ndarray, list[Any]]:
     """The tokens of each row, and the segments of its tokens, which plain data has none of."""
-    style, layout = tag_style(planned.tags), lessons.layout
+    style, layout = tag_style(planned.tag_style), lessons.layout
     shorten = planned.max_length if planned.overlong == "truncate_prefix" else None
     if layout is None:
         return np.array([_plain_tokens(row, turns, planned.dataset_text_field) for row in sample]), []

@@ -97,7 +97,7 @@ def replies(trainer: "PAlignTrainer", config: TrainConfig, lessons: Lessons) -> 
         model,
         tokenizer,
         rows,
-        tags=settings.tags,
+        tag_style=settings.tag_style,
         prompts=config.stops,
         max_new_tokens=config.stops_tokens,
     )

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.errors import UserError
-from palign_hf.prompts import tag_style
+from palign_hf.prompts import tag_style as style_of
 from palign_hf.training.features import prompt_ids, tokenized_prompts
 from palign_hf.training.sanity_checks import stop_ids
 from palign_hf.training.turns import Turns, turns_of
@@ -49,7 +49,7 @@ def stops(
     tokenizer: "PreTrainedTokenizerBase",
     rows: Iterable[Mapping[str, Any]],
     *,
-    tags: str = "prefix",
+    tag_style: str = "prefix",
     prompts: int = 8,
     max_new_tokens: int = 512,
 ) -> Stops:
@@ -60,14 +60,14 @@ def stops(
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]): Its tokenizer.
         rows: Rows with a `question`, a `prompt`, `messages` that end with a reply, or tokens with segment ids (a
             trainer's `train_dataset`).
-        tags (`str`, *optional*, defaults to `"prefix"`): How a target marks the prefix.
+        tag_style (`str`, *optional*, defaults to `"prefix"`): How a target marks the prefix.
         prompts (`int`, *optional*, defaults to `8`): Number of prompts.
         max_new_tokens (`int`, *optional*, defaults to `512`): Maximum tokens of a reply.
 
     Returns:
         [`Stops`]: The counts.
     """
-    turns, style = turns_of(tokenizer, tokenizer.chat_template), tag_style(tags)
+    turns, style = turns_of(tokenizer, tokenizer.chat_template), style_of(tag_style)
     ends = stop_ids(model, tokenizer)
     ids = [_prompt_of(row, turns) for row in islice(rows, prompts)]
     if not ids:

@@ -167,7 +167,8 @@ class TrainingReport(StageReport):
     @property
     def _tagged(self) -> bool:
         """Whether targets begin with an opening tag."""
-        tags, baseline = self.settings.get("training", {}).get("tags"), self.settings.get("baseline", "p-align")
+        training, baseline = self.settings.get("training", {}), self.settings.get("baseline", "p-align")
+        tags = training.get("tag_style", training.get("tags"))  # `tags` in reports of the last release
         return bool(baseline == "p-align" and tags != "none" and self.tokens.get("close_tag"))
 
     def title(self) -> str:
@@ -204,7 +205,7 @@ def divergence_message(signs: Sequence[str]) -> str:
     return (
         f"The training diverged, and no student was saved: {'; '.join(signs)}. Lower `training.learning_rate`, keep "
         f"`training.max_grad_norm` above 0 (1.0 is usual), or train in bf16, not fp16; then run it with "
-        f"`replace=True`, or into another `output`."
+        f"`overwrite=True`, or into another `output_dir`."
     )
 
 
@@ -253,12 +254,12 @@ def model_card(
         base_model_relation=("adapter" if peft else "finetune") if base_model else None,
         datasets=dataset_name,
         library_name="peft" if peft else "transformers",
-        license=licence(base),
+        license=license_of(base),
         pipeline_tag="text-generation",
         model_name=model_name,
         tags=sorted({"generated_from_trainer", *tags}),
     )
-    style = tag_style(config.tags)
+    style = tag_style(config.tag_style)
     instruction = SOLVE.text.partition("{question}")[0]
     card = ModelCard.from_template(
         data,
@@ -282,8 +283,8 @@ def model_card(
 
 
 @lru_cache(maxsize=4)
-def licence(base: str | None) -> str | None:
-    """The licence in the base model's own card, in its folder or on the Hub; None if there is none."""
+def license_of(base: str | None) -> str | None:
+    """The license in the base model's own card, in its folder or on the Hub; None if there is none."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.repocard import metadata_load
 
@@ -300,12 +301,12 @@ def licence(base: str | None) -> str | None:
 
 def _card_settings(config: "PAlignConfig", aligned: bool) -> list[tuple[str, Any]]:
     """The settings in the card; for plain data without those of prefix alignment."""
-    own = ["prefix_loss_weight", "continuation_loss_weight", "close_tag_loss_weight", "tags", "overlong"]
+    own = ["prefix_loss_weight", "continuation_loss_weight", "close_tag_loss_weight", "tag_style", "overlong"]
     names = [
         "prefix_loss_weight",
         "continuation_loss_weight",
         "close_tag_loss_weight",
-        "tags",
+        "tag_style",
         "max_length",
         "overlong",
     ]

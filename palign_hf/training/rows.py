@@ -102,7 +102,7 @@ def layout_of(dataset: Rows, config: PAlignConfig) -> Layout | None:
     if {"prefix", "continuation"} <= names and ("question" in names or "prompt" in names):
         return "question" if "question" in names else "prompt"
     if {"prompt", "completion"} <= names:
-        return "completion" if _tagged(dataset, tag_style(config.tags)) else None
+        return "completion" if _tagged(dataset, tag_style(config.tag_style)) else None
     if names & {config.dataset_text_field, "messages", "conversations", "image", "images"}:
         return None
     wanted = {"question", "prompt", "prefix", "continuation", "completion"}
@@ -143,7 +143,7 @@ def build_rows(
     dataset = cached_apart(dataset.with_format(None))
     if layout in ("question", "prompt") and "status" in column_names(dataset):
         dataset = kept_rows(dataset, account)
-    dataset = _without_tags(dataset, layout, tag_style(config.tags), account)
+    dataset = _without_tags(dataset, layout, tag_style(config.tag_style), account)
     _refuse_nothing(dataset, account)
     described = {"desc": f"Tokenizing {name} dataset", "num_proc": config.dataset_num_proc}
     # The first row of a stream is ready only with its whole batch.
@@ -161,7 +161,7 @@ def build_rows(
         fn_kwargs={
             "tokenizer": tokenizer,
             "layout": layout,
-            "tags": config.tags,
+            "tags": config.tag_style,
             "max_length": config.max_length,
             "shorten": config.overlong == "truncate_prefix",
             "version": VERSION,
@@ -324,8 +324,8 @@ def _tagged(dataset: Rows, style: TagStyle) -> bool:
         for other in others:
             if text.startswith(other.open):
                 raise UserError(
-                    f"A completion begins with `{other.open}`, but `tags={style.name!r}` looks for "
-                    f"`{style.open.strip() or 'no tags'}`. Set `tags={other.name!r}`."
+                    f"A completion begins with `{other.open}`, but `tag_style={style.name!r}` looks for "
+                    f"`{style.open.strip() or 'no tags'}`. Set `tag_style={other.name!r}`."
                 )
     return False
 

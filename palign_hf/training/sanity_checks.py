@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # Rows that are checked: an error in a template or a setting is in every row.
 CHECKED_ROWS = 8
-_WAY_OUT = "Or set `check=False` if this is intended."
+_WAY_OUT = "Or set `sanity_checks=False` if this is intended."
 _QUESTIONS = ("1", "How many are there?", "Find all primes p.", "Zeige, dass es keine gibt")
 
 
@@ -129,7 +129,7 @@ class FirstRows:
     """The sanity checks of one trainer.
 
     Args:
-        wanted (`bool`): Whether to check at all: `check` of the config.
+        wanted (`bool`): Whether to check at all: `sanity_checks` of the config.
     """
 
     def __init__(self, wanted: bool) -> None:

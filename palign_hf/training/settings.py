@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, folder_of, setting
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.errors import UserError
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.pairs.targets import BASELINES, Baseline, make_baseline
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairSettings:
+class PairSettings(KnowsOldNames):
     """The rows to train on: PAIRS, by the arguments of `load_pairs`, or another layout that `PAlignTrainer` takes."""
 
     source: str = setting(
@@ -31,14 +32,14 @@ class PairSettings:
     split: str = setting(default="train", help="split to train on")
     config: str | None = setting(default=None, help="configuration of a Hub dataset")
     revision: str | None = setting(default=None, help="revision of a Hub dataset")
-    limit: int | None = setting(default=None, least=1, help="maximum number of rows that are read")
+    max_samples: int | None = setting(default=None, least=1, help="maximum number of rows that are read")
 
     def __post_init__(self) -> None:
         check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TracedSettings:
+class TracedSettings(KnowsOldNames):
     """The table with the traces of the pairs, for baselines made from them."""
 
     source: str = setting(help="folder of a truncation, or another table with `id` and `trace`")
@@ -51,7 +52,7 @@ class TracedSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraSettings:
+class LoraSettings(KnowsOldNames):
     """A LoRA adapter; without this section all weights are trained."""
 
     r: int = setting(default=16, least=1, help="rank of the adapter's matrices")
@@ -71,14 +72,14 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(KnowsOldNames):
     """The settings of a training."""
 
     pairs: PairSettings = setting(help="the rows to train on")
     student: str = setting(help="the student: Hub id of a model, or a folder")
     revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
-    output: str | None = setting(default=None, help="folder for the trained student; default: runs/STUDENT/student")
-    replace: bool = setting(default=False, help="overwrite the result of another run")
+    output_dir: str | None = setting(default=None, help="folder of the student; default: runs/STUDENT/student")
+    overwrite: bool = setting(default=False, help="overwrite the result of another run")
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     baseline: str | dict[str, Any] | Baseline = setting(
@@ -126,7 +127,7 @@ class TrainConfig:
         from palign_hf.training.arguments import checked
 
         object.__setattr__(self, "training", checked(self.training))
-        check_folder("output", self.output or str(self.folder), written=True)
+        check_folder("output_dir", self.output_dir or str(self.folder), written=True)
         check_push_setting(self.push_to_hub)
         if self.push_to_hub is not None and self.training.get("push_to_hub"):
             raise UserError(
@@ -138,7 +139,7 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """The folder of the student and its report."""
-        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/student")
+        return folder_of(self.output_dir or f"runs/{Path(self.student).name.lower()}/student")
 
     @property
     def kind(self) -> Baseline:

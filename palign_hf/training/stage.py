@@ -57,7 +57,7 @@ class TrainRun:
         self.arguments = config.arguments(self.student.commit)
         self.deciding = deciding(self.arguments)
         self.folder = StudentFolder(config.folder, self.identity())
-        self.folder.check(config.replace)
+        self.folder.check(config.overwrite)
         self.trainer: PAlignTrainer | None = None
         self._agreed: dict[str, Any] = {}
         self._measured: dict[str, float] = {}
@@ -82,9 +82,9 @@ class TrainRun:
 
     def agree(self) -> dict[str, Any]:
         """Whether the run has ended before, and else the checkpoint from which it resumes."""
-        replace = self.config.replace
-        ended = self.folder.ended() and not replace
-        checkpoint = None if ended else self.folder.resume_point(replace)
+        overwrite = self.config.overwrite
+        ended = self.folder.ended() and not overwrite
+        checkpoint = None if ended else self.folder.resume_point(overwrite)
         for why in self.folder.damaged():
             way = "restarts" if checkpoint is None else f"resumes from {checkpoint.name}"
             sys.stderr.write(f"{why} The training {way}.\n")
@@ -131,7 +131,7 @@ class TrainRun:
         if self._agreed["ended"]:
             if signs := self.folder.diverged():
                 return Ending(f"This training has run before: {divergence_message(signs)}", 1)
-            return Ending(f"This training is finished: {folder} has the student. `--replace` restarts it.", 0)
+            return Ending(f"This training is finished: {folder} has the student. `--overwrite` restarts it.", 0)
         from palign_hf.training.outcome import (
             card,
             divergence_card,
@@ -248,8 +248,8 @@ class TrainRun:
         last = self.folder.checkpoint()
         if last is None and self.arguments.save_only_model:
             return (
-                "Its checkpoints hold only the weights (`training.save_only_model`), so it can't resume: `--replace` "
-                "restarts it."
+                "Its checkpoints hold only the weights (`training.save_only_model`), so it can't resume: "
+                "`--overwrite` restarts it."
             )
         if last is None:
             return (

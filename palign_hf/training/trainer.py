@@ -125,7 +125,7 @@ class PAlignTrainer(SFTTrainer):
         self._meters = {"train": SegmentMeter(), "eval": SegmentMeter()}
         args = as_given(model, args)
         config = as_config(args)
-        self._first_rows = FirstRows(config.check)
+        self._first_rows = FirstRows(config.sanity_checks)
         if isinstance(model, str) and PartialState().is_local_main_process:
             # Missing weights would be initialized at random.
             loading = config.model_init_kwargs if isinstance(config.model_init_kwargs, dict) else {}

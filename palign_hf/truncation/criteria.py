@@ -95,7 +95,7 @@ class Criterion(Protocol):
     def describe(self) -> dict[str, Any]:
         """JSON-able; everything that can change a margin."""
 
-    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> Judge:
+    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, max_model_len: int) -> Judge:
         """Check that this student can be judged so, and get ready."""
 
 
@@ -166,18 +166,20 @@ class SelfJudge:
             **free_text,
         }
 
-    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> "BoundSelfJudge":
+    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, max_model_len: int) -> "BoundSelfJudge":
         """Find the labels in the student's tokens, and refuse a student without a usable chat template."""
-        return BoundSelfJudge(self, tokenizer, student, context)
+        return BoundSelfJudge(self, tokenizer, student, max_model_len)
 
 
 class BoundSelfJudge:
     """`SelfJudge` for one tokenizer."""
 
-    def __init__(self, criterion: SelfJudge, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> None:
+    def __init__(
+        self, criterion: SelfJudge, tokenizer: "PreTrainedTokenizerBase", student: str, max_model_len: int
+    ) -> None:
         self._criterion = criterion
         self._tokenizer = tokenizer
-        self._context = context
+        self._max_model_len = max_model_len
         self._generates = criterion.verdict == "generate"
         self.prompt = JudgePrompt(tokenizer, criterion.template, criterion.labels, student, forced=not self._generates)
         self._room = criterion.max_tokens if self._generates else 1
@@ -238,9 +240,9 @@ class BoundSelfJudge:
         Nearly: where a cut parts a word, the prompt may be a token longer than that of the next cut. So those just
         below the limit are checked one by one.
         """
-        if shortest > self._context:
+        if shortest > self._max_model_len:
             return -1
-        room = self._context - self._room
+        room = self._max_model_len - self._room
 
         def spare(cut: int) -> int:
             return room - len(prompt.ids(ends[cut]))
@@ -284,7 +286,7 @@ class UncalledCriterion(Uncalled):
         """Its name and what it would be made from."""
         return uncalled_description(self)
 
-    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, context: int) -> Judge:
+    def bind(self, tokenizer: "PreTrainedTokenizerBase", student: str, max_model_len: int) -> Judge:
         """One that counts tokens and judges nothing."""
         return NoJudge(tokenizer, student)
 

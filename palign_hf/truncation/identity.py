@@ -28,7 +28,7 @@ class Identity:
     criterion: Criterion
     search: Search
     granularity: str
-    context: int | None
+    max_model_len: int | None
     audit: float
     altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
     changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform changes
@@ -39,7 +39,7 @@ class Identity:
             "student": self.student.identity,
             "criterion": self.criterion.describe(),
             "segmentation": {"granularity": self.granularity, "version": segmentation.VERSION},
-            "context": self.context,
+            "context": self.max_model_len,
             **({"altered": dict(self.altered)} if self.altered else {}),
             **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
         }

@@ -192,7 +192,7 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def prefix_columns(row: Row, search: Search, context: int) -> dict[str, Any]:
+def prefix_columns(row: Row, search: Search, max_model_len: int) -> dict[str, Any]:
     """The PREFIXES columns of a searched row."""
     case = row.case
     if case is None:
@@ -206,7 +206,7 @@ def prefix_columns(row: Row, search: Search, context: int) -> dict[str, Any]:
     if row.error:
         return columns | {"status": "error", "reason": row.error}
     if row.found is None:
-        needed = f"the judge needs {case.shortest} tokens even without any prefix, the context holds {context}"
+        needed = f"the judge needs {case.shortest} tokens even without any prefix, the context holds {max_model_len}"
         return columns | {"status": "skipped", "reason": case.refused or needed}
     cut, sufficient = row.found.segments, row.found.sufficient
     if search.judged and not sufficient and case.reach < segments:
@@ -214,7 +214,7 @@ def prefix_columns(row: Row, search: Search, context: int) -> dict[str, Any]:
             "status": "skipped",
             "reason": (
                 f"nothing sufficient in the first {case.reach} of {segments} segments, and more does not fit: "
-                f"the trace has {case.tokens[-1]} tokens, the context holds {context}"
+                f"the trace has {case.tokens[-1]} tokens, the context holds {max_model_len}"
             ),
         }
     columns |= {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, folder_of, setting
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import DatasetArtifact, setting_name
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
@@ -32,17 +33,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceSettings:
+class TraceSettings(KnowsOldNames):
     """Where the teacher traces come from: the arguments of `load_traces`."""
 
     source: str = setting(help="Hub id, file, folder or glob of the teacher traces")
     known: str | None = setting(default=None, help="name of a known layout, if it isn't recognised")
     columns: dict[str, str] | None = setting(default=None, help="column map, as {question: problem}")
-    name: str | None = setting(default=None, help="what to write in the `source` column")
+    source_name: str | None = setting(default=None, help="what to write in the `source` column")
     split: str | None = setting(default=None, help="split to read")
     config: str | None = setting(default=None, help="configuration of a Hub dataset")
     revision: str | None = setting(default=None, help="revision of a Hub dataset")
-    limit: int | None = setting(default=None, least=1, help="read at most this many rows")
+    max_samples: int | None = setting(default=None, least=1, help="read at most this many rows")
     content_ids: bool = setting(default=False, help="make ids from the content")
 
     def __post_init__(self) -> None:
@@ -55,10 +56,10 @@ class TruncateConfig(TruncationSettings):
     """Settings of a truncation recipe."""
 
     traces: TraceSettings = setting(help="where the teacher traces come from")
-    output: str | None = setting(
+    output_dir: str | None = setting(
         default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes"
     )
-    replace: bool = setting(default=False, help="write over the result of another run")
+    overwrite: bool = setting(default=False, help="write over the result of another run")
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
@@ -71,7 +72,7 @@ class TruncateConfig(TruncationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_folder("output", self.output or str(self.folder), written=True)
+        check_folder("output_dir", self.output_dir or str(self.folder), written=True)
         refuse_read(self.folder, [self.traces.source, self.student])
         check_push_setting(self.push_to_hub)
         if self.pilot is not None:
@@ -86,7 +87,7 @@ class TruncateConfig(TruncationSettings):
     @property
     def folder(self) -> Path:
         """Where the prefixes and the report go."""
-        return folder_of(self.output or f"runs/{Path(self.student).name.lower()}/prefixes")
+        return folder_of(self.output_dir or f"runs/{Path(self.student).name.lower()}/prefixes")
 
 
 class TruncateRun(TransformRun[PrefixTruncation, Report]):
@@ -116,7 +117,7 @@ class TruncateRun(TransformRun[PrefixTruncation, Report]):
             self.transform = first.with_pilot(self.rows, self.config.pilot, self.config.pilot_seed)
             self._asked_by_pilot = first.usage.asked
             self._prior = self.transform.describe()["search"]["prior"]
-            self.output().claim(self.config.replace)
+            self.output().claim(self.config.overwrite)
             self.timings.lap("pilot")
         return super().agree() | {"prior": self._prior}
 

@@ -49,7 +49,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
     ```python
     from palign_hf import PrefixTruncation, load_traces
 
-    traces = load_traces("palign-toy", split="test", limit=8)
+    traces = load_traces("palign-toy", split="test", max_samples=8)
     with PrefixTruncation("palign-toy", engine="transformers", search="binary") as truncation:
         prefixes = traces.map(truncation, batched=True, batch_size=1000)
         print(truncation.report(prefixes).text())
@@ -126,7 +126,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
         tokenizer, name = self._runner.tokenizer, self._identity.student.name
         if not self.search.judged:
             return NoJudge(tokenizer, name)
-        return self.criterion.bind(tokenizer, name, self._context)
+        return self.criterion.bind(tokenizer, name, self._max_model_len)
 
     def with_pilot(self, traces: Dataset, rows: int = 200, seed: int = 0) -> "PrefixTruncation":
         """The same transform with its search's prior estimated on `rows` seeded rows of these traces.
@@ -193,7 +193,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
             criterion=self.criterion,
             search=self.search,
             granularity=self.settings.granularity,
-            context=self.settings.context or self._runner.given_context,
+            max_model_len=self.settings.max_model_len or self._runner.given_max_model_len,
             audit=self.settings.audit,
             altered=self._runner.altered,
             changed_by=changed_by(type(self), PrefixTruncation, self._added),
@@ -235,12 +235,12 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
                     if row.case is not None:
                         row.case.prompt = None
 
-            results = in_order(opened, searched, lambda: runner.capacity(self.settings.in_flight))
+            results = in_order(opened, searched, lambda: runner.capacity(self.settings.max_concurrency))
             with closing(runner.iterate(results)) as done:
                 for row in done:
                     self._usage.add(row.probes, row.asked, row.floor_tokens)
                     bar.advance(fresh=bool(row.asked) or not search.judged)
-                    yield row.source, prefix_columns(row, search, self._context)
+                    yield row.source, prefix_columns(row, search, self._max_model_len)
 
     def _details(self, seconds: float) -> dict[str, str]:
         asked = self._usage.asked - self._at_start.asked

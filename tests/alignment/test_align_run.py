@@ -28,7 +28,12 @@ def make(pupil, speaker, tmp_path):
         names = [*PREFIXES.columns, *(name for name in rows[0] if name not in PREFIXES.columns)]
         schema = pa.schema([*PREFIXES.features.arrow_schema, *(pa.field(name, pa.string()) for name in names[15:])])
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), source)
-        usual = {"student": str(pupil), "engine": "transformers", "output": str(tmp_path / "out"), "grader": "exact"}
+        usual = {
+            "student": str(pupil),
+            "engine": "transformers",
+            "output_dir": str(tmp_path / "out"),
+            "grader": "exact",
+        }
         usual |= {"prefixes": PrefixSettings(source=str(source)), "ledger": str(tmp_path / "ledger"), "n": 2}
         return AlignConfig(**usual | {"progress": False} | given)
 
@@ -46,13 +51,13 @@ def run(config: AlignConfig, count: int = 1) -> dict:
     with ALIGN.open(config, shown=False) as one:
         one.agree()
         ending = one.finish(count)
-    report = json.loads((Path(config.output) / "report.json").read_text())
+    report = json.loads((Path(config.output_dir) / "report.json").read_text())
     return report | {"ending": ending}
 
 
 def splits(config: AlignConfig) -> tuple[list[dict], list[dict]]:
     """What anyone reads who loads the folder."""
-    both = load_dataset(config.output)
+    both = load_dataset(config.output_dir)
     assert set(both) == {"train", "rejected"}
     for split in both.values():
         check(split, PAIRS, filled=["id", "sample", "status"])
@@ -74,8 +79,8 @@ def test_what_is_kept_and_what_is_not_have_splits_of_their_own(make, count):
         0,
     )
     assert report["settings"]["engines"] == ["fake 1 (float64)"] and report["ending"].failed == 0
-    assert not (Path(config.output) / ".run").exists()
-    names = sorted(path.name for path in (Path(config.output) / "data").iterdir())
+    assert not (Path(config.output_dir) / ".run").exists()
+    names = sorted(path.name for path in (Path(config.output_dir) / "data").iterdir())
     assert len(names) == 2 * count and names[-1] == f"train-{count - 1:05d}-of-{count:05d}.parquet"
 
 
@@ -84,11 +89,11 @@ def test_the_same_run_again_draws_nothing_and_writes_the_same(make, speaker):
     run(config)
     before, bytes_before = (
         len(speaker.asked),
-        [path.read_bytes() for path in sorted(Path(config.output).rglob("*.parquet"))],
+        [path.read_bytes() for path in sorted(Path(config.output_dir).rglob("*.parquet"))],
     )
     report = run(config, 1)
     assert len(speaker.asked) == before and report["asked"] == 0 and report["samples"] == 12
-    assert [path.read_bytes() for path in sorted(Path(config.output).rglob("*.parquet"))] == bytes_before
+    assert [path.read_bytes() for path in sorted(Path(config.output_dir).rglob("*.parquet"))] == bytes_before
 
 
 def test_other_rules_over_the_same_folder_are_refused_and_draw_nothing_where_allowed(make, speaker):
@@ -96,7 +101,7 @@ def test_other_rules_over_the_same_folder_are_refused_and_draw_nothing_where_all
     before = len(speaker.asked)
     with pytest.raises(UserError, match="holds the result of another run: fingerprint"):
         ALIGN.open(make(rows(8), refuse=[]), shown=False)
-    run(make(rows(8), refuse=[], replace=True))
+    run(make(rows(8), refuse=[], overwrite=True))
     assert len(speaker.asked) == before
 
 
@@ -105,7 +110,7 @@ def test_a_split_without_rows_is_none_and_the_other_can_be_loaded(make, speaker,
     speaker.text = lambda prompt, seed: said
     config = make(rows(3), sampling="all")
     run(config, 2)
-    both = load_dataset(config.output)
+    both = load_dataset(config.output_dir)
     assert list(both) == [split] and len(both[split]) == 6
 
 
@@ -120,7 +125,7 @@ def test_balance_caps_the_kept_pairs_of_each_value_and_keeps_the_others_as_rejec
     assert len(surplus) == 4 and {row["reason"] for row in surplus} == {"balance: more than 2 pairs of family `a`"}
     assert {row["value"] for row in report["kept_by"]["family"]} >= {"a", "b"}
     again = splits(config)[0]
-    run(make(many, balance=BalanceSettings(per="family"), replace=True), 1)
+    run(make(many, balance=BalanceSettings(per="family"), overwrite=True), 1)
     assert splits(config)[0] == again  # however many processes there were
 
 
@@ -158,7 +163,7 @@ POISON = {
 
 @pytest.mark.parametrize("kind", POISON)
 def test_one_poisoned_row_is_skipped_with_status_1_and_the_rest_is_as_without_it(make, kind, capsys, tmp_path):
-    whole = make(rows(6), output=str(tmp_path / "whole"))
+    whole = make(rows(6), output_dir=str(tmp_path / "whole"))
     run(whole)
     config = make([*rows(3), prefix_row("bad") | POISON[kind], *rows(6)[3:]])
     report = run(config)
@@ -167,7 +172,9 @@ def test_one_poisoned_row_is_skipped_with_status_1_and_the_rest_is_as_without_it
     assert bad["status"] == "skipped" and bad["reason"] and report["ending"].failed == 1
     others = [row for row in rejected if row["id"] != "bad"]
     assert (kept, others) == splits(whole)
-    settings = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in ("student", "output", "ledger", "n")]
+    settings = [
+        f"--{name.replace('_', '-')}={getattr(config, name)}" for name in ("student", "output_dir", "ledger", "n")
+    ]
     settings += ["--engine=transformers", "--grader=exact", f"--prefixes.source={config.prefixes.source}"]
     assert main(["align", *settings]) == 1
     assert "1 row failed" in capsys.readouterr().out
@@ -228,7 +235,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(make, capsys):
     told = ALIGN.forecast(config)
     assert "rows       5: asked 3; left out 1; skipped 1" in told
     assert "at least 3, at most 6" in told and config.ledger in told
-    assert not Path(config.output).exists()
+    assert not Path(config.output_dir).exists()
 
 
 def test_every_setting_of_a_recipe_is_documented_once():
@@ -305,7 +312,7 @@ def fails_in_no_unicode(output: str, gold: str) -> Grade:
 def test_whatever_a_grader_of_ones_own_says_can_be_written(make, grader, column, told):
     config = make(rows(2), grader=f"test_align_run:{grader}", n=1)
     run(config)
-    (split,) = load_dataset(config.output).values()
+    (split,) = load_dataset(config.output_dir).values()
     assert split[column] == [told] * 2
 
 
@@ -350,13 +357,13 @@ def test_a_carried_column_of_classes_keeps_their_names(make, tmp_path):
     )
     config = make(rows(1), carry=("level",), prefixes=PrefixSettings(source=str(source)))
     run(config, 2)
-    both = load_dataset(config.output)
+    both = load_dataset(config.output_dir)
     assert both["train"].features["level"] == both["rejected"].features["level"] == features["level"]
 
 
 def test_pairs_never_go_where_the_prefixes_lie(make, tmp_path):
     with pytest.raises(UserError, match="which this run reads. Give another folder"):
-        make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output=f"{tmp_path}/pre", replace=True)
+        make(rows(1), prefixes=PrefixSettings(source=f"{tmp_path}/pre/"), output_dir=f"{tmp_path}/pre", overwrite=True)
 
 
 def test_a_ledger_of_samples_says_how_they_were_drawn(make, capsys):

@@ -23,8 +23,8 @@ def test_every_setting_is_documented_once_and_an_argument():
     [
         ({"mode": "prefil"}, r"`mode='prefil'` is unknown \(nearest match: `prefill`\)"),
         ({"sampling": "al"}, "nearest match: `all`"),
-        ({"tags": "prefix"}, "`tags=prefix` are for `mode='prefill'`"),
-        ({"mode": "prefill", "tags": "drafts"}, "`drafts` is no tag style.*`draft`"),
+        ({"tag_style": "prefix"}, "`tag_style=prefix` are for `mode='prefill'`"),
+        ({"mode": "prefill", "tag_style": "drafts"}, "`drafts` is no tag style.*`draft`"),
         ({"mode": "prefill", "align_template": "x.txt"}, "is for `mode='prompt'`"),
         ({"align_template": "nowhere.txt"}, "`nowhere.txt` can't be read as the `align` template"),
         ({"temperature": 0.0}, "`n=4` with `temperature=0`"),
@@ -47,6 +47,6 @@ def test_texts_become_what_they_name():
     assert AlignmentSettings("palign-toy").style is None
     assert AlignmentSettings("palign-toy", mode="prefill").read_template() is SOLVE
     assert AlignmentSettings("palign-toy", mode="prefill").style == TAG_STYLES["prefix"]
-    assert AlignmentSettings("palign-toy", mode="prefill", tags="none").style == TAG_STYLES["none"]
+    assert AlignmentSettings("palign-toy", mode="prefill", tag_style="none").style == TAG_STYLES["none"]
     assert AlignmentSettings("palign-toy", refuse=["loop"]).refuse == ("loop",)
     assert AlignmentSettings("palign-toy", temperature=0.0, n=1).drawing(5, 1).max_tokens == 5

@@ -170,10 +170,10 @@ def test_a_sample_with_a_control_token_inside_is_not_kept(make, speaker):
     assert {row["status"] for row in pairs if row["seed"] % 2 == 0} <= {"kept"}
 
 
-@pytest.mark.parametrize("given", [{}, {"mode": "prefill"}, {"mode": "prefill", "tags": "draft"}])
+@pytest.mark.parametrize("given", [{}, {"mode": "prefill"}, {"mode": "prefill", "tag_style": "draft"}])
 def test_tags_inside_a_trace_are_a_reason_of_their_own(make, speaker, given):
     """Such a pair was kept, and trained with two closing tags; what the student writes itself counts as well."""
-    tag = "<End_of_Draft>" if "tags" in given else "<End_of_Prefix>"
+    tag = "<End_of_Draft>" if "tag_style" in given else "<End_of_Prefix>"
     trace = f"We {tag} add."
     odd = prefix_row("trace", trace=trace, prefix=trace, prefix_end=len(trace))
     speaker.text = lambda prompt, seed: rf"So {tag} \boxed{{4}}." if seed % 2 else RIGHT
@@ -206,7 +206,7 @@ def test_a_reply_that_goes_on_in_the_middle_keeps_its_first_space(tmp_path, monk
     engine = Speaker(tokenizer)
     monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
     usual = {"engine": "transformers", "ledger": str(tmp_path), "progress": False, "mode": "prefill", "n": 1}
-    glued, apart = (PrefixAlignment(str(student), tags=tags, **usual) for tags in ("none", "prefix"))
+    glued, apart = (PrefixAlignment(str(student), tag_style=tags, **usual) for tags in ("none", "prefix"))
     beginning = glued.prompts().found(prefix_row("a"))
     at = next(
         place for place in range(1, len(ids)) if tokenizer.convert_ids_to_tokens(ids[place]).startswith("\u2581")
@@ -312,7 +312,7 @@ def test_one_engine_serves_two_stages_and_is_closed_by_who_made_it(pupil, speake
 
 
 def test_its_hash_is_what_changes_the_result(make, pupil, tmp_path):
-    one, same, other = make(), make(in_flight=3, ledger=str(tmp_path / "x")), make(seed=1)
+    one, same, other = make(), make(max_concurrency=3, ledger=str(tmp_path / "x")), make(seed=1)
     assert Hasher.hash(one) == Hasher.hash(same) != Hasher.hash(other)
     assert Hasher.hash(pickle.loads(pickle.dumps(one))) == Hasher.hash(one)
     code = "import sys; from datasets.fingerprint import Hasher; "

@@ -161,7 +161,7 @@ class TestTagged:
 
     def test_another_style_can_be_asked_for(self):
         thinking = rows(alpaca("<think>\na\n</think>\n\nb"))
-        assert load_prefixes(thinking, tags="think")["prefix"][:] == ["a"]
+        assert load_prefixes(thinking, tag_style="think")["prefix"][:] == ["a"]
         with pytest.raises(SchemaError, match="Every row was dropped: .*dropped: no prefix in tags 1"):
             load_prefixes(thinking)
 
@@ -171,7 +171,7 @@ class TestTagged:
         assert report.notes == {"repeats an earlier row": 1}
 
     def test_a_limit_reads_the_first_rows(self):
-        assert read_prefixes(rows(alpaca(), alpaca("no tags")), limit=1)[1].rows_in == 1
+        assert read_prefixes(rows(alpaca(), alpaca("no tags")), max_samples=1)[1].rows_in == 1
 
     def test_a_file_gives_its_name_as_the_source(self, tmp_path):
         (tmp_path / "set.json").write_text(json.dumps([alpaca(), alpaca(source="book")]))
@@ -183,7 +183,7 @@ class TestOurOwn:
     @pytest.mark.parametrize("tags", ["prefix", "draft"])
     def test_a_view_is_read_back_with_its_borders(self, view, tags):
         pairs = table(pair(prefix=PREFIX, continuation=MORE), pair("b", question="Q\n\n", prefix=""))
-        read = load_prefixes(view(pairs, tags=tags))
+        read = load_prefixes(view(pairs, tag_style=tags))
         assert read["question"][:] == ["question a", "Q"]
         assert read["prefix"][:] == [PREFIX, ""] and read["continuation"][:] == [MORE, "more b0"]
         assert read["id"][:] == (
@@ -284,10 +284,14 @@ class TestPlain:
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (rows(alpaca()), {"tags": "none"}, "`tags='none'` marks no border"),
-        (rows(alpaca()), {"tags": "prefx"}, "`prefx` is no tag style .nearest match: `prefix`"),
-        (rows(alpaca()), {"limit": 0}, "`limit=0` must be at least 1"),
-        (rows({"question": "q", "prefix": "p"}), {"tags": "draft"}, "`tags='draft'`: this table has its prefixes in"),
+        (rows(alpaca()), {"tag_style": "none"}, "`tag_style='none'` marks no border"),
+        (rows(alpaca()), {"tag_style": "prefx"}, "`prefx` is no tag style .nearest match: `prefix`"),
+        (rows(alpaca()), {"max_samples": 0}, "`max_samples=0` must be at least 1"),
+        (
+            rows({"question": "q", "prefix": "p"}),
+            {"tag_style": "draft"},
+            "`tag_style='draft'`: this table has its prefixes in",
+        ),
         (rows({"question": "q", "prefx": "p"}), {}, "`prefix` .nearest match: `prefx`. is missing.*`alpaca`"),
         (rows(alpaca(messages=[])), {}, "fit several layouts: `alpaca`, `messages`.*select_columns"),
         (rows(alpaca(7)), {}, "Row 1: column `output` holds a `int`.*text is needed"),

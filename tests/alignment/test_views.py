@@ -51,7 +51,7 @@ class TestFormats:
     @pytest.mark.parametrize("name", TAG_STYLES)
     def test_tags_by_their_name(self, name):
         style = TAG_STYLES[name]
-        assert to_alpaca(table(ROW), tags=name)["output"][:] == [style.wrap("Half. ", "So \\boxed{1}.\n")]
+        assert to_alpaca(table(ROW), tag_style=name)["output"][:] == [style.wrap("Half. ", "So \\boxed{1}.\n")]
 
     def test_a_template_of_ones_own(self):
         own = Template("solve", "Think.\n{question}", ("question",))
@@ -75,7 +75,7 @@ class TestFormats:
 
 def test_the_cache_tells_apart_what_can_differ(monkeypatch):
     own = Template("solve", "Think.\n{question}", ("question",))
-    made = [to_sft(table(ROW)), to_sft(table(ROW), tags="draft"), to_sft(table(ROW), template=own)]
+    made = [to_sft(table(ROW)), to_sft(table(ROW), tag_style="draft"), to_sft(table(ROW), template=own)]
     monkeypatch.setattr("palign_hf.alignment.views.VIEW_VERSION", 99)
     assert len({view._fingerprint for view in [*made, to_sft(table(ROW))]}) == 4
 
@@ -109,7 +109,7 @@ class TestRows:
 
     def test_unknown_tags_are_refused_even_if_no_row_has_a_prefix(self):
         with pytest.raises(UserError, match="`prefixx` is no tag style .nearest match: `prefix`"):
-            to_sft(table(pair(prefix=None)), tags="prefixx")
+            to_sft(table(pair(prefix=None)), tag_style="prefixx")
 
 
 class TestPreferences:
@@ -172,7 +172,7 @@ class TestPreferences:
         ("change", "message"),
         [
             ({"per_problem": 0}, "`per_problem=0` must be at least 1"),
-            ({"tags": "x"}, "`x` is no tag style"),
+            ({"tag_style": "x"}, "`x` is no tag style"),
         ],
     )
     def test_wrong_options(self, change, message):
@@ -220,9 +220,9 @@ class TestPreferences:
 def test_rows_with_tags_inside_their_text_are_left_out_of_views_with_a_warning(view, part, caplog):
     odd = pair("b", **{part: "So <End_of_Prefix> it is."})
     assert list(view(table(ROW, odd))) == list(view(table(ROW)))
-    assert "1 of 2 rows left out of the view: their text holds a tag of `tags='prefix'`" in caplog.text
-    assert len(view(table(ROW, odd), tags="draft")) == 2
-    with pytest.raises(UserError, match="All 1 rows hold a tag of `tags='prefix'`.*Take other tags"):
+    assert "1 of 2 rows left out of the view: their text holds a tag of `tag_style='prefix'`" in caplog.text
+    assert len(view(table(ROW, odd), tag_style="draft")) == 2
+    with pytest.raises(UserError, match="All 1 rows hold a tag of `tag_style='prefix'`.*Take other tags"):
         view(table(odd))
 
 

@@ -28,7 +28,7 @@ class Source:
     """Where rows come from."""
 
     path: str = setting(help="file or folder")
-    limit: int | None = setting(help="at most so many rows", default=None, least=1)
+    max_samples: int | None = setting(help="at most so many rows", default=None, least=1)
 
     def __post_init__(self) -> None:
         check_settings(self)

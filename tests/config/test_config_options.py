@@ -66,7 +66,7 @@ def test_options_are_read_by_their_type(arguments, name, value):
         (["--batch-size", "x"], "`--batch-size x` must be a whole number."),
         (["--cut", "sentense"], "`--cut sentense` is unknown (nearest match: `sentence`). Choose one of `sentence`"),
         (["--columns", "{a: "], "`--columns {a: ` can't be read: while parsing a flow node"),
-        (["--source.limit", "0"], "`--source.limit 0` must be at least 1."),
+        (["--source.max-samples", "0"], "`--source.max-samples 0` must be at least 1."),
         (["--parts", "a=b", "a=c"], "`--parts a=b a=c` gives `a` twice. Leave one of them out."),
         (["--sizes", "1", "two"], "`--sizes 1 two` must be a list of whole numbers."),
         (["--sizes", "1", "{a: "], "`--sizes 1 {a: ` can't be read: while parsing a flow node"),
@@ -131,6 +131,6 @@ def test_the_table_of_the_docs_has_a_row_a_setting():
     lines = settings_table(Sample).splitlines()
     assert len(lines) == 2 + len(describe(Sample))
     assert "| `cut` | how traces are cut | one of `sentence`, `paragraph`, `step` | `sentence` |" in lines
-    assert "| `source.limit` | at most so many rows | a whole number or null, at least 1 | `none` |" in lines
+    assert "| `source.max_samples` | at most so many rows | a whole number or null, at least 1 | `none` |" in lines
     assert "| `student` | who answers | text | required |" in lines
     assert not any("voice" in line for line in lines)

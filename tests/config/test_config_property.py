@@ -23,7 +23,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names | st.just("rows"), inner, max_size=3),
     max_leaves=6,
 )
-sections = st.fixed_dictionaries({}, optional={"path": json_values, "limit": json_values, "pth": json_values})
+sections = st.fixed_dictionaries({}, optional={"path": json_values, "max_samples": json_values, "pth": json_values})
 places = dict.fromkeys(KEYS, json_values) | {"source": sections | json_values}
 places["pilot"] = st.fixed_dictionaries({}, optional={"rows": json_values}) | json_values
 recipes = st.fixed_dictionaries({}, optional=places)
@@ -47,7 +47,7 @@ def declared(made: Sample) -> bool:
     return all(
         [
             type(made.source) is Source and type(made.source.path) is str,
-            made.source.limit is None or whole(made.source.limit, 1),
+            made.source.max_samples is None or whole(made.source.max_samples, 1),
             type(made.student) is str and made.student.strip(),
             whole(made.batch_size, 1, 100),
             made.cut in ("sentence", "paragraph", "step"),

@@ -10,7 +10,7 @@ from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
 
 
-GOOD = {"traces": {"source": "a.jsonl"}, "student": "s", "output": "o"}
+GOOD = {"traces": {"source": "a.jsonl"}, "student": "s", "output_dir": "o"}
 
 
 def make(**changes):
@@ -18,8 +18,8 @@ def make(**changes):
 
 
 def test_defaults_and_values():
-    config = make(audit="5e-2", search={"name": "ascend", "confirm": 3}, traces={"source": "b", "limit": 7})
-    assert config.audit == 0.05 and make_search(config.search).confirm == 3 and config.traces.limit == 7
+    config = make(audit="5e-2", search={"name": "ascend", "confirm": 3}, traces={"source": "b", "max_samples": 7})
+    assert config.audit == 0.05 and make_search(config.search).confirm == 3 and config.traces.max_samples == 7
     assert config.engine == "auto" and config.engine_options == {} and config.traces.known is None
 
 
@@ -38,7 +38,7 @@ def test_defaults_and_values():
         ({"batch_size": True}, "`batch_size: True` must be a whole number"),
         ({"batch_size": 1.5}, "`batch_size: 1.5` must be a whole number"),
         ({"trust_remote_code": "yes"}, "`trust_remote_code: 'yes'` must be true or false"),
-        ({"context": "long"}, "`context: 'long'` must be a whole number or null"),
+        ({"max_model_len": "long"}, "`max_model_len: 'long'` must be a whole number or null"),
         ({"engine_options": ["a"]}, r"`engine_options: \['a'\]` must be a mapping"),
         ({"student": 3}, "`student: 3` must be text"),
     ],
@@ -65,9 +65,9 @@ def test_missing_keys_are_all_named():
 
 def test_overrides_win_and_reach_into_sections(tmp_path):
     path = tmp_path / "r.yaml"
-    path.write_text("traces: {source: a}\nstudent: s\noutput: o\nsearch: binary\n")
-    config = load_config(TruncateConfig, path, ["search=full", "traces.limit=3", "engine_options.dtype=float32"])
-    assert (config.search, config.traces.limit, config.engine_options) == ("full", 3, {"dtype": "float32"})
+    path.write_text("traces: {source: a}\nstudent: s\noutput_dir: o\nsearch: binary\n")
+    config = load_config(TruncateConfig, path, ["search=full", "traces.max_samples=3", "engine_options.dtype=float32"])
+    assert (config.search, config.traces.max_samples, config.engine_options) == ("full", 3, {"dtype": "float32"})
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_optional_sections_are_made_from_a_mapping_or_null(tmp_path):
 
 
 def test_values_win_over_overrides_and_leave_the_rest_of_a_section(tmp_path):
-    made = sample(FILE, tmp_path, "batch_size=3", "source.limit=4", batch_size=5, source={"path": "b"})
-    assert (made.batch_size, made.source.path, made.source.limit) == (5, "b", 4)
+    made = sample(FILE, tmp_path, "batch_size=3", "source.max_samples=4", batch_size=5, source={"path": "b"})
+    assert (made.batch_size, made.source.path, made.source.max_samples) == (5, "b", 4)
 
 
 def test_the_message_names_what_gave_the_value(tmp_path):
@@ -155,8 +155,8 @@ def test_yaml_that_cannot_be_right_is_one_line(tmp_path, text, message):
 
 
 def test_merged_mappings_are_not_keys_given_twice(tmp_path):
-    made = sample("source: &here {path: a, limit: 3}\nstudent: s\n", tmp_path)
-    assert made.source.limit == 3
+    made = sample("source: &here {path: a, max_samples: 3}\nstudent: s\n", tmp_path)
+    assert made.source.max_samples == 3
     assert sample(FILE + "options: {x: &x {a: 1}, y: {<<: *x, a: 2}}", tmp_path).options["y"] == {"a": 2}
 
 

@@ -21,12 +21,12 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("look", "inspect"):
         inner = verbs.add_parser(verb)
         inner.add_argument("source")
-        inner.add_argument("--limit", "-l", type=int)
+        inner.add_argument("--max-samples", "-l", type=int)
         inner.add_argument("--columns", nargs="+", metavar="TARGET=COLUMN")
         inner.add_argument("--content-ids", action="store_true")
     run = verbs.add_parser("run")
     run.add_argument("--batch_size", "--batch-size")
-    run.add_argument("--replace", action=argparse.BooleanOptionalAction)
+    run.add_argument("--overwrite", action=argparse.BooleanOptionalAction)
     run.add_argument("--traces.split")
     run.add_argument("--traces.revision")
     run.add_argument("--revision")
@@ -37,13 +37,13 @@ def parser() -> argparse.ArgumentParser:
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("`limit=0` must be", "`--limit 0` must be"),
+        ("`max_samples=0` must be", "`--max-samples 0` must be"),
         ("pass `content_ids=True` to", "pass `--content-ids` to"),
         ("`split='test'`", "`--traces.split test`"),
-        ("with `replace=True`.", "with `--replace`."),
+        ("with `overwrite=True`.", "with `--overwrite`."),
         ("`split='a b'`", "`--traces.split 'a b'`"),
         ("`batch_size=-1`", "`--batch-size -1`"),
-        ("`limit=N`", "`--limit N`"),
+        ("`max_samples=N`", "`--max-samples N`"),
         ("`split=...`", "`--traces.split ...`"),
         ("`columns={'answer': ...}`", "`--columns answer=...`"),
         ("`columns={'question': 'q', 'trace': 'my cot', ...}`", "`--columns question=q trace='my cot'`"),
@@ -51,8 +51,11 @@ def parser() -> argparse.ArgumentParser:
         ("`columns=[..., ...]`", "`--columns ... ...`"),
         ("`columns={...}`", "`--columns TARGET=COLUMN`"),
         ("`engine_options={'tokens': 5, 'a': None}`", "`--engine-options '{tokens: 5, a: null}'`"),
-        ("Leave `limit` out. Or leave `content_ids` out", "Leave `--limit` out. Or leave `--content-ids` out"),
-        ("two: `limit=0`, `batch_size=0`.", "two: `--limit 0`, `--batch-size 0`."),
+        (
+            "Leave `max_samples` out. Or leave `content_ids` out",
+            "Leave `--max-samples` out. Or leave `--content-ids` out",
+        ),
+        ("two: `max_samples=0`, `batch_size=0`.", "two: `--max-samples 0`, `--batch-size 0`."),
     ],
 )
 def test_arguments_become_options(parser, message, said):
@@ -62,15 +65,15 @@ def test_arguments_become_options(parser, message, said):
 @pytest.mark.parametrize(
     "message",
     [
-        "the column `limit` is missing",  # a name of the data
+        "the column `max_samples` is missing",  # a name of the data
         "`unknown=3`",
         "`content_ids=False`",  # can't be typed
         "`revision='main'`",  # the traces' or the student's: not clear
         "`--columns question=ask` has no column",
-        "`dataset.map(f, limit=3)`",
+        "`dataset.map(f, max_samples=3)`",
         "`source='x'`",  # not an option
         "leave `help_me` out",
-        "limit=0",
+        "max_samples=0",
     ],
 )
 def test_all_else_stays_as_it_is(parser, message):
@@ -88,7 +91,7 @@ def test_the_shell_and_yaml_give_the_value_back(parser, value):
 @given(st.text())
 def test_never_fails(parser, text):
     as_typed(text, parser)
-    as_typed(f"`limit={text}`", parser)
+    as_typed(f"`max_samples={text}`", parser)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def file(tmp_path) -> str:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--limit", "0"], "palign: `--limit 0` must be at least 1. Leave `--limit` out"),
+        (["--max-samples", "0"], "palign: `--max-samples 0` must be at least 1. Leave `--max-samples` out"),
         (["--columns", "qestion=question"], "palign: `--columns qestion=...`: a trace has no `qestion`"),
         (["--columns", "question=qestion"], "palign: `--columns question=qestion`: the dataset has no `qestion`"),
         (["--known", "limo"], "palign: `--known limo` reads"),
@@ -123,10 +126,10 @@ def test_inspect_warns_of_the_teacher_as_gold(file, capsys):
 
 
 def test_an_option_that_is_only_named_has_no_empty_value(parser):
-    said = "Give another file or folder with `revision=`, or `traces.split=`, or with `limit=`."
+    said = "Give another file or folder with `revision=`, or `traces.split=`, or with `max_samples=`."
     assert as_typed(said, parser).startswith("Give another file or folder with `revision=`")
     assert as_typed("point `batch_size=` at it", parser) == "point `--batch-size ...` at it"
-    assert "''" not in as_typed(said, parser) and "`--limit ...`" in as_typed(said, parser)
+    assert "''" not in as_typed(said, parser) and "`--max-samples ...`" in as_typed(said, parser)
 
 
 def test_messages_about_ledgers_name_an_option_that_can_be_given():

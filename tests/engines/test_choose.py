@@ -33,7 +33,7 @@ def test_an_engine_like_none_of_them_is_refused_without_a_guess(given):
         check_engine(given, {})
 
 
-@pytest.mark.parametrize("options", [{}, {"urls": []}, {"urls": ""}, {"urls": None}, {"in_flight": 8}])
+@pytest.mark.parametrize("options", [{}, {"urls": []}, {"urls": ""}, {"urls": None}, {"max_concurrency": 8}])
 def test_a_server_needs_an_address(options):
     with pytest.raises(UserError, match="needs the address of a server: `engine_options={'urls'"):
         make_engine("server", "owner/student", options=options)
@@ -53,7 +53,7 @@ def test_known_engines_need_no_options(name):
     ],
 )
 def test_each_name_makes_its_engine_without_loading_it(name, options, made):
-    engine = make_engine(name, "owner/student", revision="abc", context=512, options=options)
+    engine = make_engine(name, "owner/student", revision="abc", max_model_len=512, options=options)
     assert type(engine) is made
     assert engine.name == name
 

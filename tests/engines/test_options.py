@@ -30,7 +30,7 @@ def refusal(engine, given):
     [("server", ServerEngine, options._SERVER), ("transformers", TransformersEngine, options._TRANSFORMERS)],
 )
 def test_the_options_checked_are_those_that_the_engine_takes(engine, maker, known):
-    of_the_run = {"student", "revision", "context", "trust_remote_code", "vocabulary"}
+    of_the_run = {"student", "revision", "max_model_len", "trust_remote_code", "vocabulary"}
     assert set(known) == set(inspect.signature(maker).parameters) - of_the_run
 
 
@@ -51,7 +51,7 @@ def test_checking_imports_no_vllm_and_no_torch():
         ("vllm", "max_num_seq", "max_num_seqs"),
         ("auto", "enforce_eagr", "enforce_eager"),
         ("server", "time_out", "timeout"),
-        ("server", "inflight", "in_flight"),
+        ("server", "max_concurency", "max_concurrency"),
         ("transformers", "dtyp", "dtype"),
         ("transformers", "thread", "threads"),
     ],
@@ -82,8 +82,8 @@ def test_an_option_of_another_engine_is_refused_with_those_that_fit():
         ("server", {"timeout": "600"}, "a number of seconds, above 0"),
         ("server", {"timeout": True}, "a number of seconds, above 0"),
         ("server", {"timeout": float("nan")}, "a number of seconds, above 0"),
-        ("server", {"in_flight": 0}, "a whole number, at least 1"),
-        ("server", {"in_flight": 2.5}, "a whole number, at least 1"),
+        ("server", {"max_concurrency": 0}, "a whole number, at least 1"),
+        ("server", {"max_concurrency": 2.5}, "a whole number, at least 1"),
         ("server", {"pauses": 3}, "a list of seconds, each above 0"),
         ("server", {"pauses": [1, -1]}, "a list of seconds, each above 0"),
         ("server", {"pauses": [0]}, "a list of seconds, each above 0"),
@@ -145,7 +145,7 @@ def test_headers_that_are_taken_can_be_sent(name, value):
     [
         ("server", URLS),
         ("server", {"urls": "https://host/v1", "timeout": 0.5, "pauses": (), "headers": {"X": "y"}, "model": None}),
-        ("server", URLS | {"model": "student", "in_flight": 3, "pauses": [0.5, 1]}),
+        ("server", URLS | {"model": "student", "max_concurrency": 3, "pauses": [0.5, 1]}),
         ("transformers", {"dtype": "bfloat16", "device": "cuda:1", "threads": 4, "attn_implementation": None}),
         ("vllm", {"gpu_memory_utilization": 1, "max_num_seqs": None, "hf_overrides": {"rope_theta": 1e6}}),
         ("vllm", {"dtype": "float32", "quantization": None, "speculative_config": {"method": "ngram"}}),
@@ -161,12 +161,12 @@ def test_what_fits_passes(engine, given):
     [
         ("vllm", "model", "student"),
         ("vllm", "tokenizer", "student"),
-        ("vllm", "max_model_len", "context"),
+        ("vllm", "max_model_len", "max_model_len"),
         ("vllm", "trust_remote_code", "trust_remote_code"),
         ("transformers", "revision", "revision"),
         ("transformers", "student", "student"),
         ("server", "student", "student"),
-        ("server", "context", "context"),
+        ("server", "context", "max_model_len"),
     ],
 )
 def test_no_option_puts_another_in_the_students_place(engine, option, beside):

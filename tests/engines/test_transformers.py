@@ -90,7 +90,7 @@ def opened():
     engines = []
 
     def start(folder, **options):
-        engine = TransformersEngine(folder, **{"device": "cpu", "context": CONTEXT} | options)
+        engine = TransformersEngine(folder, **{"device": "cpu", "max_model_len": CONTEXT} | options)
         asyncio.run(engine.start())
         engines.append(engine)
         return engine
@@ -438,7 +438,7 @@ def test_generating_between_probes_leaves_the_cache_as_it_was(llama, opened):
 
 
 def test_what_does_not_fit_the_context_is_refused_before_it_is_computed(llama, opened):
-    engine = opened(llama, context=20)
+    engine = opened(llama, max_model_len=20)
     assert score(engine, TEXT[:19]).prompt_tokens == 19
     with pytest.raises(RequestFailed, match="needs 21 tokens, but the context holds 20"):
         score(engine, TEXT[:20])

@@ -79,7 +79,7 @@ def test_benchmarks_are_told_apart_unasked():
 def test_table_figures_and_plot_are_written_and_the_same_again(files, tmp_path, capsys):
     out = tmp_path / "out"
     names = ["--names", "student | zero-shot", "5", "8"]
-    arguments = ["compare", *files, "--by", "level", *names, "--out", str(out)]
+    arguments = ["compare", *files, "--by", "level", *names, "--output-dir", str(out)]
     assert main(arguments) == 0
     told = capsys.readouterr().out
     assert f"wrote {out / 'comparison.png'}" in told
@@ -119,7 +119,7 @@ def test_what_can_not_be_compared_is_refused(files, tmp_path, capsys):
     assert "are the same file" in capsys.readouterr().err
     assert main(["compare", *files, "--names", "a", "b"]) == 2
     assert "`a`, `b` don't name 3 files" in capsys.readouterr().err
-    assert main(["compare", *files, "--out", files[0]]) == 2
+    assert main(["compare", *files, "--output-dir", files[0]]) == 2
     assert "is a file" in capsys.readouterr().err
     with pytest.raises(UserError, match="the gold answer of the problem `x` is `1` for one and `2` for the other"):
         compare({"a": answered({"x": ["1"]}), "b": [sample("x", 0, gold="2")]})

@@ -135,4 +135,4 @@ def test_a_text_without_a_loop_is_written_to_its_end():
 
 def test_a_budget_without_tags_is_refused():
     with pytest.raises(UserError, match="without tags there is no draft to close"):
-        EvaluationSettings("x", tags="none", max_draft_tokens=5)
+        EvaluationSettings("x", tag_style="none", max_draft_tokens=5)

@@ -25,7 +25,7 @@ from palign_hf.runs.shards import Shard
 @pytest.fixture
 def make(pupil, speaker, tmp_path):
     """A recipe over the first toy problems; the student knows the answer where it lies below 20."""
-    golds = {one.question: one.gold for one in open_task("toy", limit=40).problems}
+    golds = {one.question: one.gold for one in open_task("toy", max_samples=40).problems}
 
     def say(prompt: str, seed: int) -> str:
         gold = next(gold for question, gold in golds.items() if question in prompt)
@@ -34,8 +34,13 @@ def make(pupil, speaker, tmp_path):
     speaker.text = say
 
     def make(**given) -> EvaluateConfig:
-        usual = {"student": str(pupil), "engine": "transformers", "output": str(tmp_path / "out"), "grader": "exact"}
-        usual |= {"ledger": str(tmp_path / "ledger"), "tasks": ["palign:toy"], "limit": 7, "progress": False}
+        usual = {
+            "student": str(pupil),
+            "engine": "transformers",
+            "output_dir": str(tmp_path / "out"),
+            "grader": "exact",
+        }
+        usual |= {"ledger": str(tmp_path / "ledger"), "tasks": ["palign:toy"], "max_samples": 7, "progress": False}
         return EvaluateConfig(**usual | given)
 
     return make
@@ -52,10 +57,10 @@ def run(config: EvaluateConfig, count: int = 1) -> dict:
 
 
 def test_shards_are_merged_once_and_give_the_samples_of_one_process(make, speaker, tmp_path):
-    one = run(make(output=str(tmp_path / "one")))
+    one = run(make(output_dir=str(tmp_path / "one")))
     asked = len(speaker.asked)
     assert asked == 21 == one["samples"] and one["problems"] == 7
-    three = run(make(output=str(tmp_path / "three")), count=3)
+    three = run(make(output_dir=str(tmp_path / "three")), count=3)
     assert len(speaker.asked) == asked
     files = [tmp_path / name / "samples.parquet" for name in ("one", "three")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -66,13 +71,13 @@ def test_shards_are_merged_once_and_give_the_samples_of_one_process(make, speake
 def test_figures_are_those_of_the_dataset_and_every_file_is_there(make):
     config = make()
     report = run(config)
-    golds = [one.gold for one in open_task("toy", limit=7).problems]
+    golds = [one.gold for one in open_task("toy", max_samples=7).problems]
     right = sum(int(gold) < 20 for gold in golds)
     assert 0 < right < 7 and report["strict"]["correct"] == 3 * right
     assert report["strict"]["pass@1"] == pytest.approx(right / 7) == report["benchmarks"]["toy"]["strict"]["pass@1"]
     samples = read_samples(config.folder)
     assert [(one.id, one.sample) for one in samples] == [
-        (one.id, number) for one in open_task("toy", limit=7).problems for number in range(3)
+        (one.id, number) for one in open_task("toy", max_samples=7).problems for number in range(3)
     ]
     assert {one.about["family"] for one in samples} > {"chain"}
     names = {path.name for path in config.folder.iterdir()}
@@ -90,8 +95,8 @@ def test_the_same_command_again_asks_nothing_and_a_longer_one_only_what_is_new(m
     run(make())
     assert len(speaker.asked) == before
     with pytest.raises(UserError, match="holds the result of another run"):
-        EVALUATE.open(make(limit=9), shown=False)
-    run(make(limit=9, replace=True))
+        EVALUATE.open(make(max_samples=9), shown=False)
+    run(make(max_samples=9, overwrite=True))
     assert len(speaker.asked) == before + 6
 
 
@@ -112,7 +117,7 @@ def test_a_run_that_broke_off_goes_on_with_what_is_missing(make, speaker):
         return say(prompt, seed)
 
     speaker.text = few
-    with pytest.raises(MemoryError), EVALUATE.open(make(in_flight=1), shown=False) as one:
+    with pytest.raises(MemoryError), EVALUATE.open(make(max_concurrency=1), shown=False) as one:
         one.work(Shard(), one.agree())
     speaker.text = say
     before = len(speaker.asked)
@@ -122,7 +127,7 @@ def test_a_run_that_broke_off_goes_on_with_what_is_missing(make, speaker):
 
 def test_a_failed_request_ends_the_run_with_status_1_and_is_asked_again(make, speaker, capsys):
     say = speaker.text
-    question = open_task("toy", limit=7).problems[3].question
+    question = open_task("toy", max_samples=7).problems[3].question
 
     def poisoned(prompt, seed):
         if question in prompt:
@@ -153,7 +158,7 @@ def test_what_could_not_be_graded_in_time_is_graded_again_and_drawn_once(make, s
     with monkeypatch.context() as patched, EVALUATE.open(make(), shown=False) as one:
         patched.setattr(GraderPool, "grade_async", slow)
         one.work(Shard(), one.agree())
-    odd = [one for one in open_task("toy", limit=7).problems if int(one.gold) % 2 and int(one.gold) < 20]
+    odd = [one for one in open_task("toy", max_samples=7).problems if int(one.gold) % 2 and int(one.gold) < 20]
     asked = len(speaker.asked)
     report = run(make())
     assert odd and report["unjudged"] == 0 and len(speaker.asked) == asked == 21
@@ -163,14 +168,14 @@ def test_what_could_not_be_graded_in_time_is_graded_again_and_drawn_once(make, s
 def test_a_draft_budget_and_stopped_loops_are_reported_where_they_are_on(make, speaker):
     report = run(make())
     assert report["drafts_closed_by_force"] is None and report["stopped_in_a_loop"] is None
-    report = run(make(max_draft_tokens=30, stop_loops=True, replace=True))
+    report = run(make(max_draft_tokens=30, stop_loops=True, overwrite=True))
     assert report["drafts_closed_by_force"] == 0 == report["stopped_in_a_loop"]
     page = (Path(make().folder) / "report.md").read_text()
     assert "| drafts closed after the budget | 0 |" in page and "closed after 30 tokens" in page
 
 
 def test_zero_shot_has_a_folder_of_its_own_and_no_tags(make):
-    config = make(zero_shot=True, output=None)
+    config = make(zero_shot=True, output_dir=None)
     assert config.folder.name == "zero-shot" and config.style.name == "none"
     with pytest.raises(UserError, match="a student that wasn't trained writes no draft"):
         make(zero_shot=True, max_draft_tokens=9)
@@ -185,10 +190,10 @@ def test_a_partial_copy_of_a_benchmark_says_so_in_every_figure_and_goes_to_no_le
     """A "MATH-500" of one row: lines, page, samples, comparison, what `palign grade` makes of them, card, index."""
     place = tmp_path / "copies" / "HuggingFaceH4" / "MATH-500"
     place.mkdir(parents=True)
-    golds = open_task("toy", limit=1).problems[0]
+    golds = open_task("toy", max_samples=1).problems[0]
     row = {"problem": golds.question, "answer": golds.gold, "unique_id": "one", "subject": "toy", "level": 1}
     (place / "test.jsonl").write_text(json.dumps(row) + "\n")
-    given = {"tasks": ["math_500", "toy"], "limit": 2, "benchmarks": str(tmp_path / "copies")}
+    given = {"tasks": ["math_500", "toy"], "max_samples": 2, "benchmarks": str(tmp_path / "copies")}
     config = make(**given)
     reasons = {"math_500": "1 of 500 problems", "toy": "the first 2 of 500 problems"}
     report = run(config)
@@ -233,9 +238,9 @@ def test_a_partial_copy_of_a_benchmark_says_so_in_every_figure_and_goes_to_no_le
 
 
 def test_a_whole_benchmark_has_no_such_column_and_no_such_word(make, tmp_path):
-    config = make(tasks=["toy"], limit=500, output=str(tmp_path / "whole"))
+    config = make(tasks=["toy"], max_samples=500, output_dir=str(tmp_path / "whole"))
     with EVALUATE.open(config, shown=False) as one:
         assert one.tasks[0].partial is None and "partial" not in one.rows.column_names
         identity = one.identity()
-    with EVALUATE.open(make(tasks=["toy"], limit=None, output=str(tmp_path / "all")), shown=False) as one:
+    with EVALUATE.open(make(tasks=["toy"], max_samples=None, output_dir=str(tmp_path / "all")), shown=False) as one:
         assert one.identity() == identity

@@ -74,7 +74,7 @@ def test_what_was_drawn_is_not_drawn_again_by_any_other_question_of_it(make, spe
     first = list(make(n=2).samples(problems(3)))
     asked = len(speaker.asked)
     assert list(make(n=2).samples(problems(3))) == first and len(speaker.asked) == asked
-    more = make(n=3, grader="math", tags="draft")
+    more = make(n=3, grader="math", tag_style="draft")
     again = list(more.samples(problems(3)))
     assert len(speaker.asked) == asked + 3 and more.usage.asked == 3 and more.usage.samples == 9
     assert [[one.text for one in group[:2]] for group in again] == [[one.text for one in group] for group in first]
@@ -144,13 +144,13 @@ def test_the_ledger_says_what_its_samples_are(make, speaker, capsys):
 
 def test_what_changes_a_label_changes_the_result_and_what_changes_a_sample_the_ledger(make):
     base = make()
-    for change in ({"n": 4}, {"grader": "math"}, {"tags": "draft"}):
+    for change in ({"n": 4}, {"grader": "math"}, {"tag_style": "draft"}):
         other = make(**change)
         assert other.fingerprint != base.fingerprint and other.ledger_path == base.ledger_path
     for change in ({"seed": 1}, {"top_p": 0.8}, {"max_tokens": 9}, {"max_draft_tokens": 9}, {"stop_loops": True}):
         other = make(**change)
         assert other.fingerprint != base.fingerprint and other.ledger_path != base.ledger_path
-    for change in ({"in_flight": 3}, {"grading_workers": 1}):
+    for change in ({"max_concurrency": 3}, {"grading_workers": 1}):
         assert make(**change).fingerprint == base.fingerprint
 
 

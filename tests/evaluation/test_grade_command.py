@@ -109,17 +109,17 @@ def test_the_table_says_what_a_person_wants_to_know(recorded, capsys):
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_the_labels_are_written_and_graded_again_are_the_same(recorded, tmp_path, capsys, suffix):
     out, again = tmp_path / f"labels{suffix}", tmp_path / f"again{suffix}"
-    _, told, _ = grade(capsys, recorded, "--out", out)
+    _, told, _ = grade(capsys, recorded, "--output-file", out)
     samples = read_samples(out)
     assert [(one.strict, one.lenient) for one in samples] == [
         (said[0] == "S", said[1] == "L") for _, _, problem in RECORDED for said in problem
     ]
-    status, told_again, _ = grade(capsys, out, "--out", again)
+    status, told_again, _ = grade(capsys, out, "--output-file", again)
     assert status == 0 and told_again.splitlines()[-1] == told.splitlines()[-1]
     assert again.read_bytes() == out.read_bytes()
-    status, _, error = grade(capsys, recorded, "--out", out)
-    assert status == 2 and "`--replace`" in error
-    assert grade(capsys, recorded, "--out", out, "--replace")[0] == 0
+    status, _, error = grade(capsys, recorded, "--output-file", out)
+    assert status == 2 and "`--overwrite`" in error
+    assert grade(capsys, recorded, "--output-file", out, "--overwrite")[0] == 0
 
 
 def test_columns_a_grader_and_tags_of_one_s_own(tmp_path, capsys):
@@ -129,7 +129,7 @@ def test_columns_a_grader_and_tags_of_one_s_own(tmp_path, capsys):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = [path, "--columns", "id=uid", "gold=key", "output=reply", "--grader", "choice", "--carry", "level"]
     out = tmp_path / "labels.jsonl"
-    status, told, _ = grade(capsys, *arguments, "--tags", "think", "--benchmark", "quiz", "--out", out)
+    status, told, _ = grade(capsys, *arguments, "--tag-style", "think", "--benchmark", "quiz", "--output-file", out)
     found = json.loads(told.splitlines()[-1])
     assert status == 0 and found["lenient"]["pass@1"] == 0.5 and found["draft"] == 0.5
     first = read_samples(out)[0]
@@ -183,7 +183,7 @@ def test_what_a_grader_can_not_judge_is_wrong_told_and_status_1(tmp_path, monkey
         (["--grader", "maths"], "`maths` is no grader (nearest match: `math`)"),
         (["--workers", "0"], "`--workers 0` grade nothing"),
         (["--seconds", "0"], "`--seconds 0.0` is no limit"),
-        (["--out", "labels.txt"], "its suffix is none of"),
+        (["--output-file", "labels.txt"], "its suffix is none of"),
     ],
 )
 def test_mistakes_are_said_in_one_line(recorded, capsys, arguments, words):
@@ -195,8 +195,8 @@ def test_two_kinds_of_tags_are_asked_about(tmp_path, capsys):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"answer": "1", "output": ["<Begin_of_Draft>a", "<Begin_of_Prefix>b"]}) + "\n")
     status, _, error = grade(capsys, path)
-    assert status == 2 and "begin with the tags of `draft`, `prefix`" in error and "`--tags draft`" in error
-    assert grade(capsys, path, "--tags", "prefix")[0] == 0
+    assert status == 2 and "begin with the tags of `draft`, `prefix`" in error and "`--tag-style draft`" in error
+    assert grade(capsys, path, "--tag-style", "prefix")[0] == 0
 
 
 def test_the_same_from_python(recorded):
@@ -223,18 +223,18 @@ def test_the_flow_of_the_readme(tmp_path, monkeypatch, capsys):
     (tmp_path / "outputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine))
     Dataset.from_list(theirs).to_parquet("theirs.parquet")
     named = ["--columns", "gold=label", "output=response", "id=uid"]
-    assert main("grade outputs.jsonl --problems 6 --samples 3 --out mine.parquet".split()) == 0
-    assert main(["grade", "theirs.parquet", *named, "--out", "theirs-graded.parquet"]) == 0
+    assert main("grade outputs.jsonl --problems 6 --samples 3 --output-file mine.parquet".split()) == 0
+    assert main(["grade", "theirs.parquet", *named, "--output-file", "theirs-graded.parquet"]) == 0
     capsys.readouterr()
     both = ["compare", "theirs-graded.parquet", "mine.parquet"]
     assert main(both) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["problems"] == 6
-    again = ["grade", "theirs.parquet", *named, "--out", "theirs-graded.parquet", "--replace"]
+    again = ["grade", "theirs.parquet", *named, "--output-file", "theirs-graded.parquet", "--overwrite"]
     assert main([*again, "--benchmark", "quiz"]) == 0
     assert main(both) == 2
     told = capsys.readouterr().err
     assert "the names of their benchmarks, `quiz` and `outputs`: grade both files again with the same" in told
-    assert main(["grade", "theirs.parquet", *named[:3], "--out", "theirs-graded.parquet", "--replace"]) == 0
+    assert main(["grade", "theirs.parquet", *named[:3], "--output-file", "theirs-graded.parquet", "--overwrite"]) == 0
     assert main(both) == 2
     assert "None of their ids is the same: where a file has no column of ids" in capsys.readouterr().err
 
@@ -256,7 +256,7 @@ HUGE = 10**30
 def test_a_count_that_no_table_holds_is_refused_in_one_line(row, told, tmp_path, capsys):
     file = tmp_path / "outputs.jsonl"
     file.write_text(json.dumps(row) + "\n")
-    assert main(["grade", str(file), "--out", str(tmp_path / "labels.parquet")]) == 2
+    assert main(["grade", str(file), "--output-file", str(tmp_path / "labels.parquet")]) == 2
     said = capsys.readouterr().err
     assert told in said and said.count("\n") == 1 and not (tmp_path / "labels.parquet").exists()
 

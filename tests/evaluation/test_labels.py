@@ -18,8 +18,8 @@ DRAFT, PLAIN, THINK = TAG_STYLES["draft"], TAG_STYLES["none"], TAG_STYLES["think
 RIGHT, WRONG = Grade(True, True, "4"), Grade(False, False, None)
 
 
-def found(text, tags=DRAFT, finish_reason=None, grade=RIGHT):
-    labels = label(text, grade, finish_reason, tags)
+def found(text, tag_style=DRAFT, finish_reason=None, grade=RIGHT):
+    labels = label(text, grade, finish_reason, tag_style)
     return {name for name in ("draft", "closed", "boxed", "loop", "cut") if getattr(labels, name)}
 
 
@@ -111,7 +111,7 @@ def test_the_table_has_every_field_of_a_sample():
     [
         ("x.csv", "its suffix is none of `.jsonl`, `.parquet`"),
         ("absent/x.jsonl", "is no folder"),
-        ("there.jsonl", "`replace=True`"),
+        ("there.jsonl", "`overwrite=True`"),
     ],
 )
 def test_what_can_not_be_written_is_refused_before_any_work(tmp_path, name, words):

@@ -22,8 +22,15 @@ def test_each_engine_that_drew_has_its_sentence_and_no_other():
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_report_says_who_drew_the_samples_also_those_of_an_earlier_run(again, pupil, speaker, tmp_path):
-    config = {"student": str(pupil), "tasks": ["toy"], "limit": 2, "grader": "exact", "progress": False, "seed": 3}
-    config |= {"ledger": str(tmp_path / "ledger"), "output": str(tmp_path / "out"), "engine": "transformers"}
+    config = {
+        "student": str(pupil),
+        "tasks": ["toy"],
+        "max_samples": 2,
+        "grader": "exact",
+        "progress": False,
+        "seed": 3,
+    }
+    config |= {"ledger": str(tmp_path / "ledger"), "output_dir": str(tmp_path / "out"), "engine": "transformers"}
     for _ in range(1 + again):
         assert run_here(EVALUATE, EvaluateConfig(**config)) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -32,7 +32,7 @@ def students(pupil, tmp_path):
 
 @pytest.fixture
 def usual(speaker, students, tmp_path):
-    golds = {one.question: one.gold for one in open_task("toy", limit=40).problems}
+    golds = {one.question: one.gold for one in open_task("toy", max_samples=40).problems}
     right = set(list(golds)[:3])
 
     def say(prompt, seed):
@@ -40,8 +40,8 @@ def usual(speaker, students, tmp_path):
         return rf"\boxed{{{golds[question] if question in right else -1}}}"
 
     speaker.text = say
-    values = {"students": students, "engine": "transformers", "output": str(tmp_path / "out"), "grader": "exact"}
-    return values | {"ledger": str(tmp_path / "ledger"), "tasks": ["toy"], "limit": 6, "progress": False}
+    values = {"students": students, "engine": "transformers", "output_dir": str(tmp_path / "out"), "grader": "exact"}
+    return values | {"ledger": str(tmp_path / "ledger"), "tasks": ["toy"], "max_samples": 6, "progress": False}
 
 
 @dataclass
@@ -128,7 +128,7 @@ def test_what_is_no_users_doing_has_its_traceback_and_loses_nobody(usual, speake
         return say(prompt, seed)
 
     speaker.text = breaks
-    assert run_here(EVALUATE, EvaluateConfig(**usual, in_flight=1)) == 1
+    assert run_here(EVALUATE, EvaluateConfig(**usual, max_concurrency=1)) == 1
     told = capsys.readouterr()
     assert "Traceback" in told.err and "evaluate: before: the machine is full" in told.err
     assert "Fewer than two students were evaluated" in told.out and "== after" in told.out
@@ -151,7 +151,7 @@ def test_from_a_command_line_and_a_recipe(given, usual, engines, students, monke
     del usual["students"]
     recipe.write_text(json.dumps(usual))
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", "--config", str(recipe), "--limit", "2", "--students", *given]) == 0
+    assert main(["evaluate", "--config", str(recipe), "--max-samples", "2", "--students", *given]) == 0
     names = [one.partition("=")[0] for one in given]
     assert json.loads((tmp_path / "out" / "comparison.json").read_text())["models"] == names
     students = dict(zip(names, students, strict=True)) if "=" in given[0] else students

@@ -46,7 +46,7 @@ def test_a_problem_without_a_name_is_called_by_its_question(tmp_path):
 
 def test_the_table_holds_all_problems_and_what_is_known_of_each(tmp_path):
     copy(tmp_path, "AIME24", [{"id": at, "problem": f"q{at}", "answer": "1"} for at in range(9)])
-    table = problem_table([open_task("toy", limit=4), open_task("aime24", tmp_path, limit=2)])
+    table = problem_table([open_task("toy", max_samples=4), open_task("aime24", tmp_path, max_samples=2)])
     assert table["benchmark"] == ["toy"] * 4 + ["aime24"] * 2
     assert table["difficulty"][:4] != [None] * 4 and table["difficulty"][4:] == [None, None]
     assert table["id"][4:] == ["0", "1"]

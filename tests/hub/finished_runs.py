@@ -113,7 +113,7 @@ def evaluation_run(folder: Path, settings: dict[str, Any] | None = None) -> Path
             "gsm8k": "/data/copies/openai/gsm8k/main",
             "toy": "this package",
         },
-        "limit": None,
+        "max_samples": None,
         "sampling": {"temperature": 0.6, "top_p": 0.9, "seed": 0},
         "date": "2026-01-02T03:04:05+00:00",
         "command": "palign evaluate --student /data/students/small",

@@ -36,7 +36,7 @@ def prefixes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     folder = pairs_run(tmp_path_factory.mktemp("runs") / "q")
-    return dataset_facts(folder, repo_id=REPO, config="small.pairs", licence="mit", language=["en"])
+    return dataset_facts(folder, repo_id=REPO, config="small.pairs", license="mit", language=["en"])
 
 
 def section(card: str, config: str) -> str:
@@ -74,7 +74,7 @@ def test_pairs_tell_what_was_verified_and_left_out(pairs):
         "66.7% of 3 graded samples are right (strict). 2 pairs are kept, by the rule strict.",
         "1 problems were left out as copies of questions of AIME24.",
         "| tokens of the target (prefix and continuation) | mean 300 ",
-        "**Licence of the traces**: mit",
+        "**License of the traces**: mit",
     ):
         assert line in told, line
 
@@ -165,7 +165,7 @@ def test_edits_of_people_survive_the_next_push(prefixes, pairs):
         assert "distillation" not in edited and "citation" not in parts(edited)
         assert any("`limits` of the card was edited" in note for note in notes)
         assert any("`citation` of the card was deleted" in note for note in notes)
-        assert any("the card's licence is `cc-by-4.0`" in note for note in notes)
+        assert any("the card's license is `cc-by-4.0`" in note for note in notes)
 
 
 def test_a_section_that_was_edited_or_deleted_stays_so(prefixes, pairs):
@@ -187,7 +187,7 @@ def test_a_card_that_people_wrote_is_kept_whole(prefixes):
     assert updated(prefixes, card)[0] == card
 
 
-def test_the_licence_is_stated_once_it_is_known_of_all(prefixes, pairs):
+def test_the_license_is_stated_once_it_is_known_of_all(prefixes, pairs):
     known = render(pairs, None)
     assert DatasetCard(known).data.license == "mit"
     both, notes = updated(prefixes, known)
@@ -236,7 +236,7 @@ def test_text_out_of_data_stays_text(tmp_path_factory, text):
         source=[text] * 4,
         reason=[None, None, text, text],
     )
-    facts = dataset_facts(folder, repo_id=REPO, config="c", licence=text, source_datasets=[text])
+    facts = dataset_facts(folder, repo_id=REPO, config="c", license=text, source_datasets=[text])
     card = render(facts, None)
     assert updated(facts, card)[0] == card and DatasetCard(card).data.source_datasets[0] == text
     bare = render(dataset_facts(prefixes_run(folder / "bare"), repo_id=REPO, config="c"), None)

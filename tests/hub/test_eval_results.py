@@ -48,7 +48,7 @@ def test_another_commit_than_ours_is_not_taken_for_it(tmp_path):
 
 
 def test_a_part_of_a_benchmark_is_no_result_of_it(tmp_path):
-    told = read_evaluation(evaluation_run(tmp_path / "run", settings={"limit": 10}))
+    told = read_evaluation(evaluation_run(tmp_path / "run", settings={"max_samples": 10}))
     assert eval_result_files(told) == {} and model_index(told, "student") == []
 
 

@@ -28,7 +28,7 @@ LENGTHS = Table("LENGTHS", 1, {"id": "string", "length": "int64"}, unique=("id",
 class LengthSettings:
     """Everything a recipe of lengths may say."""
 
-    output: str = setting(help="folder for the lengths")
+    output_dir: str = setting(help="folder for the lengths")
     rows: int = setting(default=3, least=1, help="rows to measure")
 
 
@@ -36,7 +36,7 @@ class LengthRun:
     """Measures rows that need no student."""
 
     def __init__(self, settings):
-        self.settings, self.folder = settings, Path(settings.output)
+        self.settings, self.folder = settings, Path(settings.output_dir)
 
     def agree(self):
         return None
@@ -46,7 +46,7 @@ class LengthRun:
         Dataset.from_list(rows).to_parquet(str(self.folder / "data" / "train-00000-of-00001.parquet"))
 
     def finish(self, count):
-        about = {"student": "me/small", "output": self.settings.output}
+        about = {"student": "me/small", "output_dir": self.settings.output_dir}
         report = {
             "stage": "measure",
             "settings": about,
@@ -100,7 +100,7 @@ def test_a_registered_stage_has_a_command_settings_and_a_place_on_the_hub(regist
     assert "## `palign measure`\n\nMeasure the length of each row. It writes LENGTHS.\n" in page
     assert "| `rows` | rows to measure | a whole number, at least 1 | `3` |" in page
     (tmp_path / "out" / "data").mkdir(parents=True)
-    assert main(["measure", "--output", str(tmp_path / "out"), "--rows", "2"]) == 0
+    assert main(["measure", "--output-dir", str(tmp_path / "out"), "--rows", "2"]) == 0
     assert capsys.readouterr().out == "measured\n"
 
     done = publish(tmp_path / "out", "tester/lengths", dry_run=True, api=hub.api())

@@ -44,8 +44,10 @@ def test_tokens_are_never_told(letters):
 
 
 def test_a_command_may_have_paths_with_spaces():
-    command = shlex.join(["palign", "truncate", "--student", "/my data/students/x", "--output=/my data/y", "runs/z"])
-    assert public_command(command) == "palign truncate --student x --output=y runs/z"
+    command = shlex.join(
+        ["palign", "truncate", "--student", "/my data/students/x", "--output-dir=/my data/y", "runs/z"]
+    )
+    assert public_command(command) == "palign truncate --student x --output-dir=y runs/z"
     assert public_command("it's /a/b") == "it's b"
 
 

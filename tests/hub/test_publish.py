@@ -38,9 +38,9 @@ def put(hub, folder, name=NAME, **more):
 
 def test_two_runs_are_two_configurations_of_one_repository(at_hub, tmp_path):
     prefixes, pairs = prefixes_run(tmp_path / "a"), pairs_run(tmp_path / "b")
-    first, second = put(at_hub, prefixes, licence="cc-by-4.0"), put(at_hub, pairs)
+    first, second = put(at_hub, prefixes, license="cc-by-4.0"), put(at_hub, pairs)
     assert (first.config, second.config) == ("small-student-ascend", "small-student-pairs-prompt")
-    assert put(at_hub, prefixes, licence="cc-by-4.0").unchanged and put(at_hub, pairs).unchanged
+    assert put(at_hub, prefixes, license="cc-by-4.0").unchanged and put(at_hub, pairs).unchanged
     files = at_hub.files("dataset", NAME)
     assert at_hub.titles("dataset", NAME) == ["Prefixes: small-student-ascend", "Pairs: small-student-pairs-prompt"]
     assert {f"{first.config}/train-00000-of-00001.parquet", f"pictures/{first.config}/lengths.png"} <= {*files}
@@ -206,7 +206,7 @@ def truncate(tiny_student, tmp_path):
     Dataset.from_list(rows, features=TRACES.features).to_parquet(tmp_path / "traces.parquet")
     out = tmp_path / "out"
     command = ["truncate", "--traces.source", str(tmp_path / "traces.parquet"), "--student", str(tiny_student)]
-    command += ["--search", "fixed(ratio=0.5)", "--output", str(out), "--progress=false"]
+    command += ["--search", "fixed(ratio=0.5)", "--output-dir", str(out), "--progress=false"]
     return lambda *options: main([*(one for one in command if one != "--progress=false"), *options]), out
 
 
@@ -251,7 +251,10 @@ def test_a_push_that_fails_leaves_the_run_whole_and_says_how_to_go_on(at_hub, tr
 def test_several_students_are_several_configurations_and_the_tag_is_for_all(at_hub, tmp_path):
     hub = HubSettings(tag="v1")
     config = EvaluateConfig(
-        students={"small": str(tmp_path / "a"), "large": "me/large"}, push_to_hub=NAME, hub=hub, output=str(tmp_path)
+        students={"small": str(tmp_path / "a"), "large": "me/large"},
+        push_to_hub=NAME,
+        hub=hub,
+        output_dir=str(tmp_path),
     )
     for name in config.each():
         whole_evaluation(tmp_path / name)
@@ -265,7 +268,7 @@ def test_several_students_are_several_configurations_and_the_tag_is_for_all(at_h
 
 
 def test_a_run_with_failed_rows_is_not_pushed_by_itself(at_hub, tmp_path):
-    config = EvaluateConfig(student="me/small", push_to_hub=NAME, output=str(whole_evaluation(tmp_path / "e")))
+    config = EvaluateConfig(student="me/small", push_to_hub=NAME, output_dir=str(whole_evaluation(tmp_path / "e")))
     said = EVALUATE.follow(config, Ending("done", 3))
     assert said == (
         "not pushed, since 3 rows failed: run again, or push what is there with "

@@ -37,7 +37,7 @@ class Chain:
 
     def stage(self, name: str, repo_id: str, *options: str) -> None:
         """A stage that ends in the Hub."""
-        places = ["--output", str(self.folder / "runs" / name), "--push-to-hub", repo_id]
+        places = ["--output-dir", str(self.folder / "runs" / name), "--push-to-hub", repo_id]
         if name != "train":
             places += ["--engine", "transformers", "--ledger", str(self.folder / "ledger")]
         self.twice(name, name, *options, *places)

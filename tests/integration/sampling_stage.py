@@ -76,7 +76,7 @@ def sampled(runner: StudentRunner, store: Store[Sample], rows: list[dict], answe
 
 def main(folder: Path, shards: int, answers: int = sys.maxsize) -> None:
     """Every shard after the other, then the files together."""
-    rows = list(load_traces("palign-toy", split="test", limit=ROWS))
+    rows = list(load_traces("palign-toy", split="test", max_samples=ROWS))
     output = Output(folder / "out", {"fingerprint": f"samples {N} {SEED}", "rows": len(rows)})
     output.claim()
     with StudentRunner("palign-toy", engine="transformers") as runner:

@@ -50,7 +50,7 @@ def samples(folder: Path) -> dict[tuple[bytes, int], tuple]:
 def recipe(folder: Path, student: str, prefixes: Path, **settings) -> list[str]:
     folder.mkdir()
     path = folder / "align.yaml"
-    values = {"prefixes": {"source": str(prefixes)}, "student": student, "output": str(folder / "out")}
+    values = {"prefixes": {"source": str(prefixes)}, "student": student, "output_dir": str(folder / "out")}
     path.write_text(json.dumps(values | {"ledger": str(folder / "ledger")} | settings))
     return ["--config", str(path)]
 
@@ -74,7 +74,7 @@ def smollm2_runs(smollm2, tmp_path_factory):
     traces = load_traces(str(ROOT / "benchmarks" / "data" / "traces.jsonl"))
     with PrefixTruncation(smollm2, search="fixed(ratio=0.25)", ledger=str(folder), progress=False) as truncation:
         traces.map(truncation, batched=True).to_parquet(str(folder / "prefixes.parquet"))
-    settings = {"engine": "vllm", "context": 2048, "sampling": "all", "n": 3, "max_tokens": 24}
+    settings = {"engine": "vllm", "max_model_len": 2048, "sampling": "all", "n": 3, "max_tokens": 24}
     settings["engine_options"] = {"max_num_seqs": 1, "enable_prefix_caching": False}
     whole, killed = (folder / name for name in ("whole", "killed"))
     told = {}
@@ -84,7 +84,7 @@ def smollm2_runs(smollm2, tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     # One row at a time goes in, so that there is a middle.
     first = subprocess.Popen(
-        [*told["killed"], "--in-flight", "1"], stderr=subprocess.PIPE, start_new_session=True, env=ALONE
+        [*told["killed"], "--max-concurrency", "1"], stderr=subprocess.PIPE, start_new_session=True, env=ALONE
     )
     try:
         deadline = time.monotonic() + 600
@@ -122,7 +122,7 @@ def test_every_sample_is_that_of_a_run_that_nothing_disturbed(smollm2_runs):
 def toy_prefixes(tmp_path_factory) -> Path:
     """Toy problems cut where a share says, which asks nobody."""
     folder = tmp_path_factory.mktemp("toy-prefixes")
-    traces = load_traces("palign-toy", split="test", limit=16)
+    traces = load_traces("palign-toy", split="test", max_samples=16)
     with PrefixTruncation("palign-toy", search="fixed(ratio=0.4)", ledger=str(folder), progress=False) as truncation:
         traces.map(truncation, batched=True).to_parquet(str(folder / "prefixes.parquet"))
     return folder / "prefixes.parquet"

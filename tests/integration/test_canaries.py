@@ -268,12 +268,12 @@ def test_no_secret_gets_into_artifacts_streams_ledgers_cards_or_requests(
     usual = ["--student", "palign-toy", "--ledger", str(folder / "ledger"), *engine_options(server)]
 
     # The stages, where a third of the rows fails, each in another way.
-    source = ["--traces.source", str(folder / "traces.jsonl"), "--output", str(runs["truncate"])]
+    source = ["--traces.source", str(folder / "traces.jsonl"), "--output-dir", str(runs["truncate"])]
     watched.palign("truncate", *source, *usual, status=1)
-    source = ["--prefixes.source", str(runs["truncate"]), "--output", str(runs["align"]), "--n", "2"]
+    source = ["--prefixes.source", str(runs["truncate"]), "--output-dir", str(runs["align"]), "--n", "2"]
     watched.palign("align", *source, *usual, status=None)
     assert json.loads((runs["align"] / "report.json").read_text())["reasons"]
-    tasks = ["--tasks", "toy", "--limit", "2", "--n", "1", "--output", str(runs["evaluate"])]
+    tasks = ["--tasks", "toy", "--max-samples", "2", "--n", "1", "--output-dir", str(runs["evaluate"])]
     watched.palign("evaluate", *tasks, *usual)
 
     # A training, of which more lies in the folder than a student; then all of it goes to the Hub.
@@ -282,7 +282,7 @@ def test_no_secret_gets_into_artifacts_streams_ledgers_cards_or_requests(
     training = [word for one in steps for word in ("--set", f"training.{one}")]
     pairs, _ = toy_pairs(3)
     pairs.to_parquet(str(folder / "pairs.parquet"))
-    source = ["--pairs.source", str(folder / "pairs.parquet"), "--output", str(runs["train"])]
+    source = ["--pairs.source", str(folder / "pairs.parquet"), "--output-dir", str(runs["train"])]
     watched.palign("train", "--student", "palign-toy", *source, *training, "--stops", "0")
     outside = folder / "outside"
     outside.mkdir()
@@ -298,7 +298,7 @@ def test_no_secret_gets_into_artifacts_streams_ledgers_cards_or_requests(
     watched.palign("publish", str(runs["train"]), "tester/student", *more)
 
     # What goes wrong: at the server, at the Hub, in settings and in sources.
-    anew = ["--traces.source", str(folder / "traces.jsonl"), "--output", str(folder / "failed"), *usual[:2]]
+    anew = ["--traces.source", str(folder / "traces.jsonl"), "--output-dir", str(folder / "failed"), *usual[:2]]
     for models in ("status400", "status401", "status500", "garbage", "nonsense", "redirected"):
         server.models = models
         told = watched.palign("truncate", *anew, *engine_options(server), status=2)
@@ -307,12 +307,14 @@ def test_no_secret_gets_into_artifacts_streams_ledgers_cards_or_requests(
     for everything in ("status401", "status503", "redirected"):
         server.everything = everything
         ledger = ["--ledger", str(folder / f"ledger-{everything}")]
-        watched.palign("truncate", *anew, *ledger, "--replace", *engine_options(server), status=None)
+        watched.palign("truncate", *anew, *ledger, "--overwrite", *engine_options(server), status=None)
     server.everything = None
     plain = f"http://127.0.0.1:{server.port}/v1"
     basic = {"urls": plain, "model": "toy", "headers": {"Authorization": f"Basic {BASIC}"}, "pauses": [0.001]}
     with_basic = ["--engine", "server", "--engine-options", json.dumps(basic)]
-    watched.palign("truncate", *anew, "--ledger", str(folder / "ledger-basic"), "--replace", *with_basic, status=None)
+    watched.palign(
+        "truncate", *anew, "--ledger", str(folder / "ledger-basic"), "--overwrite", *with_basic, status=None
+    )
     hub.fault("POST", "/commit/", 403)
     watched.palign("publish", str(runs["truncate"]), "tester/again", status=2)
     monkeypatch.setenv("HF_TOKEN", CANARIES["wrong token of the Hub"])

@@ -30,8 +30,16 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKI
 
 
 def command(folder: Path, bound: str, *more: str) -> list[str]:
-    options = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.limit", "30"]
-    options += ["--student", "palign-toy", "--output", str(folder / "out"), "--ledger", str(folder / "ledger"), *more]
+    options = ["--traces.source", "palign-toy", "--traces.split", "test", "--traces.max-samples", "30"]
+    options += [
+        "--student",
+        "palign-toy",
+        "--output-dir",
+        str(folder / "out"),
+        "--ledger",
+        str(folder / "ledger"),
+        *more,
+    ]
     return [sys.executable, CLI, bound, "truncate", *options]
 
 
@@ -140,7 +148,7 @@ def compare(resumed: Dataset, ledger: Path) -> None:
     """With what an undisturbed run of another engine finds: the same rows, but where a margin is within the noise."""
     settings = {"engine": "transformers", "search": "linear", "ledger": str(ledger), "progress": False}
     with PrefixTruncation("palign-toy", **settings) as truncation:
-        undisturbed = load_traces("palign-toy", split="test", limit=30).map(truncation, batched=True)
+        undisturbed = load_traces("palign-toy", split="test", max_samples=30).map(truncation, batched=True)
     compared = 0
     for mine, theirs in zip(resumed, undisturbed, strict=True):
         margins = [{probe["segments"]: probe["margin"] for probe in row["probes"]} for row in (mine, theirs)]

@@ -90,7 +90,7 @@ def prompt():
 
 @pytest.fixture(scope="module")
 def vllm_life():
-    live = Live(VLLMEngine(STUDENT, context=CONTEXT))
+    live = Live(VLLMEngine(STUDENT, max_model_len=CONTEXT))
     yield live
     live.close()
 
@@ -105,7 +105,7 @@ def vllm(vllm_life):
 
 @pytest.fixture(scope="module")
 def transformers():
-    live = Live(TransformersEngine(STUDENT, context=CONTEXT))
+    live = Live(TransformersEngine(STUDENT, max_model_len=CONTEXT))
     yield live
     live.close()
 

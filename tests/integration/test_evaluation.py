@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 PALIGN = [sys.executable, "-m", "palign_hf.cli", "evaluate"]
-TOY = {"student": "palign-toy", "tasks": ["palign:toy"], "limit": 6, "engine": "transformers", "max_tokens": 128}
+TOY = {"student": "palign-toy", "tasks": ["palign:toy"], "max_samples": 6, "engine": "transformers", "max_tokens": 128}
 REAL = ("math_500", "aime24", "aime25", "amc12")
 
 
@@ -41,7 +41,7 @@ def start(command: list[str], folder: Path, name: str, **settings) -> subprocess
     """A recipe in a folder of its own, run to its end."""
     home = folder / name
     home.mkdir(exist_ok=True)
-    values = {"output": str(home / "out"), "ledger": str(home / "ledger")} | settings
+    values = {"output_dir": str(home / "out"), "ledger": str(home / "ledger")} | settings
     (home / "evaluate.yaml").write_text(json.dumps(values))
     command = [*command, "--config", str(home / "evaluate.yaml")]
     return subprocess.run(command, capture_output=True, text=True, env=ALONE)
@@ -109,7 +109,7 @@ def drawn(ledger: Path) -> set[tuple]:
 def test_killed_while_it_draws_it_goes_on_to_the_table_of_an_undisturbed_run(toy, tmp_path):
     """`kill -9` of the whole group once seven samples are there; the same command then draws the other eleven."""
     (tmp_path / "evaluate.yaml").write_text(
-        json.dumps(TOY | {"output": str(tmp_path / "out"), "ledger": str(tmp_path / "ledger")})
+        json.dumps(TOY | {"output_dir": str(tmp_path / "out"), "ledger": str(tmp_path / "ledger")})
     )
     options = ["evaluate", "--config", str(tmp_path / "evaluate.yaml")]
     held = [sys.executable, str(Path(__file__).with_name("held_evaluation.py")), "7", *options]
@@ -136,12 +136,12 @@ def test_killed_while_it_draws_it_goes_on_to_the_table_of_an_undisturbed_run(toy
 
 def test_a_draft_is_closed_in_the_tokens_of_a_real_student_who_goes_on_from_there(tmp_path):
     """This student writes no tags, so the words with which it begins its first solution stand for one."""
-    (row,) = problem_table([open_task("toy", limit=1)])
+    (row,) = problem_table([open_task("toy", max_samples=1)])
     told = {"engine": "transformers", "max_tokens": 64, "ledger": str(tmp_path), "progress": False, "grader": "exact"}
     with StudentEvaluation("palign-toy", **told) as free:
         ((first, *_),) = free.samples([row])
     style = TagStyle("words", first.text.split()[0], " The answer is")
-    with StudentEvaluation("palign-toy", **told, tags=style, max_draft_tokens=4) as bound:
+    with StudentEvaluation("palign-toy", **told, tag_style=style, max_draft_tokens=4) as bound:
         ((one, *_),) = bound.samples([row])
     assert one.draft and one.closed and one.forced_at == 4 and one.boxed and one.finish_reason == "stop"
     draft, _, _ = style.split(one.text)
@@ -149,7 +149,7 @@ def test_a_draft_is_closed_in_the_tokens_of_a_real_student_who_goes_on_from_ther
 
 
 def test_four_benchmarks_with_vllm_offline(smollm2, shared_data, tmp_path):
-    settings = {"student": smollm2, "tasks": list(REAL), "limit": 5, "max_tokens": 32, "context": 2048}
+    settings = {"student": smollm2, "tasks": list(REAL), "max_samples": 5, "max_tokens": 32, "max_model_len": 2048}
     done = start(PALIGN, tmp_path, "real", engine="vllm", benchmarks=str(shared_data / "hub"), **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("into the vllm engine ...\n") == 1  # one start serves all tasks
@@ -187,7 +187,7 @@ def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path)
     command = [sys.executable, "-m", "palign_hf.lighteval", "accelerate"]
     command += [f"model_name={student},generation_parameters={{temperature:0.6,top_p:0.9}},max_length=512", task]
     command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--save-details"]
-    command += ["--output-dir", str(tmp_path / "out")]
+    command += ["--output-dir-dir", str(tmp_path / "out")]
     environment = ALONE | {"PALIGN_BENCHMARKS": str(shared_data / "hub"), "PALIGN_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -207,7 +207,7 @@ def test_lightevals_own_command_line_takes_our_backend_from_a_file(tmp_path):
     code = code.replace("(config.model_name)", '(config.model_name, engine="transformers", max_tokens=64)')
     (tmp_path / "student.py").write_text(code)
     command = [sys.executable, "-m", "palign_hf.lighteval", "custom", "palign-toy", "student.py", "palign:toy"]
-    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir", "out"]
+    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir-dir", "out"]
     environment = ALONE | {"PALIGN_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

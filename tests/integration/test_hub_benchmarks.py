@@ -22,9 +22,20 @@ FOUR = {"math_500": "MATH-500", "aime24": "AIME24", "aime25": "AIME25", "amc12":
 def test_a_recipe_reads_its_four_benchmarks_at_their_commits(hub, tmp_path, shared_data):
     preload(hub, shared_data / "hub")
     command = [sys.executable, "-m", "palign_hf.cli", "evaluate", "--config", "qwen3-1.7b/evaluate.yaml"]
-    command += ["--student", "palign-toy", "--limit", "1", "--n", "1", "--max-tokens", "16", "--context", "2048"]
+    command += [
+        "--student",
+        "palign-toy",
+        "--max-samples",
+        "1",
+        "--n",
+        "1",
+        "--max-tokens",
+        "16",
+        "--max-model-len",
+        "2048",
+    ]
     command += ["--engine", "transformers", "--engine-options", "{}"]
-    command += ["--ledger", str(tmp_path / "ledger"), "--output", str(tmp_path / "out")]
+    command += ["--ledger", str(tmp_path / "ledger"), "--output-dir", str(tmp_path / "out")]
     done = run(hub, tmp_path / "home", command)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -40,7 +51,7 @@ def test_lightevals_own_command_line_reads_them_too(hub, tmp_path, shared_data):
     command = ["env", f"PALIGN_HOME={tmp_path / 'palign'}", "PALIGN_SAMPLES=1", sys.executable]
     command += ["-m", "palign_hf.lighteval", "accelerate", "model_name=tester/student,max_length=256", "palign:aime25"]
     command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "1"]
-    command += ["--output-dir", str(tmp_path / "out")]
+    command += ["--output-dir-dir", str(tmp_path / "out")]
     hub.create("model", "tester/student")
     files = {path.name: path.read_bytes() for path in student_folder().iterdir() if path.is_file()}
     told = json.loads(files["generation_config.json"]) | {"do_sample": True}

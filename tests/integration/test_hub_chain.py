@@ -47,7 +47,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
         double.commit("dataset", AIME.hub_id, {"train.jsonl": text.encode()}, commit_id=AIME.revision)
         run_python(double, folder / "home-traces", PUSH, str(folder / "traces.parquet"))
         read = ["--traces.source", "tester/traces", "--traces.config", "toy", "--traces.split", "test"]
-        found.stage("truncate", "tester/prefixes", "--student", "palign-toy", *read, "--hub.licence", "cc-by-4.0")
+        found.stage("truncate", "tester/prefixes", "--student", "palign-toy", *read, "--hub.license", "cc-by-4.0")
         read = ["--prefixes.source", "tester/prefixes", "--prefixes.split", "train"]
         found.stage("align", "tester/pairs", "--student", "palign-toy", "--n", "2", *read)
         steps = ["use_cpu=true", "bf16=false", "max_steps=2", "per_device_train_batch_size=2", "max_length=2048"]

@@ -21,10 +21,10 @@ ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 def recipe(folder: Path, ledger: Path, **more) -> Path:
     folder.mkdir(exist_ok=True)
     values = {
-        "traces": {"source": "palign-toy", "split": "test", "limit": 24},
+        "traces": {"source": "palign-toy", "split": "test", "max_samples": 24},
         "student": "palign-toy",
         "engine": "transformers",
-        "output": str(folder / "out"),
+        "output_dir": str(folder / "out"),
         "ledger": str(ledger),
         "pilot": 20,
     }
@@ -75,7 +75,7 @@ def test_a_process_that_has_other_rows_is_refused(tmp_path):
     starter.write_text(
         "import os, runpy, sys\n"
         "if os.environ['LOCAL_RANK'] == '1':\n"
-        "    sys.argv += ['--traces.limit', '23']\n"
+        "    sys.argv += ['--traces.max-samples', '23']\n"
         f"runpy.run_path({script!r}, run_name='__main__')\n"
     )
     done = run(*launch(2, "truncate.py")[:-1], str(starter), "--config", str(path), "--set", "pilot=null")

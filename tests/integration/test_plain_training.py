@@ -28,7 +28,7 @@ def test_a_plain_layout_trains_two_steps_and_is_reported_as_such(tmp_path, capsy
     Dataset.from_list([conversation(n) for n in range(12)]).to_json(str(tmp_path / "plain.jsonl"))
     out = tmp_path / "student"
     settings = [f"training.{name}={value}" for name, value in SETTINGS.items()]
-    settings += [f"pairs.source={tmp_path / 'plain.jsonl'}", f"student={NAME}", f"output={out}", "eval=0.25"]
+    settings += [f"pairs.source={tmp_path / 'plain.jsonl'}", f"student={NAME}", f"output_dir={out}", "eval=0.25"]
     settings += ["stops=2", "stops_tokens=8"]
     command = ["train", *(word for one in settings for word in ("--set", one))]
     assert main([*command, "--dry-run"]) == 0

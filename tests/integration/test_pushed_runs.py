@@ -21,7 +21,7 @@ def test_of_two_processes_one_pushes_and_a_push_that_fails_is_told_with_the_way_
     toy_pairs(6)[1].to_parquet(str(tmp_path / "traces.parquet"))
     out = tmp_path / "out"
     command = [*launch(2, "truncate.py"), "--traces.source", str(tmp_path / "traces.parquet")]
-    command += ["--student", "palign-toy", "--search", "fixed(ratio=0.5)", "--output", str(out)]
+    command += ["--student", "palign-toy", "--search", "fixed(ratio=0.5)", "--output-dir", str(out)]
     command += ["--push-to-hub", "tester/rows", "--hub.config-name", "mine"]
     hub.fault("POST", "/commit/", 403)
     failed = run(hub, tmp_path / "home", command)
@@ -46,7 +46,7 @@ def test_a_trained_student_is_pushed_whole_and_loads_anywhere(hub, tmp_path):
     traces.to_parquet(str(tmp_path / "traces.parquet"))
     given = ["training.max_steps=1", "training.save_strategy=steps", "training.save_steps=1", "eval=null", "stops=0"]
     given += [f"pairs.source={tmp_path / 'pairs.parquet'}", f"prefixes.source={tmp_path / 'traces.parquet'}"]
-    given += [f"output={tmp_path / 'out'}", "lora.merge=true", "push_to_hub=tester/student", "hub.private=true"]
+    given += [f"output_dir={tmp_path / 'out'}", "lora.merge=true", "push_to_hub=tester/student", "hub.private=true"]
     command = [*PALIGN, "train", "--config", str(ROOT / "recipes" / "toy" / "train_lora.yaml")]
     done = run(hub, tmp_path / "home", [*command, *(word for one in given for word in ("--set", one))])
     assert done.returncode == 0 and "pushed:" in done.stdout, done.stderr

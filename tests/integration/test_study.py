@@ -22,7 +22,7 @@ COMMAND = [
     "palign_hf.toy.study",
     "--engine",
     "transformers",
-    "--output",
+    "--output-dir",
     "study",
     "--docs",
     "docs",

@@ -129,7 +129,7 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
 SCRIPT = """
 from palign_hf import PrefixTruncation, load_traces
 if __name__ == "__main__":
-    traces = load_traces("palign-toy", split="test", limit=2)
+    traces = load_traces("palign-toy", split="test", max_samples=2)
     truncation = PrefixTruncation("palign-toy", engine="transformers", ledger="ledger", progress=False)
     print(traces.map(truncation, batched=True)["status"][:])
 """
@@ -179,7 +179,7 @@ def test_smollm2_plays_too_and_is_told_to_measure_nothing(smollm2, tmp_path):
 def test_the_recipe_in_two_processes_cuts_as_the_demo_does(demo, tmp_path):
     """With an engine of which two find room on two cores; one process is what the demo has."""
     folder, *_ = demo
-    settings = [f"output={tmp_path}", f"ledger={tmp_path}/ledger", "traces.limit=20", "engine=transformers"]
+    settings = [f"output_dir={tmp_path}", f"ledger={tmp_path}/ledger", "traces.max_samples=20", "engine=transformers"]
     command = [*launch(2, "truncate.py"), "--config", str(ROOT / "recipes" / "toy" / "truncate.yaml")]
     command += [word for setting in settings for word in ("--set", setting)]
     done = subprocess.run(command, capture_output=True, text=True)

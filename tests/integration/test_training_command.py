@@ -47,7 +47,7 @@ def settings(source: Path, out: Path, recipe: str = "train_full", **training) ->
     changed = {"max_steps": STEPS, "per_device_train_batch_size": 4, "save_strategy": "steps", "save_steps": 2}
     given = [f"training.{name}={value}" for name, value in (changed | training).items()]
     given += [f"pairs.source={source / 'pairs.parquet'}", f"prefixes.source={source / 'traces.parquet'}"]
-    given += [f"output={out}", "stops=0", "eval=null"]
+    given += [f"output_dir={out}", "stops=0", "eval=null"]
     return ["--config", f"recipes/toy/{recipe}.yaml", *(word for one in given for word in ("--set", one))]
 
 
@@ -151,7 +151,7 @@ def test_a_folder_is_its_run_s_own_unless_it_is_replaced(source, tmp_path, here,
     another = [*options, "--baseline", "label"]
     assert main(another) == 2
     assert "holds the result of another run: " in capsys.readouterr().err
-    assert main([*another, "--replace"]) == 0
+    assert main([*another, "--overwrite"]) == 0
     told = report(out)
     assert told["settings"]["baseline"] == "label" and told["tokens"]["prefix"] == 0
     assert (out / "model.safetensors").read_bytes() != before

@@ -49,7 +49,7 @@ def command(source: Path, out: Path, student: str = "palign-toy", **training) ->
         "model_init_kwargs": {"dtype": "float32"},
     }
     given = [f"training.{name}={json.dumps(value)}" for name, value in (usual | training).items()]
-    given += [f"pairs.source={source}", f"student={student}", f"output={out}", "stops=0"]
+    given += [f"pairs.source={source}", f"student={student}", f"output_dir={out}", "stops=0"]
     return ["train", *(word for one in given for word in ("--set", one))]
 
 
@@ -107,7 +107,7 @@ def test_a_training_that_diverged_ends_with_status_1_and_without_a_student(sourc
     assert main(options) == 1
     assert "was run before: The training diverged" in capsys.readouterr().out
     assert main([*options, "--set", "training.learning_rate=1e-3"]) == 2
-    assert main([*options, "--set", "training.learning_rate=1e-3", "--replace"]) == 0
+    assert main([*options, "--set", "training.learning_rate=1e-3", "--overwrite"]) == 0
     assert "diverged" not in (out / "README.md").read_text() and (out / "model.safetensors").exists()
 
 
@@ -177,9 +177,11 @@ def test_a_damaged_last_checkpoint_is_passed_over(begun, name: str, how: Callabl
 def test_where_all_checkpoints_are_damaged_the_file_and_what_to_do_are_said(begun):
     for number in (1, 2, 3):
         (begun / f"checkpoint-{number}" / "optimizer.pt").unlink()
-    with pytest.raises(UserError, match=r"`checkpoint-3`: `optimizer.pt` is missing. Put that right.*`replace=True`"):
+    with pytest.raises(
+        UserError, match=r"`checkpoint-3`: `optimizer.pt` is missing. Put that right.*`overwrite=True`"
+    ):
         opened(begun).resume_point()
-    assert opened(begun).resume_point(replace=True) is None
+    assert opened(begun).resume_point(overwrite=True) is None
 
 
 def test_checkpoints_of_an_earlier_release_have_no_record_and_are_gone_on_from(begun):
@@ -209,5 +211,5 @@ def test_with_save_only_model_no_training_goes_on_in_silence(begun, source, caps
         record.write_text(json.dumps(read_mapping(record) | {"resumes": False}))
     assert main(command(source, begun, save_only_model=True)) == 2
     said = capsys.readouterr().err
-    assert "it holds only the weights (`training.save_only_model`)" in said and "replace=True" not in said
-    assert "`--replace`" in said
+    assert "it holds only the weights (`training.save_only_model`)" in said and "overwrite=True" not in said
+    assert "`--overwrite`" in said

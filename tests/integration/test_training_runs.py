@@ -238,7 +238,7 @@ def no_rows(folder, tmp_path) -> Dataset:
         (masked_labels, {}, "their `labels` mask it"),
         (plain_rows, {"prefix_loss_weight": 0.5}, "the training rows have no prefix"),
         (other_prompts, {}, "isn't the one with which the student is asked in evaluation"),
-        (completions, {"tags": "draft"}, "Set `tags='prefix'`"),
+        (completions, {"tag_style": "draft"}, "Set `tag_style='prefix'`"),
     ],
 )
 def test_what_would_go_wrong_is_refused_before_it_begins(folder, tmp_path, rows, given, message):
@@ -249,11 +249,11 @@ def test_what_would_go_wrong_is_refused_before_it_begins(folder, tmp_path, rows,
 
 
 def test_without_checks_what_is_meant_so_is_trained(folder, tmp_path):
-    given = {"continuation_loss_weight": 0, "check": False}
+    given = {"continuation_loss_weight": 0, "sanity_checks": False}
     rows = pairs(5)  # all of them with a prefix
     expected = trajectory(plain(folder, tmp_path, learned=(1, 2), dataset=rows))
     assert trajectory(aligned(folder, tmp_path, dataset=rows, **given)) == expected
-    aligned(folder, tmp_path, dataset=other_prompts(folder, tmp_path), check=False)
+    aligned(folder, tmp_path, dataset=other_prompts(folder, tmp_path), sanity_checks=False)
 
 
 def test_a_collator_that_drops_segments_and_a_loss_without_weights_are_refused(folder, tmp_path):

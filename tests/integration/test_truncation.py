@@ -41,7 +41,7 @@ def vllm_prefixes(smollm2, traces, tmp_path_factory):
     killed: list[int] = []
     over = threading.Event()
     ledger = str(tmp_path_factory.mktemp("ledger"))
-    settings = {"search": "linear", "context": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
+    settings = {"search": "linear", "max_model_len": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
     truncation = PrefixTruncation(smollm2, engine="vllm", **settings)
     killer = threading.Thread(target=kill_core)
     killer.start()
@@ -78,7 +78,7 @@ def test_another_search_over_the_same_ledger_asks_little_and_starts_no_engine_fo
     vllm_prefixes, smollm2, traces
 ):
     *_, ledger = vllm_prefixes
-    settings = {"context": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
+    settings = {"max_model_len": CONTEXT, "ledger": ledger, "progress": False, "audit": 1.0}
     with PrefixTruncation(smollm2, engine="vllm", search="linear", **settings) as again:
         table = again(traces[:])
         assert again.usage.asked == 0 < again.usage.probes and not again.runner.started
@@ -86,7 +86,7 @@ def test_another_search_over_the_same_ledger_asks_little_and_starts_no_engine_fo
 
 
 def test_transformers_agrees_with_vllm_on_the_cuts(vllm_prefixes, smollm2, traces, tmp_path):
-    settings = {"search": "linear", "context": CONTEXT, "ledger": str(tmp_path), "progress": False}
+    settings = {"search": "linear", "max_model_len": CONTEXT, "ledger": str(tmp_path), "progress": False}
     with PrefixTruncation(smollm2, engine="transformers", **settings) as truncation:
         prefixes = traces.map(truncation, batched=True)
     for mine, theirs in zip(prefixes, vllm_prefixes[0], strict=True):
@@ -99,7 +99,12 @@ def test_transformers_agrees_with_vllm_on_the_cuts(vllm_prefixes, smollm2, trace
 
 def recipe(folder: Path, student: str, source: Path, **settings) -> Path:
     path = folder / "truncate.yaml"
-    values = {"traces": {"source": str(source)}, "student": student, "output": str(folder / "out"), "context": CONTEXT}
+    values = {
+        "traces": {"source": str(source)},
+        "student": student,
+        "output_dir": str(folder / "out"),
+        "max_model_len": CONTEXT,
+    }
     path.write_text(json.dumps(values | {"ledger": str(folder / "ledger")} | settings))
     return path
 

@@ -55,7 +55,7 @@ def test_what_another_run_has_written_goes_with_it_and_what_lies_beside_it_stays
     (out / REPORT).write_text(json.dumps(told | {WRITTEN: [*told[WRITTEN], "samples.parquet"]}))
     (out / "notes.txt").write_text("mine")
     (out / "data" / "notes.txt").write_text("mine, too")
-    Output(out, OTHER).claim(replace=True)
+    Output(out, OTHER).claim(overwrite=True)
     ended(out, OTHER, (7,))
     left = tree(out)
     assert sorted(left) == [
@@ -64,13 +64,13 @@ def test_what_another_run_has_written_goes_with_it_and_what_lies_beside_it_stays
     assert left["notes.txt"] == b"mine" and left["data/notes.txt"] == b"mine, too"
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt", "README.md", "data/train-00000-of-00001.parquet"])
-def test_a_folder_that_no_run_has_claimed_is_refused(tmp_path, name, replace):
+def test_a_folder_that_no_run_has_claimed_is_refused(tmp_path, name, overwrite):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds `{name}`, which no run of this package has written. Give a new or"):
-        Output(tmp_path, IDENTITY).claim(replace)
+        Output(tmp_path, IDENTITY).claim(overwrite)
     assert tree(tmp_path) == {name: b"mine"}
 
 
@@ -89,8 +89,8 @@ def test_what_stands_where_a_training_writes_is_refused_in_a_claimed_folder(tmp_
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds `{name.split('/x')[0]}"):
-        Output(tmp_path, OTHER, STUDENT).claim(replace=True)
-    Output(tmp_path, OTHER).claim(replace=True)  # tables are in nobody's way
+        Output(tmp_path, OTHER, STUDENT).claim(overwrite=True)
+    Output(tmp_path, OTHER).claim(overwrite=True)  # tables are in nobody's way
 
 
 @pytest.mark.parametrize("name", ["report.md", "samples.parquet", "data/train-00000-of-00002.parquet"])
@@ -115,9 +115,9 @@ LINKS = ["data", "data/train-00000-of-00001.parquet", ".run", ".run/train-00000-
 LINKS += ["lighteval", "merged", "checkpoint-3", "report.md", "samples.parquet"]
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", LINKS)
-def test_a_link_is_refused_and_what_it_points_to_stays(tmp_path, name, replace):
+def test_a_link_is_refused_and_what_it_points_to_stays(tmp_path, name, overwrite):
     ended(tmp_path / "out")
     (tmp_path / "mine").mkdir()
     for one in ("000000.parquet", "run.json", "train-00000-of-00001.parquet", "config.json"):
@@ -130,7 +130,7 @@ def test_a_link_is_refused_and_what_it_points_to_stays(tmp_path, name, replace):
     path.symlink_to(tmp_path / "mine")
     before = tree(tmp_path)
     with pytest.raises(UserError, match=f"holds `{name}`, a link, and links are not followed"):
-        Output(tmp_path / "out", IDENTITY, (*EVALUATION, *STUDENT)).claim(replace)
+        Output(tmp_path / "out", IDENTITY, (*EVALUATION, *STUDENT)).claim(overwrite)
     assert tree(tmp_path) == before
 
 
@@ -290,7 +290,7 @@ def test_what_is_read_elsewhere_is_in_nobodys_way(tmp_path):
 
 def test_a_name_of_the_hub_that_would_be_the_result_the_next_time_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="`output=me/pairs` holds `me/pairs`, which this run reads"):
+    with pytest.raises(UserError, match="`output_dir=me/pairs` holds `me/pairs`, which this run reads"):
         refuse_read(Path("me/pairs"), ["me/pairs"])
 
 
@@ -320,7 +320,7 @@ NAMES += ["merged/config.json", "checkpoint-1/x", "sub/deep/x", "lighteval/x", "
     st.booleans(),
     st.sampled_from([TABLES, EVALUATION, STUDENT]),
 )
-def test_foreign_files_outlive_any_claim_and_any_clearing(tmp_path_factory, planted, before, replace, writes):
+def test_foreign_files_outlive_any_claim_and_any_clearing(tmp_path_factory, planted, before, overwrite, writes):
     root = tmp_path_factory.mktemp("claims")
     if before:
         ended(root, IDENTITY | {"fingerprint": before})
@@ -331,7 +331,7 @@ def test_foreign_files_outlive_any_claim_and_any_clearing(tmp_path_factory, plan
     foreign = {name: data for name, data in tree(root).items() if name not in own}
     output = Output(root, IDENTITY, writes)
     try:
-        output.claim(replace)
+        output.claim(overwrite)
     except UserError:
         assert {**tree(root)}.keys() == {*own, *foreign}
     else:

@@ -27,7 +27,11 @@ def raises(error):
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
-        (UserError("`limit=0` is\nno number.   Give one."), 2, "palign: `limit=0` is no number. Give one.\n"),
+        (
+            UserError("`max_samples=0` is\nno number.   Give one."),
+            2,
+            "palign: `max_samples=0` is no number. Give one.\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/d/x"),
             2,

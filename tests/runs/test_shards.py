@@ -203,7 +203,7 @@ def test_a_run_interrupted_between_its_files_and_its_report_ends_them(output):
 
 def test_a_report_never_stands_beside_the_files_of_another_run(done):
     other = Output(done.folder, IDENTITY | {"fingerprint": "g"})
-    other.claim(replace=True)
+    other.claim(overwrite=True)
     write(other, range(3))
     assert published(done) == list(range(10)) and (done.folder / REPORT).exists()  # until all is there
     other.publish(1)
@@ -274,22 +274,22 @@ def test_what_another_run_has_left_is_refused_until_it_may_be_replaced(done, cha
     before = (done.data / Shard().file_name).read_bytes()
     with pytest.raises(UserError) as refused:
         done.claim()
-    assert REFUSALS[change] in str(refused.value) and "`replace=True`" in str(refused.value)
+    assert REFUSALS[change] in str(refused.value) and "`overwrite=True`" in str(refused.value)
     assert (done.data / Shard().file_name).read_bytes() == before
-    done.claim(replace=True)
+    done.claim(overwrite=True)
     write(done, range(20, 30))
     assert finish(done) == list(range(20, 30)) == published(done)
     done.claim()
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("change", UNKNOWN, ids=lambda change: change.__name__)
-def test_what_no_record_names_is_never_replaced(done, change, replace):
+def test_what_no_record_names_is_never_replaced(done, change, overwrite):
     change(done.folder)
     before = {name: (done.folder / name).read_bytes() for name in names(done.folder)}
     with pytest.raises(UserError) as refused:
-        done.claim(replace)
-    assert UNKNOWN[change] in str(refused.value) and "replace" not in str(refused.value)
+        done.claim(overwrite)
+    assert UNKNOWN[change] in str(refused.value) and "overwrite" not in str(refused.value)
     assert {name: (done.folder / name).read_bytes() for name in names(done.folder)} == before
 
 

@@ -72,33 +72,33 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on(tmp_path, monkeypatch, 
     monkeypatch.setattr(build, "_KEEP_EVERY", 1)
     monkeypatch.setattr(build, "curriculum", interrupted_before(1))
     given = [word for name, value in asdict(TINY).items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert main(["--output", str(tmp_path), *given]) == 130
+    assert main(["--output-dir", str(tmp_path), *given]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("build: interrupted.") and "run the same command again" in told
     assert [path.name for path in tmp_path.iterdir()] == [".unfinished.pt"]
 
 
 def test_plans_that_make_no_student_are_refused_in_one_line(tmp_path, capsys):
-    assert main(["--output", str(tmp_path), "--width", "100"]) == 2
+    assert main(["--output-dir", str(tmp_path), "--width", "100"]) == 2
     assert "`--width 100`" in capsys.readouterr().err
-    assert main(["--output", str(tmp_path), "--steps", "0"]) == 2
+    assert main(["--output-dir", str(tmp_path), "--steps", "0"]) == 2
     assert "`--steps 0`" in capsys.readouterr().err
-    assert main(["--output", str(tmp_path), "--seed", "250"]) == 2
+    assert main(["--output-dir", str(tmp_path), "--seed", "250"]) == 2
     assert "`--seed 250`" in capsys.readouterr().err
-    assert main(["--output", str(tmp_path), "--exam-rows", "5"]) == 2
+    assert main(["--output-dir", str(tmp_path), "--exam-rows", "5"]) == 2
     assert "`--exam-rows 5`" in capsys.readouterr().err
     nothing = [word for name in ("judging", "finishing", "solving", "sums") for word in (f"--{name}", "0")]
-    assert main(["--output", str(tmp_path), *nothing]) == 2
+    assert main(["--output-dir", str(tmp_path), *nothing]) == 2
     assert "teaches nothing" in capsys.readouterr().err
 
 
 def test_folders_that_hold_no_student_or_can_not_be_made_are_refused_in_one_line(tmp_path, capsys):
-    assert main(["--output", str(tmp_path / "typo"), "--exam-only"]) == 2
+    assert main(["--output-dir", str(tmp_path / "typo"), "--exam-only"]) == 2
     assert "typo` holds no student" in capsys.readouterr().err
-    assert main(["--output", str(student_folder())]) == 2
+    assert main(["--output-dir", str(student_folder())]) == 2
     assert "holds a student already" in capsys.readouterr().err
     (tmp_path / "file").write_text("mine")
-    assert main(["--output", str(tmp_path / "file" / "student")]) == 2
+    assert main(["--output-dir", str(tmp_path / "file" / "student")]) == 2
     assert "can't be written to" in capsys.readouterr().err
 
 
@@ -119,7 +119,7 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path, one_thread):
     plan = {"steps": 90, "judging": 2, "finishing": 0, "solving": 1, "sums": 5, "layers": 3, "width": 96}
     plan |= {"inner": 192, "texts": 300, "warm-up": 20}
     given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "palign_hf.toy.student.build", "--output", str(tmp_path), "--exam-rows", "20"]
+    command = [sys.executable, "-m", "palign_hf.toy.student.build", "--output-dir", str(tmp_path), "--exam-rows", "20"]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     begun = subprocess.Popen([*command, *given], stderr=subprocess.PIPE, text=True, env=alone)
     while begun.poll() is None and not (tmp_path / ".unfinished.pt").exists():

@@ -52,22 +52,22 @@ def rows(count: int, **changes) -> Dataset:
 
 def test_an_unknown_student_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UserError, match="`gpt2` plays in no demo.*`toy`, `smollm2`"):
-        demo(DemoConfig(student="gpt2", output=str(tmp_path / "out")))
+        demo(DemoConfig(student="gpt2", output_dir=str(tmp_path / "out")))
     for count in (0, 501):
         with pytest.raises(UserError, match=f"`--rows {count}` can't be shown. Give 1 to 500"):
-            demo(DemoConfig(rows=count, output=str(tmp_path / "out")))
+            demo(DemoConfig(rows=count, output_dir=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match="can't be a folder: `.*out` is a file. Give another folder"):
-        demo(DemoConfig(output=str(tmp_path / "out")))
+        demo(DemoConfig(output_dir=str(tmp_path / "out")))
 
 
 def test_each_student_has_a_folder_of_its_own():
     assert str(DemoConfig().folder) == "runs/demo" and str(DemoConfig("smollm2").folder) == "runs/demo-smollm2"
-    assert str(DemoConfig("smollm2", output="mine").folder) == "mine"
+    assert str(DemoConfig("smollm2", output_dir="mine").folder) == "mine"
 
 
 def test_the_command_has_its_students_and_help(capsys):
@@ -85,8 +85,8 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(given["dir"]))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuses)
-    with pytest.raises(UserError, match="can't be written to.*Give another folder by `--output`"):
-        demo(DemoConfig(output=str(tmp_path / "out")))
+    with pytest.raises(UserError, match="can't be written to.*Give another folder by `--output-dir`"):
+        demo(DemoConfig(output_dir=str(tmp_path / "out")))
 
 
 @pytest.mark.parametrize("merged", [True, False])

@@ -76,7 +76,7 @@ def test_the_card_is_true_of_the_weights(loaded, figures):
 def test_the_card_comes_from_the_plan_of_this_release():
     """The command in the card makes this student: no option of the plan differs from the defaults."""
     card = (student_folder() / "README.md").read_text()
-    assert "python -m palign_hf.toy.student.build --output runs/toy/student\n" in card
+    assert "python -m palign_hf.toy.student.build --output-dir runs/toy/student\n" in card
     assert json.loads((student_folder() / "config.json").read_text())["toy_plan"] == asdict(Plan())
 
 

@@ -66,12 +66,12 @@ def test_a_step_has_as_many_tokens_for_all_to_the_nearest_row(first, others, row
     ],
 )
 def test_what_can_not_be_studied_is_refused_in_one_line(options, words, tmp_path, capsys):
-    assert main(["--output", str(tmp_path / "study"), *options]) == 2
+    assert main(["--output-dir", str(tmp_path / "study"), *options]) == 2
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1 and not (tmp_path / "study").exists()
 
 
 def test_another_plan_in_the_same_folder_is_refused(tmp_path, capsys):
     (tmp_path / "plan.json").write_text('{"version": 1, "world": 1, "plan": {"steps": 7}}')
-    assert main(["--output", str(tmp_path)]) == 2
+    assert main(["--output-dir", str(tmp_path)]) == 2
     assert "holds a study of another plan" in capsys.readouterr().err

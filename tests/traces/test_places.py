@@ -98,7 +98,7 @@ class TestPlaces:
         assert len(load_traces(DatasetDict(train=self.limo()))) == 2
 
     def test_the_toy_world_needs_no_file(self):
-        found = load_traces("palign-toy", split="test", limit=5)
+        found = load_traces("palign-toy", split="test", max_samples=5)
         assert found["id"][:] == [f"toy1-1000-test-{at}" for at in range(5)]
         assert set(found["source"]) == {"palign-toy-1"} and all(found["answer"])
         assert len(load_traces("palign-toy", split="validation")) == 500
@@ -114,7 +114,7 @@ class TestPlaces:
             return DatasetDict(train=self.limo())
 
         monkeypatch.setattr(datasets, "load_dataset", fake)
-        dataset = load_traces("GAIR/LIMO", config="default", revision="abc", limit=1)
+        dataset = load_traces("GAIR/LIMO", config="default", revision="abc", max_samples=1)
         assert dataset["source"][:] == ["GAIR/LIMO"]
         assert asked == [
             ("GAIR/LIMO", {"name": "default", "split": None, "revision": "abc", "streaming": False}),
@@ -194,10 +194,10 @@ class TestPlaces:
 
     def test_limit(self):
         for streaming in (False, True):
-            dataset, report = read_traces(DATA / "s1k-1.1.jsonl", limit=2, streaming=streaming)
+            dataset, report = read_traces(DATA / "s1k-1.1.jsonl", max_samples=2, streaming=streaming)
             assert len(list(dataset)) == report.rows_in == 2
-        assert len(load_traces(DATA / "limo.jsonl", limit=99)) == 2
-        assert read_error(DATA / "limo.jsonl", limit=0).startswith("`limit=0` must be at least 1")
+        assert len(load_traces(DATA / "limo.jsonl", max_samples=99)) == 2
+        assert read_error(DATA / "limo.jsonl", max_samples=0).startswith("`max_samples=0` must be at least 1")
 
 
 LINES = [{"question": f"q{n}", "trace": f"One,\tand {n}.", "answer": str(n)} for n in range(3)]

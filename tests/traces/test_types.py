@@ -17,13 +17,13 @@ from palign_hf.traces import TraceReport, read_traces
 
 def use(source: str, table: Dataset, stream: IterableDataset, flag: bool) -> None:
     assert_type(load_traces(source), Dataset)
-    assert_type(load_traces(table, streaming=False, limit=3), Dataset)
+    assert_type(load_traces(table, streaming=False, max_samples=3), Dataset)
     assert_type(load_traces(table, streaming=True), IterableDataset)
     assert_type(load_traces(stream), IterableDataset)
     assert_type(load_traces(source, streaming=flag), Dataset | IterableDataset)
     assert_type(read_traces(source, columns={"answer": "gold"}), tuple[Dataset, TraceReport])
     assert_type(read_traces(source, streaming=True), tuple[IterableDataset, TraceReport])
-    load_traces(source, limt=3)
+    load_traces(source, max_smples=3)
     load_traces(source).no_such_method()
 """
 # Only what these types hang on is read: that takes seconds, not a minute.

@@ -216,7 +216,7 @@ def test_a_tokenizer_that_cannot_spell_a_special_token_says_so():
             [3],
             tokenizer=unigram,
             layout="question",
-            tags="prefix",
+            tag_style="prefix",
             max_length=None,
             shorten=False,
         )
@@ -292,7 +292,7 @@ def test_a_row_that_says_nothing_is_named(layout, row, message):
             [12],
             tokenizer=TOKENIZERS["toy"],
             layout=layout,
-            tags="prefix",
+            tag_style="prefix",
             max_length=None,
             shorten=False,
         )

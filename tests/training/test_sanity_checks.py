@@ -199,7 +199,7 @@ def test_a_plain_conversation_keeps_its_prompt_when_the_reply_follows():
         "completion": [{"role": "assistant", "content": "So 2500."}],
     }
     check_conversation(row, TOKENIZER, "tiny")
-    with pytest.raises(UserError, match="differently once a reply follows.*Or set `check=False`"):
+    with pytest.raises(UserError, match="differently once a reply follows.*Or set `sanity_checks=False`"):
         check_conversation(row, tokenizer_with(THINKS), "tiny")
 
 
@@ -230,7 +230,7 @@ def test_a_student_that_cannot_be_asked_says_how_to_go_on():
     bare = tiny.fast(tiny.byte_level(), None)
     bare.eos_token = "<|im_end|>"
     row = {"prompt": "How many?", "prefix": "There. ", "continuation": "So."}
-    with pytest.raises(UserError, match=r"has no chat template.*set `check=False`"):
+    with pytest.raises(UserError, match=r"has no chat template.*set `sanity_checks=False`"):
         check_prompts([row_features(row, Turns(bare), "prompt", tag_style("prefix"))], Turns(bare))
 
 

@@ -10,7 +10,7 @@ from palign_hf.hub.paper import PAPER
 from palign_hf.prompts import SOLVE
 from palign_hf.toy import student_folder
 from palign_hf.training.config import PAlignConfig
-from palign_hf.training.report import licence, model_card
+from palign_hf.training.report import license_of, model_card
 
 
 HISTORY = [
@@ -53,7 +53,7 @@ def test_it_tells_base_data_settings_and_figures(card):
 
 def test_what_is_not_known_is_left_out(card, tmp_path):
     made = card(base=str(tmp_path))
-    assert not {"base_model", "datasets", "license", "licence"} & made.data.to_dict().keys()
+    assert not {"base_model", "datasets", "license"} & made.data.to_dict().keys()
     assert "None" not in made.text and str(tmp_path) not in str(made)
     assert "A student, trained by prefix alignment" in made.text
 
@@ -68,13 +68,13 @@ def test_an_adapter_is_one(card):
     assert (data["library_name"], data["base_model_relation"]) == ("peft", "adapter")
 
 
-def test_the_licence_is_that_of_the_base_model(tmp_path):
-    assert licence(str(student_folder())) == "apache-2.0"
-    assert licence(str(tmp_path)) is None and licence(None) is None and licence("me/unknown") is None
+def test_the_license_is_that_of_the_base_model(tmp_path):
+    assert license_of(str(student_folder())) == "apache-2.0"
+    assert license_of(str(tmp_path)) is None and license_of(None) is None and license_of("me/unknown") is None
     for number, text in enumerate(["---\nlicense: [mit]\n---\n", "---\nlicense: {\n---\n", "no metadata"]):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "README.md").write_text(text)
-        assert licence(str(tmp_path / str(number))) is None
+        assert license_of(str(tmp_path / str(number))) is None
 
 
 def test_its_program_asks_as_evaluation_does(card):

@@ -23,7 +23,7 @@ def test_left_alone_it_is_plain_training(tmp_path):
     plain = config(tmp_path)
     assert isinstance(plain, SFTConfig) and not plain.weighted
     assert plain.segment_weights == (1, 1, 1, 1) and plain.masked_segments == ()
-    assert (plain.tags, plain.overlong, plain.check) == ("prefix", "drop", True)
+    assert (plain.tag_style, plain.overlong, plain.sanity_checks) == ("prefix", "drop", True)
 
 
 def test_weights_are_those_of_the_segments_by_number(tmp_path):
@@ -41,7 +41,7 @@ def test_every_own_setting_says_what_it_is_for():
 def test_settings_are_options_of_a_command(tmp_path):
     parser = HfArgumentParser(PAlignConfig)
     given = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "False", "--prefix_loss_weight", "0.25"]
-    (read,) = parser.parse_args_into_dataclasses([*given, "--tags", "draft", "--overlong", "truncate_prefix"])
+    (read,) = parser.parse_args_into_dataclasses([*given, "--tag-style", "draft", "--overlong", "truncate_prefix"])
     assert (read.prefix_loss_weight, read.tags, read.overlong) == (0.25, "draft", "truncate_prefix")
     assert "closing tag" in parser.format_help()
 
@@ -103,7 +103,7 @@ def test_dft_without_weights_is_the_affair_of_trl(tmp_path):
             {"prefix_loss_weight": 0, "continuation_loss_weight": 0, "close_tag_loss_weight": 0},
             "leave nothing to learn. Set one of them",
         ),
-        ({"tags": "prefx"}, "`prefx` is no tag style (nearest match: `prefix`)"),
+        ({"tag_style": "prefx"}, "`prefx` is no tag style (nearest match: `prefix`)"),
         ({"overlong": "truncate"}, "`overlong='truncate'` is unknown (nearest match: `truncate_prefix`)"),
         ({"loss_type": "dft", "prefix_loss_weight": 0.5}, "`loss_type='dft'` isn't linear in the log-probabilities"),
         ({"loss_type": "dtf"}, "`loss_type='dtf'` is unknown (nearest match: `dft`)"),
@@ -113,7 +113,7 @@ def test_dft_without_weights_is_the_affair_of_trl(tmp_path):
         ),
         ({"parallelism_config": ParallelismConfig(cp_size=2)}, "`cp_size=2` splits each sequence"),
         ({"parallelism_config": ParallelismConfig(sp_size=2)}, "`sp_size=2` splits each sequence"),
-        ({"check": "yes"}, "`check='yes'` must be true or false"),
+        ({"sanity_checks": "yes"}, "`sanity_checks='yes'` must be true or false"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(tmp_path, given, said):

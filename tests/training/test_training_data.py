@@ -26,7 +26,7 @@ def source(tmp_path):
 
 
 def lessons(source, **given):
-    limit = given.pop("limit", None)
+    limit = given.pop("max_samples", None)
     files = {"train": "train-*.parquet", "validation": "validation-*.parquet"}
     folder = source / "pairs"
     if not folder.exists():
@@ -34,7 +34,7 @@ def lessons(source, **given):
         for pattern in files.values():
             for path in source.glob(pattern):
                 path.rename(folder / path.name)
-    settings = {"pairs": PairSettings(source=str(folder), limit=limit), "student": "tiny"}
+    settings = {"pairs": PairSettings(source=str(folder), max_samples=limit), "student": "tiny"}
     found = read_lessons(TrainConfig(**settings | given), TOKENIZER)
     assert len(found.train) + sum(found.left_out.values()) == found.given
     return found
@@ -45,7 +45,7 @@ def test_what_is_kept_is_learned_and_the_rest_is_counted(source):
     assert (found.given, len(found.train), found.measured) == (14, 11, None)
     assert found.left_out == {"not kept: rejected": 2, "another sample of its problem": 1}
     assert len(lessons(source, per_problem=None).train) == 12
-    assert len(lessons(source, limit=3).train) == 3
+    assert len(lessons(source, max_samples=3).train) == 3
 
 
 def test_a_share_is_kept_apart_by_problem_whatever_the_order(source):
@@ -55,7 +55,7 @@ def test_a_share_is_kept_apart_by_problem_whatever_the_order(source):
     assert found.left_out["kept for the evaluation"] >= 3
     assert lessons(source, eval=0.25).measured["id"][:] == found.measured["id"][:]
     with pytest.raises(UserError, match="`eval=0.9` of 1 problems with a kept pair would leave nothing to train on"):
-        lessons(source, eval=0.9, limit=1)
+        lessons(source, eval=0.9, max_samples=1)
 
 
 def test_a_split_can_be_measured(source):

@@ -1,4 +1,4 @@
-"""Whose folder it is: refused before anything is lost, one's own gone on with, another's cleared by `replace`."""
+"""Whose folder it is: refused before anything is lost, one's own gone on with, another's cleared by `overwrite`."""
 
 import json
 
@@ -34,7 +34,7 @@ def begun(path, identity=OWN, checkpoints=(), student=False) -> StudentFolder:
 
 def test_a_folder_that_is_not_there_is_anyones(tmp_path):
     folder = StudentFolder(tmp_path / "new", OWN)
-    folder.check(replace=False)
+    folder.check(overwrite=False)
     assert folder.resume_point() is None and not folder.finished() and not (tmp_path / "new").exists()
 
 
@@ -42,7 +42,7 @@ def test_one_s_own_goes_on_from_the_last_checkpoint_that_is_whole(tmp_path):
     begun(tmp_path, checkpoints=(2, 10))
     (tmp_path / "checkpoint-12").mkdir()
     again = StudentFolder(tmp_path, OWN)
-    again.check(replace=False)
+    again.check(overwrite=False)
     assert again.resume_point() == tmp_path / "checkpoint-10"
     again.begin()
     assert (tmp_path / "checkpoint-2").exists()
@@ -53,20 +53,20 @@ def test_another_run_s_is_refused_and_named(tmp_path, student):
     begun(tmp_path, checkpoints=(2,), student=student)
     other = StudentFolder(tmp_path, OTHER)
     with pytest.raises(UserError, match="another run: learning_rate `5e-05` instead of `0.0001`. Give another folder"):
-        other.check(replace=False)
-    other.check(replace=True)
+        other.check(overwrite=False)
+    other.check(overwrite=True)
     assert (tmp_path / "checkpoint-2").exists()  # nothing is lost until it begins
     (tmp_path / "notes.txt").write_text("mine")
     other.begin()
     assert {path.name for path in tmp_path.iterdir()} == {".run", "notes.txt"}
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "checkpoint-3"])
-def test_what_nobody_has_reported_is_refused_also_with_replace(tmp_path, name, replace):
+def test_what_nobody_has_reported_is_refused_also_with_replace(tmp_path, name, overwrite):
     (tmp_path / name).write_text("")
     with pytest.raises(UserError, match=f"holds `{name}`, which no run of this package has written. Give a new or"):
-        StudentFolder(tmp_path, OWN).check(replace)
+        StudentFolder(tmp_path, OWN).check(overwrite)
     assert (tmp_path / name).exists()
 
 
@@ -74,7 +74,7 @@ def test_a_finished_one_is_known_again_and_replaced_only_by_word(tmp_path):
     begun(tmp_path, checkpoints=(2,), student=True)
     assert json.loads((tmp_path / "report.json").read_text())["run"]["lora"]["layers"] == ["q", "k"]
     again = StudentFolder(tmp_path, OWN)
-    again.check(replace=False)
+    again.check(overwrite=False)
     assert again.finished() and again.resume_point() is None
     again.begin()
     assert not again.finished() and not (tmp_path / "model.safetensors").exists()
@@ -98,10 +98,10 @@ def test_two_runs_at_once_are_refused(tmp_path):
 def test_one_that_diverged_is_known_again_and_is_not_finished(tmp_path):
     begun(tmp_path, checkpoints=(2,)).end({"diverged": ["weights are NaN"]})
     again = StudentFolder(tmp_path, OWN)
-    again.check(replace=False)
+    again.check(overwrite=False)
     assert again.ended() and not again.finished() and again.diverged() == ["weights are NaN"]
     with pytest.raises(UserError, match="holds the result of another run"):
-        StudentFolder(tmp_path, OTHER).check(replace=False)
+        StudentFolder(tmp_path, OTHER).check(overwrite=False)
     again.begin()
     assert not again.ended() and again.resume_point() is None
 

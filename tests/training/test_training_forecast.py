@@ -24,7 +24,7 @@ def forecast(base, tmp_path):
 
     def say(**training) -> str:
         given = {"student": str(base), "pairs": {"source": str(tmp_path / "pairs.parquet")}, "training": training}
-        return TRAIN.forecast(build(TrainConfig, given | {"output": str(tmp_path / "out")}, "a recipe"))
+        return TRAIN.forecast(build(TrainConfig, given | {"output_dir": str(tmp_path / "out")}, "a recipe"))
 
     return say
 

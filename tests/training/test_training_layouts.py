@@ -64,7 +64,7 @@ def read(tmp_path):
         if not path.exists():
             dataset.to_parquet(str(path))
         limit = given.pop("limit", None)
-        config = TrainConfig(pairs=PairSettings(source=str(path), limit=limit), student="tiny", **given)
+        config = TrainConfig(pairs=PairSettings(source=str(path), max_samples=limit), student="tiny", **given)
         found = read_lessons(config, TOKENIZER)
         assert len(found.train) + sum(found.left_out.values()) == found.given
         return found

@@ -69,13 +69,13 @@ def test_tags_are_looked_for_in_all_rows(config):
         ({"a": 1}, "prefix", "columns `a` can't be trained on"),
         # What is there already is no match for what is missing, `prompt` for `prefix`.
         ({"prompt": "Q", "continuation": "b"}, "prefix", "can't be trained on. Give rows of PAIRS"),
-        ({"prompt": "Q:", "completion": "<Begin_of_Draft>a"}, "prefix", "Set `tags='draft'`"),
-        ({"prompt": "Q:", "completion": TAGGED}, "none", "looks for `no tags`. Set `tags='prefix'`"),
+        ({"prompt": "Q:", "completion": "<Begin_of_Draft>a"}, "prefix", "Set `tag_style='draft'`"),
+        ({"prompt": "Q:", "completion": TAGGED}, "none", "looks for `no tags`. Set `tag_style='prefix'`"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(config, columns, tags, message):
     with pytest.raises(UserError) as refused:
-        layout_of(Dataset.from_list([columns]), config(tags=tags))
+        layout_of(Dataset.from_list([columns]), config(tag_style=tags))
     assert message in str(refused.value)
 
 
@@ -221,7 +221,7 @@ def test_tokens_are_cached_whatever_the_weights(config, tmp_path):
     first, _ = build_rows(given, "question", TOKENIZER, config(), "train")
     TOKENIZER("Some text in between, which changes the tokenizer's own cache.")
     again, _ = build_rows(given, "question", TOKENIZER, config(prefix_loss_weight=0), "train")
-    other, _ = build_rows(given, "question", TOKENIZER, config(tags="draft"), "train")
+    other, _ = build_rows(given, "question", TOKENIZER, config(tag_style="draft"), "train")
     assert first.cache_files == again.cache_files != other.cache_files
     assert first.cache_files
 
@@ -244,7 +244,7 @@ def test_rows_with_tags_inside_their_text_are_left_out_and_counted(config, caplo
 def test_a_tag_of_another_style_or_without_a_prefix_is_text(config):
     for given in ({"prefix": "a <End_of_Draft> b"}, {"prefix": None, "continuation": INSIDE}):
         assert len(build_rows(rows(given), "question", TOKENIZER, config(), "train")[0]) == 1
-    assert len(build_rows(rows({"prefix": INSIDE}), "question", TOKENIZER, config(tags="none"), "train")[0]) == 1
+    assert len(build_rows(rows({"prefix": INSIDE}), "question", TOKENIZER, config(tag_style="none"), "train")[0]) == 1
 
 
 def test_completions_with_two_closing_tags_are_left_out_and_counted(config):

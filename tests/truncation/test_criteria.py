@@ -20,8 +20,8 @@ QUESTION, TRACE = "What is the sum of all odd numbers from 1 to 99?", tiny.PAGE
 ENDS = [0, *(at for at, char in enumerate(TRACE, 1) if char == " "), len(TRACE)]
 
 
-def bound(context: int = 4096, **settings):
-    return SelfJudge(**settings).bind(STUDENT, "tiny", context)
+def bound(max_model_len: int = 4096, **settings):
+    return SelfJudge(**settings).bind(STUDENT, "tiny", max_model_len)
 
 
 def ask(judge, engine: FakeEngine, segments: int):
@@ -149,11 +149,11 @@ JUDGES = {verdict: bound(verdict=verdict, max_tokens=9) for verdict in ("margin"
 @settings(max_examples=200, deadline=None)
 def test_the_reach_is_the_last_cut_that_fits(cuts, spare, verdict):
     judge, room = JUDGES[verdict], 9 if verdict == "generate" else 1
-    context = judge.open("one", QUESTION, TRACE, [0]).shortest + spare
-    judge._context = context  # binding again for each would take most of the time
+    max_model_len = judge.open("one", QUESTION, TRACE, [0]).shortest + spare
+    judge._max_model_len = max_model_len  # binding again for each would take most of the time
     ends = [0, *sorted(cuts)]
     case = judge.open("one", QUESTION, TRACE, ends)
-    fits = [len(case.prompt.ids(end)) + room <= context for end in ends]
+    fits = [len(case.prompt.ids(end)) + room <= max_model_len for end in ends]
     if not fits[0]:
         assert case.reach == -1
         return

@@ -26,7 +26,7 @@ def dry(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("palign_hf.asking.runner.make_engine", make)
 
     def run(*options):
-        places = ["--output", str(tmp_path / "out"), "--ledger", str(tmp_path / "ledger")]
+        places = ["--output-dir", str(tmp_path / "out"), "--ledger", str(tmp_path / "ledger")]
         assert main(["truncate", *TOY, *places, "--dry-run", *options]) == 0
         assert list(tmp_path.iterdir()) == []
         lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
@@ -40,30 +40,30 @@ def figure(told: str) -> int:
 
 
 def test_a_dry_run_says_rows_tokens_and_an_estimate_and_writes_nothing(dry):
-    told = dry("--traces.limit", "50")
+    told = dry("--traces.max-samples", "50")
     assert list(told) == ["student", "search", "rows", "traces", "questions", "computed", "time", "ledger"]
     assert (told["student"], told["rows"]) == ("palign-toy", "50") and told["search"].startswith("ascend; result ")
     assert "if prefixes end at 32% of a trace on average, as in published data" in told["computed"]
 
 
 def test_a_part_of_the_rows_stands_for_all(dry):
-    some, more = dry("--traces.limit", "150"), dry("--traces.limit", "450")
+    some, more = dry("--traces.max-samples", "150"), dry("--traces.max-samples", "450")
     assert "from 150 of them" in more["traces"] and "from" not in some["traces"]
     assert figure(more["computed"]) == pytest.approx(3 * figure(some["computed"]), rel=0.1)
 
 
 @pytest.mark.parametrize("search", ["fixed(ratio=0.25)", "full", "none"])
 def test_a_rule_computes_nothing(dry, search):
-    told = dry("--traces.limit", "20", "--search", search)
+    told = dry("--traces.max-samples", "20", "--search", search)
     assert told["computed"] == "nothing: this search asks no judge" and "questions" not in told
 
 
 def test_every_cut_is_a_question(dry):
-    told = dry("--traces.limit", "20", "--search", "every")
+    told = dry("--traces.max-samples", "20", "--search", "every")
     cuts = toy_traces("test", 20)
     assert figure(told["questions"]) == sum(_segments(row) + 1 for row in cuts)
-    audited = dry("--traces.limit", "20", "--audit", "1.0")
-    assert figure(audited["questions"]) > 2 * figure(dry("--traces.limit", "20")["questions"])
+    audited = dry("--traces.max-samples", "20", "--audit", "1.0")
+    assert figure(audited["questions"]) > 2 * figure(dry("--traces.max-samples", "20")["questions"])
 
 
 def _segments(row) -> int:
@@ -73,7 +73,7 @@ def _segments(row) -> int:
 
 
 def test_rows_that_cannot_be_judged_are_counted(dry):
-    told = dry("--traces.limit", "20", "--context", "200")
+    told = dry("--traces.max-samples", "20", "--max-model-len", "200")
     assert re.fullmatch(r"20, \d+ of them empty or too long to be judged", told["rows"])
 
 

@@ -95,7 +95,7 @@ def config(student, fake, tmp_path, own) -> TruncateConfig:
     return TruncateConfig(
         traces=TraceSettings(source=str(tmp_path / "traces.jsonl")),
         student=str(student),
-        output=str(tmp_path / "out"),
+        output_dir=str(tmp_path / "out"),
         engine="transformers",
         ledger=str(tmp_path / "ledger"),
         progress=False,
@@ -119,7 +119,7 @@ def test_a_search_of_ones_own_runs_in_a_recipe_as_in_python(config, fake, count)
     found = run(config, count)
     assert found == [1, 2, 3, 4, 5, 6]
     search = make_search({"name": config.search, "back": 3})
-    three = run(replace(config, search={"name": config.search, "back": 3}, replace=True), count)
+    three = run(replace(config, search={"name": config.search, "back": 3}, overwrite=True), count)
     given = {"engine": "transformers", "ledger": config.ledger, "progress": False}
     with PrefixTruncation(config.student, search=search, **given) as truncation:
         rows = [json.loads(line) for line in Path(config.traces.source).read_text().splitlines()]
@@ -150,7 +150,7 @@ def test_an_object_by_its_place_and_a_pilot_of_a_derived_search(config, own, fak
 
 def test_a_dry_run_calls_no_search_of_ones_own(config, own, capsys):
     Path("CALLED").unlink(missing_ok=True)
-    given = ["--student", config.student, "--traces.source", config.traces.source, "--output", "elsewhere"]
+    given = ["--student", config.student, "--traces.source", config.traces.source, "--output-dir", "elsewhere"]
     given += ["--engine", "transformers", "--ledger", config.ledger, "--dry-run"]
     assert main(["truncate", *given, "--search", f"{own}:Last"]) == 0
     shown = capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_a_criterion_of_ones_own_needs_a_name_and_a_way_to_judge(student, tmp_pa
         assert wrong["reason"] == "no answer at 1 segments: `long` raised ValueError: two is unlucky"
         assert none["reason"] == "no verdict in the judge's text at 1 segments"
         assert fake.asked == [] and truncation.usage.prompt_tokens == 0
-    with PrefixTruncation(str(student), criterion=f"{own}:Long", context=515, **given) as small:
+    with PrefixTruncation(str(student), criterion=f"{own}:Long", max_model_len=515, **given) as small:
         (row_of_all,) = small.stream([row | {"trace": "One step. Another step. " * 50}])
         assert row_of_all["status"] == "skipped"
 
@@ -217,9 +217,9 @@ def test_settings_keep_what_they_were_given_and_can_be_given_again(transform, ki
 
 def test_recipes_keep_what_they_were_given(tmp_path):
     align = AlignConfig(
-        student="a", prefixes=PrefixSettings(source="b"), output=str(tmp_path / "a"), align_template=None
+        student="a", prefixes=PrefixSettings(source="b"), output_dir=str(tmp_path / "a"), align_template=None
     )
-    evaluate = EvaluateConfig(student="a", output=str(tmp_path / "e"), tasks=("palign",), zero_shot=True)
+    evaluate = EvaluateConfig(student="a", output_dir=str(tmp_path / "e"), tasks=("palign",), zero_shot=True)
     for config in (align, evaluate):
         assert type(config)(**vars(config)) == replace(config) == config
     assert evaluate.tasks == ("palign",) and evaluate.tags == "prefix" and evaluate.style.name == "none"

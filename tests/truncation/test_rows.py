@@ -25,11 +25,11 @@ def outcome(found: Found | None = None, error: str | None = None, reach: int = 4
 
 
 def skipped(reason: str) -> dict:
-    return prefix_columns(Row({"trace": ""}, b"", None, skipped=reason), Ascend(), context=100)
+    return prefix_columns(Row({"trace": ""}, b"", None, skipped=reason), Ascend(), max_model_len=100)
 
 
 def row(of: Row, search=None) -> dict:
-    made = prefix_columns(of, search or Ascend(), context=100)
+    made = prefix_columns(of, search or Ascend(), max_model_len=100)
     assert set(made) == MADE_HERE and made["status"] in STATUSES
     assert made["prefix"] == TRACE[: made["prefix_end"]]
     return made

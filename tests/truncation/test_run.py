@@ -30,7 +30,7 @@ def config(student, fake, tmp_path) -> TruncateConfig:
     return TruncateConfig(
         traces=TraceSettings(source=str(source)),
         student=str(student),
-        output=str(tmp_path / "out"),
+        output_dir=str(tmp_path / "out"),
         engine="transformers",
         ledger=str(tmp_path / "ledger"),
     )
@@ -38,7 +38,7 @@ def config(student, fake, tmp_path) -> TruncateConfig:
 
 def published(config: TruncateConfig) -> list[str]:
     """The ids that anyone reads who loads the folder."""
-    return load_dataset(config.output, split="train")["id"]
+    return load_dataset(config.output_dir, split="train")["id"]
 
 
 def run_shard(config: TruncateConfig, shard: Shard) -> None:
@@ -50,7 +50,7 @@ def finish(config: TruncateConfig, count: int) -> dict:
     with TRUNCATE.open(config, shown=False) as run:
         run.agree()
         run.finish(count)
-    return json.loads((Path(config.output) / "report.json").read_text())
+    return json.loads((Path(config.output_dir) / "report.json").read_text())
 
 
 def run(config: TruncateConfig, count: int) -> None:
@@ -97,8 +97,8 @@ def test_a_foreign_result_is_refused_before_the_pilot_asks_and_replaced_when_tol
     with pytest.raises(UserError, match="holds the result of another run: rows `8` instead of `7`"):
         TRUNCATE.open(other, shown=False)
     assert fake.asked == []
-    run(replace(other, replace=True, pilot=None), 1)
-    assert finish(replace(other, replace=True, pilot=None), 1)["rows"] == 7
+    run(replace(other, overwrite=True, pilot=None), 1)
+    assert finish(replace(other, overwrite=True, pilot=None), 1)["rows"] == 7
 
 
 def test_a_misspelt_engine_option_is_refused_also_when_every_answer_is_known(config):

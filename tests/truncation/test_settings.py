@@ -43,7 +43,7 @@ def test_the_order_of_keys_does_not_matter_and_that_of_lists_does():
         {"student": Student("me/student", commit=None, content="abc")},
         {"criterion": SelfJudge(verdict="generate")},
         {"granularity": "paragraph"},
-        {"context": 4096},
+        {"max_model_len": 4096},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -111,7 +111,7 @@ def test_a_subclass_has_the_fingerprint_of_what_it_changes_and_not_of_its_runtim
     assert len({result for result, _ in names}) == len({judge for _, judge in names}) == 4
     hashed = [Hasher.hash(one) for one in (plain, other, low, high)]
     assert len(set(hashed)) == 4
-    busy = Tuned(str(student), threshold=0.1, engine="transformers", ledger=str(tmp_path / "other"), in_flight=3)
+    busy = Tuned(str(student), threshold=0.1, engine="transformers", ledger=str(tmp_path / "other"), max_concurrency=3)
     with busy:
         busy({"id": ["a"], "question": ["Q?"], "trace": [""], "answer": [None], "source": ["s"]})
         assert (busy.fingerprint, Hasher.hash(busy)) == (low.fingerprint, hashed[2])

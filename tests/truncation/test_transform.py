@@ -288,26 +288,26 @@ def test_an_empty_row_is_skipped_and_starts_nothing(make, fake, question, trace,
 
 def test_a_problem_of_which_no_cut_fits_is_skipped_with_both_numbers(make, judge, fake):
     needed = needs(judge, steps(4), 0) + 1
-    row = one_row(make(context=needed - 1), QUESTION, steps(4))
+    row = one_row(make(max_model_len=needed - 1), QUESTION, steps(4))
     assert row["status"] == "skipped"
     assert re.findall(r"\d+", row["reason"]) == [str(needed), str(needed - 1)]
     assert fake.asked == []
-    assert one_row(make(context=needed), QUESTION, steps(4))["status"] != "skipped" or fake.asked
+    assert one_row(make(max_model_len=needed), QUESTION, steps(4))["status"] != "skipped" or fake.asked
 
 
 def test_a_problem_that_fits_in_part_is_searched_as_far_as_it_fits(make, judge, fake, enough_after):
-    context = needs(judge, steps(20), 10) + 1
-    row = one_row(make(context=context), QUESTION, steps(20))
+    max_model_len = needs(judge, steps(20), 10) + 1
+    row = one_row(make(max_model_len=max_model_len), QUESTION, steps(20))
     assert (row["status"], row["prefix_segments"]) == ("sufficient", 6)
-    assert max(tokens for _, tokens in fake.asked) < context
+    assert max(tokens for _, tokens in fake.asked) < max_model_len
 
 
 def test_nothing_sufficient_in_the_part_that_fits_is_skipped(make, judge, fake):
     fake.margin = lambda tokens: -1.0
-    context = needs(judge, steps(20), 10) + 1
-    row = one_row(make(context=context), QUESTION, steps(20))
+    max_model_len = needs(judge, steps(20), 10) + 1
+    row = one_row(make(max_model_len=max_model_len), QUESTION, steps(20))
     assert row["status"] == "skipped"
-    assert re.findall(r"\d+", row["reason"]) == ["10", "20", str(row["trace_tokens"]), str(context)]
+    assert re.findall(r"\d+", row["reason"]) == ["10", "20", str(row["trace_tokens"]), str(max_model_len)]
     assert row["probes"] and row["prefix"] == ""
 
 
@@ -436,7 +436,7 @@ def test_a_value_that_is_no_text_is_refused(make, nothing_loads, column, value, 
         ({"search": "ascnd"}, "`ascnd` is no search"),
         ({"granularity": "sentences"}, r"`granularity='sentences'` is unknown \(nearest match: `sentence`\)"),
         ({"audit": 2.0}, r"`audit=2.0` must be at least 0.0 and at most 1.0"),
-        ({"context": 0}, "`context=0` must be at least 1"),
+        ({"max_model_len": 0}, "`max_model_len=0` must be at least 1"),
         ({"student": "/nowhere/student"}, "`/nowhere/student` is no folder"),
     ],
 )
@@ -459,7 +459,7 @@ def test_a_fingerprint_does_not_depend_on_how_the_run_is_carried_out(make, stude
         engine_options={"urls": ["http://localhost:1/v1"]},
         ledger=str(tmp_path / "elsewhere"),
         progress=True,
-        in_flight=3,
+        max_concurrency=3,
     )
     assert (other.fingerprint, Hasher.hash(other)) == (before, hashed)
 
@@ -488,7 +488,7 @@ def test_a_fingerprint_changes_with_everything_that_changes_a_row(make, tmp_path
         {"criterion": SelfJudge(template=wording)},
         {"criterion": SelfJudge(labels=("yes", "no"))},
         {"granularity": "paragraph"},
-        {"context": 1000},
+        {"max_model_len": 1000},
         {"audit": 0.5},
         {"engine_options": {"dtype": "float16"}},
         {"engine_options": {"dtype": "bfloat16"}},
@@ -517,7 +517,7 @@ def test_a_second_map_is_taken_from_the_cache(make, fake, enough_after, tmp_path
     rows = saved(traces(ROWS), tmp_path)
     first = rows.map(make(), batched=True, batch_size=2)
     asked = len(fake.asked)
-    transform = make(ledger=str(tmp_path / "another ledger"), in_flight=1)
+    transform = make(ledger=str(tmp_path / "another ledger"), max_concurrency=1)
     again = rows.map(transform, batched=True, batch_size=2)
     assert len(fake.asked) == asked and fake.starts == 1
     assert again.cache_files == first.cache_files and again[:] == first[:]
@@ -527,7 +527,7 @@ def test_a_second_map_is_taken_from_the_cache(make, fake, enough_after, tmp_path
 
 
 def test_a_copy_keeps_the_settings_and_leaves_the_engine(make, fake, enough_after):
-    transform = make(in_flight=3, engine_options={"dtype": "float32"})
+    transform = make(max_concurrency=3, engine_options={"dtype": "float32"})
     one_row(transform, QUESTION, steps(9))
     copy = pickle.loads(pickle.dumps(transform))
     try:
@@ -578,10 +578,10 @@ def test_a_run_that_broke_goes_on_where_it_stopped(make, fake, enough_after):
 
     fake.margin = breaks
     with pytest.raises(RuntimeError, match="went down"):
-        rows.map(make(in_flight=1), batched=True)
+        rows.map(make(max_concurrency=1), batched=True)
     broken, fake.margin = list(fake.asked[:12]), rule
     fake.asked.clear()
-    found = rows.map(make(in_flight=1), batched=True)
+    found = rows.map(make(max_concurrency=1), batched=True)
     assert found["prefix_segments"] == [6, 6, 3, 6]
     assert not set(broken) & set(fake.asked)
 
@@ -830,7 +830,7 @@ def test_a_pilot_is_refused_where_it_means_nothing(make, fake, enough_after):
         make(search="fixed(ratio=0.2)").with_pilot(rows)
     fake.margin = lambda tokens: -1.0
     with pytest.raises(UserError, match="None of the 4 pilot rows has a sufficient prefix"):
-        make(context=1000).with_pilot(rows)
+        make(max_model_len=1000).with_pilot(rows)
     with pytest.raises(SchemaError, match="missing"):
         make().with_pilot(rows.remove_columns("trace"))
 
@@ -872,36 +872,36 @@ def test_copies_share_one_engine_whoever_is_closed(make, fake, enough_after):
 
 
 def test_a_borrowed_runner_serves_several_stages_and_is_closed_by_who_made_it(make, fake, student, enough_after):
-    with StudentRunner(str(student), engine="transformers", context=2000) as runner:
+    with StudentRunner(str(student), engine="transformers", max_model_len=2000) as runner:
         first, second = make(engine=runner), make(engine=runner, search="binary")
         for one in (first, second):
             assert one_row(one, QUESTION, steps(20))["prefix_segments"] == 6
             one.close()
         assert (fake.starts, fake.closes, runner.started) == (1, 0, True)
-        assert first.fingerprint == make(context=2000).fingerprint
-        assert make(engine=runner, context=1500).fingerprint == make(context=1500).fingerprint
+        assert first.fingerprint == make(max_model_len=2000).fingerprint
+        assert make(engine=runner, max_model_len=1500).fingerprint == make(max_model_len=1500).fingerprint
     assert (fake.closes, loops()) == (1, 0)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"context": 3000}, "`context=3000` is more than the 2000 tokens of the `StudentRunner`"),
+        ({"max_model_len": 3000}, "`max_model_len=3000` is more than the 2000 tokens of the `StudentRunner`"),
         ({"engine_options": {"dtype": "float32"}}, "`engine_options` belong to the `StudentRunner`"),
         ({"student": "palign-toy"}, "`engine` runs the student `.*`, not `palign-toy`"),
     ],
 )
 def test_a_runner_that_does_not_fit_is_refused(make, fake, student, given, said):
-    with StudentRunner(str(student), engine="transformers", context=2000) as runner:
+    with StudentRunner(str(student), engine="transformers", max_model_len=2000) as runner:
         with pytest.raises(UserError, match=said):
             make(engine=runner, **given)
 
 
 def test_a_context_beyond_the_students_own_is_refused_before_an_engine_is_made(make, fake):
     with pytest.raises(
-        UserError, match="`context=32768` is more than the student `.*` can read, which is 4096 tokens"
+        UserError, match="`max_model_len=32768` is more than the student `.*` can read, which is 4096 tokens"
     ):
-        one_row(make(context=32768), QUESTION, steps(5))
+        one_row(make(max_model_len=32768), QUESTION, steps(5))
     assert fake.starts == 0
 
 

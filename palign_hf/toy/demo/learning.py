@@ -78,13 +78,13 @@ def learn(folder: Path, kept: int, rows: int) -> Learned | None:
     return Learned(report["rows"], steps, before, after)
 
 
-def _training(pairs: Path, output: Path, steps: int) -> TrainConfig:
+def _training(pairs: Path, output_dir: Path, steps: int) -> TrainConfig:
     return TrainConfig(
         pairs=PairSettings(source=str(pairs)),
         student=NAME,
-        output=str(output),
+        output_dir=str(output_dir),
         per_problem=None,
-        replace=True,
+        overwrite=True,
         stops=0,
         training=TRAINING
         | {

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
 from palign_hf.config import check_folder, folder_of
+from palign_hf.config.renamed import KnowsOldNames
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
@@ -40,7 +41,7 @@ class Cast:
 
     words: str
     rows: int
-    context: int | None
+    max_model_len: int | None
     samples: int
     max_tokens: int | None
     seconds: tuple[float, float, float]
@@ -52,7 +53,7 @@ CASTS = {
         words="a model of 2.9 million parameters that ships with the package and was taught in this small world; it "
         "judges well, but not perfectly",
         rows=300,
-        context=None,
+        max_model_len=None,
         samples=2,
         max_tokens=None,
         seconds=(50, 0.35, 0.1),
@@ -64,7 +65,7 @@ CASTS = {
         "nothing (it may write 48 tokens). What you see here is that the plumbing works with any student, and that "
         "the report tells when a judge measures nothing",
         rows=40,
-        context=2048,
+        max_model_len=2048,
         samples=1,
         max_tokens=48,
         seconds=(80, 2, 3),
@@ -73,7 +74,7 @@ CASTS = {
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(KnowsOldNames):
     """What `palign demo` may be told; by default each student has a folder of its own.
 
     The SmolLM2 student itself is unpacked beside all runs, into `.palign` of the current directory.
@@ -81,7 +82,7 @@ class DemoConfig:
 
     student: str = "toy"
     rows: int | None = None
-    output: str | None = None
+    output_dir: str | None = None
     engine: Literal["auto", "vllm", "transformers"] = "auto"
     compare: bool = False
 
@@ -89,7 +90,7 @@ class DemoConfig:
     def folder(self) -> Path:
         """Where answers and results are written."""
         usual = "runs/demo" if self.student == "toy" else f"runs/demo-{self.student}"
-        return folder_of(self.output or usual)
+        return folder_of(self.output_dir or usual)
 
 
 def _say(lines: list[str]) -> None:
@@ -105,13 +106,13 @@ def demo(config: DemoConfig) -> Told:
     stages = 5 if cast.learns else 4
     _say(telling.stage(1, stages, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
-        traces=TraceSettings(source=NAME, split="test", limit=rows),
+        traces=TraceSettings(source=NAME, split="test", max_samples=rows),
         student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
-        output=str(folder / "prefixes"),
+        output_dir=str(folder / "prefixes"),
         engine=config.engine,
-        context=cast.context,
+        max_model_len=cast.max_model_len,
         ledger=str(folder / "ledger"),
-        replace=True,
+        overwrite=True,
     )
     run = TruncateRun(recipe)
     words = (
@@ -159,7 +160,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     rows = cast.rows if config.rows is None else config.rows
     if not 1 <= rows <= most:
         raise UserError(f"`--rows {rows}` can't be shown. Give 1 to {most}.")
-    check_folder("output", config.output or str(config.folder), written=True)
+    check_folder("output_dir", config.output_dir or str(config.folder), written=True)
     for name, patterns in (("prefixes", TABLES), ("pairs", TABLES), ("student", STUDENT)):
         Claim(config.folder / name, patterns).check()
     telling.check_home(config.folder)
@@ -168,7 +169,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
         tempfile.TemporaryFile(dir=config.folder).close()
     except OSError as error:
         raise UserError(
-            f"`{config.folder}` can't be written to ({error}). Give another folder by `--output`."
+            f"`{config.folder}` can't be written to ({error}). Give another folder by `--output-dir`."
         ) from error
     return cast, rows, config.folder
 
@@ -180,14 +181,14 @@ def _align(
     config = AlignConfig(
         prefixes=PrefixSettings(source=str(folder / "prefixes"), split="train"),
         student=recipe.student,
-        output=str(folder / "pairs"),
+        output_dir=str(folder / "pairs"),
         engine=cut.transform.runner,
-        context=cast.context,
+        max_model_len=cast.max_model_len,
         ledger=recipe.ledger,
         sampling="all",
         n=cast.samples,
         max_tokens=cast.max_tokens,
-        replace=True,
+        overwrite=True,
     )
     with AlignRun(config) as run:
         run.work(Shard(), run.agree())
@@ -211,7 +212,7 @@ def _next(config: DemoConfig) -> list[tuple[list[str], str]]:
     """What to type after `palign`, and what it is good for."""
     same = ["demo", *(["--student", config.student] if config.student != "toy" else [])]
     same += ["--rows", str(config.rows)] if config.rows else []
-    same += ["--output", config.output] if config.output else []
+    same += ["--output-dir", config.output_dir] if config.output_dir else []
     other = "smollm2" if config.student == "toy" else "toy"
     compare = ([*same, "--compare"], "judge every beginning, and set more searches beside the default one")
     return [

@@ -1,4 +1,4 @@
-"""Make the toy student from nothing: `python -m palign_hf.toy.student.build --output runs/toy/student`.
+"""Make the toy student from nothing: `python -m palign_hf.toy.student.build --output-dir runs/toy/student`.
 
 Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
 is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
@@ -43,7 +43,7 @@ def build(plan: Plan, folder: Path, rows: int) -> Exam:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output`.") from error
+        raise UserError(f"`{folder}` can't be written to ({error}). Give another `--output-dir`.") from error
     tokenizer = make_tokenizer(tokenizer_texts(plan), plan.vocabulary)
     train(plan, tokenizer, state).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -192,14 +192,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m palign_hf.toy.student.build", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for weights, tokenizer and card")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for weights, tokenizer and card")
     parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
     parser.add_argument("--exam-rows", type=int, default=_EXAM_ROWS, help="held-out problems of each kind in the exam")
     for name, default in asdict(Plan()).items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type(default), default=default, help=f"default: {default}")
     options = vars(parser.parse_args(argv))
-    folder, rows, exam_only = options.pop("output"), options.pop("exam_rows"), options.pop("exam_only")
+    folder, rows, exam_only = options.pop("output_dir"), options.pop("exam_rows"), options.pop("exam_only")
 
     def body() -> int:
         if rows < _FEWEST:

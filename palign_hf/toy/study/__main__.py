@@ -1,10 +1,10 @@
 """`make study`: which of the ways to teach a small student is worth what, on problems whose truth is known.
 
-    python -m palign_hf.toy.study [--output runs/study] [--docs docs] [--workers 2]
+    python -m palign_hf.toy.study [--output-dir runs/study] [--docs docs] [--workers 2]
 
 Tables are made by the stages themselves; then each arm is taught with each seed and examined, `--workers` of them at a
 time with one core each. Whatever is finished stays finished: the same command goes on with the students that are left.
-At the end it writes the page and its plot into `--docs`, or beside the figures into `--output`.
+At the end it writes the page and its plot into `--docs`, or beside the figures into `--output-dir`.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from palign_hf.toy.study.run import study
 def main(argv: list[str] | None = None) -> int:
     """Run the study, or what is left of it."""
     parser = argparse.ArgumentParser(prog="study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--output", default="runs/study", help="folder for tables, samples and figures")
-    parser.add_argument("--docs", default=None, help="folder that study.md and its plot are written to; else --output")
+    parser.add_argument("--output-dir", default="runs/study", help="folder for tables, samples and figures")
+    parser.add_argument(
+        "--docs", default=None, help="folder that study.md and its plot are written to; else --output-dir"
+    )
     parser.add_argument("--workers", type=int, default=2, help="students at a time, each on one core")
     parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="makes the tables")
     for one in fields(Plan):
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         plan = Plan(**{one.name: _given(getattr(options, one.name)) for one in fields(Plan)})
-        return study(plan, options.output, options.docs, options.workers, options.engine)
+        return study(plan, options.output_dir, options.docs, options.workers, options.engine)
 
     return ended("study", body, parser)
 

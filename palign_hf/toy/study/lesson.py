@@ -58,13 +58,13 @@ def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) ->
     shutil.rmtree(left, ignore_errors=True)
 
 
-def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output: Path) -> TrainConfig:
+def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output_dir: Path) -> TrainConfig:
     """How a student is taught."""
     return TrainConfig(
         pairs=PairSettings(source=str(pairs_file(folder, arm.pairs))),
         prefixes=TracedSettings(source=str(folder / TRACES), split="train"),
         student=NAME,
-        output=str(output),
+        output_dir=str(output_dir),
         baseline=arm.baseline,
         stops=0,
         training=TRAINING
@@ -84,13 +84,13 @@ def examination(plan: Plan, home: Path, student: str, seed: int, ledger: Path) -
     return EvaluateConfig(
         student=student,
         tasks=("toy",),
-        limit=plan.problems,
+        max_samples=plan.problems,
         n=plan.samples,
         max_tokens=plan.max_tokens,
         seed=seed,
         grader="exact",
         engine="transformers",
-        output=str(home),
+        output_dir=str(home),
         ledger=str(ledger),
         progress=False,
     )
@@ -106,7 +106,7 @@ def tokens_a_row(plan: Plan, folder: Path, arm: Arm) -> float:
 
     config = training(plan, folder, arm, 0, 1, folder / "weights")
     tokenizer = load_tokenizer(resolve_student(str(student_folder())))
-    turns, style = Turns(tokenizer), tag_style(config.planned.tags)
+    turns, style = Turns(tokenizer), tag_style(config.planned.tag_style)
     rows: Any = read_lessons(config, tokenizer).train
     counts = [row_features(row, turns, "question", style)["tokens"] for row in rows]
     return float(sum(counts) / len(counts))

@@ -22,13 +22,13 @@ STUDY_VERSION = 1
 _PLAN = "plan.json"
 
 
-def study(plan: Plan, output: str, docs: str | None, workers: int, engine: str) -> int:
+def study(plan: Plan, output_dir: str, docs: str | None, workers: int, engine: str) -> int:
     """All that is left of the study, and its page."""
     from palign_hf.toy.study.telling import write
 
     if workers < 1:
         raise UserError(f"`--workers {workers}` would teach nobody. Give at least 1.")
-    folder = Path(output).expanduser()
+    folder = Path(output_dir).expanduser()
     facts = _facts(plan, folder, engine)
     left = [(arm, seed) for arm, seed in plan.runs() if not finished(folder, arm, seed)]
     _say(f"study: {len(plan.runs()) - len(left)} of {len(plan.runs())} students are done, {len(left)} are left")
@@ -45,7 +45,7 @@ def _facts(plan: Plan, folder: Path, engine: str) -> dict[str, Any]:
     if known is not None:
         if (held := {name: known.get(name) for name in own}) != own:
             raise UserError(
-                f"`--output {shown(str(folder))}` holds a study of another plan: {held}, not {own}. Give another "
+                f"`--output-dir {shown(str(folder))}` holds a study of another plan: {held}, not {own}. Give another "
                 f"folder."
             )
         return known

@@ -39,7 +39,7 @@ def make_tables(plan: Plan, folder: Path, engine: str) -> dict[str, list[str]]:
             config = AlignConfig(
                 prefixes=PrefixSettings(source=str(source), split="train"),
                 student=NAME,
-                output=str(folder / f"pairs-{name}"),
+                output_dir=str(folder / f"pairs-{name}"),
                 engine=shared,
                 ledger=str(folder / "ledger"),
                 mode="prefill" if name == PREFILL else "prompt",
@@ -70,11 +70,11 @@ def read(folder: Path, split: str = "train") -> "Dataset":
     return load_dataset(str(folder), split=split)
 
 
-def _cutting(output: Path, limit: int, engine: Any, folder: Path, search: str = "ascend") -> TruncateConfig:
+def _cutting(output_dir: Path, max_samples: int, engine: Any, folder: Path, search: str = "ascend") -> TruncateConfig:
     return TruncateConfig(
-        traces=TraceSettings(source=NAME, split="train", limit=limit),
+        traces=TraceSettings(source=NAME, split="train", max_samples=max_samples),
         student=NAME,
-        output=str(output),
+        output_dir=str(output_dir),
         engine=engine,
         search=search,
         ledger=str(folder / "ledger"),

@@ -2,7 +2,7 @@
 
     python benchmarks/alignment.py [--rows 400] [--rounds 4]
 
-Toy problems are cut where the truth says, and the toy student goes on from there, four samples each. A run reads its
+Toy problems are cut where the truth says, and the toy student continues from there, four samples each. A run reads its
 prefixes from a file, renders, draws, stores every sample durably, grades and flags it, and writes pairs and report;
 `LLM.generate` is given the same token ids with the same sampling and seeds, all at once. They take turns, each turn
 with problems that neither engine has seen in that turn's order; both engines stay up meanwhile. The last line has the
@@ -106,9 +106,9 @@ class Turns:
                     )
                 )
         began = time.perf_counter()
-        said = self.llm.generate(asked, how, use_tqdm=False)
+        outputs = self.llm.generate(asked, how, use_tqdm=False)
         spent = time.perf_counter() - began
-        return spent, sum(len(one.outputs[0].token_ids) for one in said)
+        return spent, sum(len(one.outputs[0].token_ids) for one in outputs)
 
     def close(self) -> None:
         """End both."""

@@ -2,7 +2,7 @@
 
 The labelled pairs are problems of s1K and OpenThoughts beside one of MATH-500 each. Their labels come from the rules
 that chose them: any shared 8-gram (`c_lex`), or a model's word that both need the same idea (`c_sem`). So "all" of
-them are mostly other problems, and what this rule is for is told by `recall_copies`: the pairs that are the same
+them are mostly other problems, and the rule's purpose is measured by `recall_copies`: the pairs that are the same
 problem when they are read, which are six.
 """
 
@@ -58,8 +58,8 @@ class AnyEight:
         self.known = {gram for texts in benchmarks.values() for text in texts for gram in self.grams(text)}
 
     def grams(self, text: str) -> set[tuple[str, ...]]:
-        said = text.lower().split()
-        return set(zip(*(said[start:] for start in range(8)), strict=False))
+        words = text.lower().split()
+        return set(zip(*(words[start:] for start in range(8)), strict=False))
 
     def find(self, question: str) -> bool:
         return not self.known.isdisjoint(self.grams(question))
@@ -129,13 +129,13 @@ def main() -> None:
         print(f"{title:28}" + "".join(f"{f'{count} of {len(questions)}':>18}" for count in counts.values()))
     print("\nThe loose rule also takes the wording of a test with other numbers, or another question about its story,")
     print(f"for a copy. All of it took {time.perf_counter() - start:.1f} s.\n")
-    told = {name: [best_score(rules["this rule"], pair) for pair in pairs if half(pair) == name] for name in HALVES}
+    scores = {name: [best_score(rules["this rule"], pair) for pair in pairs if half(pair) == name] for name in HALVES}
     copies = {name: [key(pair) in COPIES for pair in pairs if half(pair) == name] for name in HALVES}
     print("The rule was made with all pairs in view. Thresholds of the score that one half alone would give:")
     for name, other in (HALVES, HALVES[::-1]):
-        near = best_threshold(told[name], copies[name])
-        right = sum(found and score >= near for score, found in zip(told[other], copies[other], strict=True))
-        wrong = sum(not found and score >= near for score, found in zip(told[other], copies[other], strict=True))
+        near = best_threshold(scores[name], copies[name])
+        right = sum(found and score >= near for score, found in zip(scores[other], copies[other], strict=True))
+        wrong = sum(not found and score >= near for score, found in zip(scores[other], copies[other], strict=True))
         print(f"  from the {name}: {near:.2f}; on the {other}: {right} of {sum(copies[other])} copies, {wrong} others")
     mine = "this rule"
     line = {

@@ -136,7 +136,7 @@ def measure(count: int, path: Path) -> dict[str, float | int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what a probe costs beside the engine.")
     parser.add_argument("--problems", type=int, default=1_000_000, help="how many (default %(default)s)")
-    parser.add_argument("--ledger", type=Path, help="a ledger to keep or to go on with (default: a temporary one)")
+    parser.add_argument("--ledger", type=Path, help="a ledger to keep or to resume (default: a temporary one)")
     args = parser.parse_args()
     if args.problems < 1:
         parser.error(f"`--problems {args.problems}` asks nothing; give 1 or more")

@@ -50,7 +50,7 @@ def trained(folder: Path) -> Path:
 
 
 def _write_pairs(file: Path) -> None:
-    """Toy problems whose solution begins with what suffices of the teacher's, and goes on as is right."""
+    """Toy problems whose solution begins with what suffices of the teacher's, and continues correctly."""
     from datasets import Dataset
 
     from palign_hf.schema import PAIRS as TABLE
@@ -59,9 +59,9 @@ def _write_pairs(file: Path) -> None:
     rows = []
     for one in problems("train", PAIRS):
         end = one.sufficient_end
-        told = {"id": one.id, "question": one.question, "answer": one.answer, "source": "palign-toy"}
-        told |= {"prefix": one.trace[:end], "continuation": continuation(one, end)}
-        rows.append(dict.fromkeys(TABLE.columns) | told | {"status": "kept", "sample": 0})
+        row = {"id": one.id, "question": one.question, "answer": one.answer, "source": "palign-toy"}
+        row |= {"prefix": one.trace[:end], "continuation": continuation(one, end)}
+        rows.append(dict.fromkeys(TABLE.columns) | row | {"status": "kept", "sample": 0})
     Dataset.from_list(rows, features=TABLE.features).to_parquet(str(file))
 
 
@@ -127,9 +127,9 @@ class Turns:
                     )
                 )
         began = time.perf_counter()
-        said = self.llm.generate(asked, how, use_tqdm=False)
+        outputs = self.llm.generate(asked, how, use_tqdm=False)
         spent = time.perf_counter() - began
-        return spent, sum(len(one.outputs[0].token_ids) for one in said)
+        return spent, sum(len(one.outputs[0].token_ids) for one in outputs)
 
     def grade(self, samples: Sequence[Any]) -> float:
         """The same samples graded once more and alone: seconds."""

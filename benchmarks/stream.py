@@ -40,7 +40,7 @@ TAIL, LONGEST = 2.0, 100.0  # the exponent, and the longest answer over the mean
 
 @dataclass(slots=True)
 class Script:
-    """What the engine will say of one row, and when; the time of each question is drawn as it is asked."""
+    """The engine's answers to one row with their times, drawn at each request."""
 
     answer: int
     seconds: random.Random

@@ -2,8 +2,8 @@
 
     python benchmarks/toy_truncation.py [--rows 200] [--student palign-toy]
 
-The margin criterion is asked at every cut of every trace, by a real engine; the searches then run on those answers,
-and their tokens are counted with a prefix cache for each trace. Free-text verdicts (`generate`) are asked by the
+The margin criterion is evaluated at every cut of every trace by an engine; the searches then run on those answers,
+and their tokens are counted with a prefix cache for each trace. Free-text verdicts (`generate`) are used by the
 default search. The last line has the default search with the margin criterion, and its questions and wall over those
 of the paper's: each of the two is timed on traces that the engine has never seen, in turns.
 """

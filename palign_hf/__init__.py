@@ -54,7 +54,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
-    """Looked up when it is asked for: half of what an import of this package would take."""
+    """The installed version, read on demand: that takes half the time of importing this package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,8 +1,8 @@
-"""The benchmarks that students are measured by: where they are, at which commit, and in which columns.
+"""Benchmark registry: Hub location, commit, and columns of each benchmark.
 
-Training data is kept free of their questions, and evaluation asks them. A copy on disk stands for the Hub's, by its
-folder or file (`{AIME25: folder}`), or by one folder that holds copies as OWNER/NAME. Whether a copy is the whole of
-its benchmark is told by the number of its rows, and by a hash of their questions and answers where that is known.
+Training data is decontaminated against their questions, and evaluation uses them. A local copy replaces the Hub's, by
+its folder or file (`{AIME25: folder}`), or by one folder that holds copies as OWNER/NAME. A copy is compared with the
+whole benchmark by its number of rows, and by a hash of their questions and answers where that is known.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 # A whole number as a float is written.
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
-# The folder with copies of benchmarks, where no setting names one.
+# Variable with the folder of copies of benchmarks, where no setting names one.
 VARIABLE = "PALIGN_BENCHMARKS"
 
 
 class Benchmark(NamedTuple):
-    """Where a benchmark lives on the Hub, and in which columns its questions, answers and names are.
+    """A benchmark's Hub id, and its columns of questions, answers and names.
 
-    `rows` is how many it has, `content` the hash of them (`hash_of`); None where that isn't known.
+    `rows` is its number of rows, `content` their hash (`hash_of`); None where unknown.
     """
 
     hub_id: str
@@ -88,7 +88,7 @@ Places = Mapping[str, str | Path] | str | Path | None
 
 
 def check_benchmarks(names: Iterable[str], places: Places = None) -> None:
-    """Refuse what is no benchmark, and a copy that is nowhere, before anything is loaded."""
+    """Refuse unknown benchmarks and missing copies before anything is loaded."""
     paths = places if isinstance(places, Mapping) else {}
     for name in (*names, *paths):
         if name not in BENCHMARKS:
@@ -99,7 +99,7 @@ def check_benchmarks(names: Iterable[str], places: Places = None) -> None:
 
 
 def place_of(name: str, places: Places = None) -> str | None:
-    """The file or folder with a copy of a benchmark; None if the Hub is to be asked."""
+    """The file or folder of a benchmark's copy; None for the Hub's."""
     if isinstance(places, Mapping):
         if name in places:
             return str(places[name])
@@ -110,25 +110,25 @@ def place_of(name: str, places: Places = None) -> str | None:
     known = BENCHMARKS[name]
     place = folder_of(folder) / known.hub_id / (known.config or "")
     if not os.path.isdir(place):  # also of a text that can't be a path
-        said = f"`benchmarks={places}`" if places else f"`{VARIABLE}={folder}`"
+        given_as = f"`benchmarks={places}`" if places else f"`{VARIABLE}={folder}`"
         raise UserError(
-            f"{said} has no copy of {name}: `{place}` is no folder. Put it there, or name its place: "
+            f"{given_as} has no copy of {name}: `{place}` is no folder. Put it there, or name its place: "
             f"`benchmarks={{{name}: ...}}`."
         )
     return str(place)
 
 
 def hash_of(name: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """A hash of a benchmark's questions and answers, whatever their order, file format and other columns."""
+    """Hash of a benchmark's questions and answers, independent of order, file format and other columns."""
     known = BENCHMARKS[name]
     digests = sorted(_digest(row.get(known.column), row.get(known.answer)) for row in rows)
     return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
 
 
 def departure(name: str, rows: "Dataset", places: Places = None) -> str | None:
-    """In what these rows aren't the whole benchmark, in words; None if they are, as far as it is known.
+    """How these rows differ from the whole benchmark; None if they don't, as far as known.
 
-    Rows of the Hub's pinned commit are counted, those of a copy compared with what is known of that commit, too.
+    Rows of the Hub's pinned commit are counted; those of a copy are also compared with the hash of that commit.
     """
     known = BENCHMARKS[name]
     if len(rows) != known.rows:
@@ -141,7 +141,7 @@ def departure(name: str, rows: "Dataset", places: Places = None) -> str | None:
 
 
 def _digest(*values: Any) -> bytes:
-    """Of a row; 142, 142.0 and "142.0" are one answer, for formats differ in how they keep a number."""
+    """Digest of a row; 142, 142.0 and "142.0" are equal, since formats store numbers differently."""
     total = hashlib.blake2b(digest_size=16)
     for value in values:
         text = "" if value is None else str(value).strip()
@@ -151,7 +151,7 @@ def _digest(*values: Any) -> bytes:
 
 
 def open_benchmark(name: str, places: Places = None) -> "Dataset":
-    """The rows of a benchmark: from the Hub, or from a file or folder that holds a copy of it."""
+    """Open the rows of a benchmark from the Hub, or from a local file or folder."""
     check_benchmarks([name], places)
     known, path = BENCHMARKS[name], place_of(name, places)
     opened: Any

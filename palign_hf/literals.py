@@ -1,7 +1,6 @@
-"""JSON whose numbers keep their digits, and that is refused where it is nested too deep for its parsers.
+"""JSON parsing that keeps the digits of numbers and limits nesting.
 
-A number that a 64-bit float can't hold exactly stays the text that was written: a gold answer is never rounded. Pure,
-no dependencies.
+A number that a 64-bit float can't hold exactly stays the written text: a gold answer is never rounded.
 """
 
 import json
@@ -12,8 +11,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 
-# Arrays and objects within each other. No dataset needs more, and the parsers below this package recurse: pyarrow's
-# ends the process at some thousands of levels, without a word.
+# Nesting limit of arrays and objects. No dataset needs more, and the parsers of other libraries recurse: pyarrow's
+# crashes the process at some thousands of levels.
 MOST_LEVELS = 200
 # Beyond it, neighbouring integers are one float.
 _EXACT = 2**53
@@ -23,13 +22,13 @@ _MAYBE = re.compile(r"[\d.]{16}|\d[eE][-+]?\d")
 
 
 class LiteralNumber(str):
-    """A number as it was written."""
+    """A number as written."""
 
     __slots__ = ()
 
     @property
     def value(self) -> int | float | None:
-        """The number, if a 64-bit float holds exactly what was written; else None."""
+        """The number, if a 64-bit float holds exactly the written one; else None."""
         if self.lstrip("-").isdigit():
             whole = int(self) if len(self) < 20 else _EXACT + 1
             return whole if abs(whole) <= _EXACT else None
@@ -57,13 +56,13 @@ def number_text(value: int | float | Decimal) -> str:
 
 
 def load_json(text: str) -> Any:
-    """The value of a JSON text, its numbers that no 64 bits hold as text; `ValueError` says why it can't be read."""
+    """Parse JSON, with numbers that 64 bits can't hold as text; `ValueError` has the reason if it can't be read."""
     check_nesting(text)
     return json.loads(text, parse_int=_whole, parse_float=_broken)
 
 
 def load_numbers(text: str) -> Any:
-    """The value of a JSON text with every number as a `LiteralNumber`."""
+    """Parse JSON with every number as a `LiteralNumber`."""
     check_nesting(text)
     return json.loads(text, parse_int=LiteralNumber, parse_float=LiteralNumber)
 

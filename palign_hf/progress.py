@@ -1,4 +1,4 @@
-"""How far a run is: one bar on a terminal, one line now and then in a log file."""
+"""Progress display of a run: one bar on a terminal, one line now and then in a log file."""
 
 import sys
 import threading
@@ -15,18 +15,19 @@ from palign_hf.streams import print_err
 
 _LINE_EVERY_S = 30.0
 _TICK_S = 1.0
-# The rate is that of the last minute, or of the last bursts where rows come seldom.
+# The rate covers the last minute, or the last bursts where rows come rarely.
 _WINDOW_S = 60.0
 _BURSTS = 10
 _BURST_S = 1.0
-# Before so much was seen, no time left is told.
+# Seconds and rows before a remaining time is shown.
 _TRUSTED_BURSTS = 3
 _TRUSTED_S = 5.0
 
 
 class Progress:
-    """Counts rows, or what `unit` says; `details` adds what else is worth knowing (probes per second, cached share),
-    given the seconds since the first answer. `before` were done by an earlier run: they count as done, not as fast.
+    """Counts rows, or the given `unit`; `details` adds further figures (probes per second, cached share), given the
+    seconds since the first answer. `before` rows were done by an earlier run: they count as done, but not for the
+    rate.
 
     A terminal gets a tqdm bar. Anything else gets a line every half minute, also while nothing is finished, so that a
     log of hours stays readable and a silent run is not mistaken for a dead one.
@@ -42,14 +43,14 @@ class Progress:
         before: int = 0,
         leave: bool = True,
     ) -> None:
-        """`leave=False` takes a terminal's bar away at the end, where another one tells of it."""
+        """`leave=False` removes a terminal's bar at the end, where another bar replaces it."""
         self._total, self._what, self._details, self._unit = total, visible(what), details, unit
         self._done = before
         self._pace = Pace()
         self._status: str | None = None
-        self._made = self._said = monotonic()
+        self._made = self._printed = monotonic()
         self._began: float | None = None
-        self._told = False
+        self._logged = False
         self._over = threading.Event()
         # Rows are counted where they finish, which is seldom the thread that made the bar.
         self._lock = threading.RLock()
@@ -75,7 +76,7 @@ class Progress:
             threading.Thread(target=_tick, args=(alive, self._over), name="progress", daemon=True).start()
 
     def status(self, doing: str | None) -> None:
-        """Say what is waited for, as "starting the engine", at once; the first answer or row ends it."""
+        """Show at once what the run waits for, such as "starting the engine"; the first answer or row ends it."""
         doing = visible(redact(doing)) if doing else doing
         with self._lock:
             if self._over.is_set() or doing == self._status:
@@ -87,14 +88,14 @@ class Progress:
                 self._write(f"{self._what}: {doing} ...")
 
     def answered(self) -> None:
-        """The student has answered: from here on time counts, and not from the loading before it."""
+        """Record the first answer: time counts from here on, not from the loading before it."""
         with self._lock:
             if self._began is None:
                 self._began = monotonic()
             self.status(None)
 
     def advance(self, rows: int = 1, fresh: bool = True) -> None:
-        """So many more rows are done; those that aren't `fresh` cost nothing and say nothing about the time left."""
+        """Count `rows` more rows; those that aren't `fresh` cost nothing and don't change the rate."""
         with self._lock:
             if self._over.is_set():
                 return
@@ -111,21 +112,21 @@ class Progress:
                 self.tick()
 
     def tick(self) -> None:
-        """Time has passed: a line is told if it is due, and a bar shows how long it has been."""
+        """Print a line if it is due, and update the bar's clock."""
         with self._lock:
             if self._over.is_set():
                 return
             now = monotonic()
-            if self._bar is not None and now - self._said >= _TICK_S:
-                self._said = now
+            if self._bar is not None and now - self._printed >= _TICK_S:
+                self._printed = now
                 self._bar.set_postfix_str(self._facts(), refresh=True)
-            elif self._lines and now - self._said >= _LINE_EVERY_S:
-                self._told = True
+            elif self._lines and now - self._printed >= _LINE_EVERY_S:
+                self._logged = True
                 waited = f"{self._status} ... ({_clock(now - self._since)})" if self._status else ""
                 self._write(f"{self._what}: {waited or ', '.join(filter(None, [self._count(), self._facts()]))}")
 
     def close(self) -> None:
-        """End the bar, as the last row does; a log gets a last line only if the run was long enough for others."""
+        """End the bar; a log gets a last line only if the run was long enough for others."""
         with self._lock:
             if self._over.is_set():
                 return
@@ -133,7 +134,7 @@ class Progress:
             now = monotonic()
             if self._bar is not None:
                 self._bar.close()
-            elif self._lines and self._began is not None and (self._told or now - self._made >= _LINE_EVERY_S):
+            elif self._lines and self._began is not None and (self._logged or now - self._made >= _LINE_EVERY_S):
                 self._write(f"{self._what}: {self._count()} in {_clock(now - self._made)}")
 
     @property
@@ -156,12 +157,12 @@ class Progress:
         return ", ".join(parts)
 
     def _write(self, line: str) -> None:
-        self._said = monotonic()
+        self._printed = monotonic()
         print_err(line)
 
 
 class Pace:
-    """Rows per second lately. Rows often come in bursts, when one that others waited for is done; a rate is taken
+    """Recent rows per second. Rows often come in bursts, when one that others waited for is done; the rate is taken
     between whole bursts, and over several of them.
     """
 
@@ -170,7 +171,7 @@ class Pace:
         self._bursts: deque[tuple[float, float, int]] = deque()  # first and last moment, rows at its end
 
     def add(self, now: float, rows: int) -> None:
-        """So many rows came just now."""
+        """Record `rows` rows that finished at `now`."""
         self._rows += rows
         if self._bursts and now - self._bursts[-1][0] < _BURST_S:
             began, _, _ = self._bursts.pop()
@@ -181,7 +182,7 @@ class Pace:
             self._bursts.popleft()
 
     def rate(self, now: float) -> float | None:
-        """None until something came after the first burst, which says nothing about how long it took."""
+        """None until something came after the first burst, whose duration is unknown."""
         bursts = list(self._bursts)
         if len(bursts) > 2 and now - bursts[-1][0] < _BURST_S:
             bursts.pop()  # it may not be over
@@ -193,19 +194,19 @@ class Pace:
         return (rows - before) / (max(last, now - usual) - first)
 
     def trusted(self, now: float) -> bool:
-        """Whether enough was seen to say how long the rest will take."""
+        """Whether enough was seen to estimate the remaining time."""
         return len(self._bursts) > _TRUSTED_BURSTS and now - self._bursts[0][1] >= _TRUSTED_S
 
 
 def _tick(progress: "weakref.ref[Progress]", over: threading.Event) -> None:
-    """Ends with its progress, also with one that nobody closed."""
+    """Ends with its progress, even if that was never closed."""
     while not over.wait(_TICK_S):
         alive = progress()
         if alive is None:
             return
         try:
             alive.tick()
-        except (OSError, ValueError):  # nobody reads any more
+        except (OSError, ValueError):  # the stream is closed
             return
         del alive
 

@@ -1,8 +1,8 @@
-"""Every prompt and the tags around a prefix, in one place.
+r"""Every prompt, and the tags around a prefix.
 
-The same bytes must reach the student wherever a prompt is used (alignment, training, evaluation), so nothing else in
-the package writes instructions. A template is text with `{question}` and `{prefix}`; no other braces have a meaning:
-`\\boxed{}` needs no escape. A user replaces one with `Template.from_file`; its hash goes into fingerprints.
+The same bytes must reach the student wherever a prompt is used (alignment, training, evaluation), so no other module
+writes instructions. A template is text with `{question}` and `{prefix}`; no other braces have a meaning: `\\boxed{}`
+needs no escape. A user replaces one with `Template.from_file`; its hash goes into fingerprints.
 """
 
 import hashlib
@@ -61,8 +61,9 @@ class Template:
         return _SLOT.sub(lambda match: fields[match.group(1)], self.text)
 
     def fields(self, question: str, prefix: str | None = None) -> dict[str, str]:
-        """What fills the slots for a problem: no white space at the end, which some chat templates trim and others
-        don't, and words where there is no prefix yet."""
+        """Values of the slots for a problem, without white space at the end, which only some chat templates trim; a
+        missing prefix is expressed in words.
+        """
         if (prefix is not None) != ("prefix" in self.slots):
             raise TypeError(f"`{self.name}` is filled with {sorted(self.slots)}.")
         if prefix is None:
@@ -74,7 +75,7 @@ class Template:
         return self.render(**self.fields(question, prefix))
 
     def from_file(self, path: str | Path) -> "Template":
-        """The same prompt with the text of a file (its final newline removed): how users bring their own wording."""
+        """The same prompt with the text of a file (without its final newline), for custom wordings."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:  # no such file, no UTF-8, no name of a file at all
@@ -126,7 +127,7 @@ ALIGN = Template(
     slots=("question", "prefix"),
 )
 
-# What stands for the prefix when none of the trace is shown: an empty slot would read like a mistake.
+# Text in place of an empty prefix: an empty slot would read like a mistake.
 NO_PREFIX = "(nothing yet)"
 
 
@@ -143,7 +144,7 @@ class TagStyle:
         return f"{self.open}{prefix}{self.close}{continuation}"
 
     def tag_in(self, text: str) -> str | None:
-        """A tag of this style that stands in a text itself, where nothing could tell it from the border."""
+        """A tag of this style that occurs in a text itself, where it could be confused with the border."""
         tags = (self.open.strip(), self.close.strip())
         return next((tag for tag in tags if tag and tag in text), None)
 

@@ -1,8 +1,8 @@
-"""Masks secrets in what a run writes, prints or sends: by value, if this process knows them, and by shape.
+"""Masking of secrets in all written, printed and sent text: by value, if this process knows them, and by shape.
 
 Mask raw text, before it is escaped for Markdown, JSON or a shell; the usual escaped forms of known values are masked,
-too. `remember` takes the values that a run is given (headers, credentials in URLs); those of the environment are
-looked up at each call.
+too. `remember` registers the values that a run is given (headers, credentials in URLs); those of the environment are
+read at each call.
 """
 
 import base64
@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 
 MASK = "[key]"
-# A shorter value can't be told from ordinary words and numbers, and nothing so short protects anything.
+# A shorter value can't be distinguished from ordinary words and numbers, and protects nothing.
 _SHORTEST = 4
 # A shorter value is masked as a whole word only.
 _ANYWHERE = 8
@@ -33,8 +33,8 @@ _remembered: dict[str, None] = {}
 def remember(*values: str | None) -> None:
     """Mask these values from now on, wherever this process writes text.
 
-    Of a header's value also its parts: the credential after `Bearer`, the user and the password of `Basic`, what
-    follows a `name=`. Values of fewer than 4 characters are left alone, of fewer than 8 masked as whole words.
+    Parts of a header's value are masked too: the credential after `Bearer`, the user and the password of `Basic`, the
+    value of a `name=`. Values of fewer than 4 characters are not masked, of fewer than 8 only as whole words.
     """
     for value in values:
         if value:
@@ -57,7 +57,7 @@ def remember_url(url: str) -> None:
 
 
 def remember_in(data: Any) -> None:
-    """Mask what plain data holds of secrets: headers, credentials in URLs, texts under names as `api_key`."""
+    """Mask the secrets in plain data: headers, credentials in URLs, texts under names such as `api_key`."""
     if isinstance(data, str):
         if "://" in data and "@" in data:
             remember_url(data)
@@ -84,7 +84,7 @@ def url_credentials(url: str) -> tuple[str, str] | None:
 
 
 def without_credentials(url: str) -> str:
-    """A URL without user and password, which is what requests go to and messages show."""
+    """A URL without user and password, for requests and messages."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -93,7 +93,7 @@ def without_credentials(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """A text with `[key]` in place of secrets: of those that are known by value, and of what has the shape of one."""
+    """A text with `[key]` in place of secrets: known values, and texts with the shape of one."""
     known = frozenset(_remembered) | frozenset(_of_environment())
     if known:
         text = _by_value(known).sub(MASK, text)
@@ -103,7 +103,7 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Plain data with all texts masked, names included; the whole text under a name that says secret (`api_key`)."""
+    """Plain data with all texts masked, names included; the whole text under the name of a secret (`api_key`)."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
@@ -163,7 +163,7 @@ def _masked(value: Any) -> Any:
 
 
 def _name(name: Any) -> Any:
-    """A key of a mapping; the name of a field stays what readers look for, even if a header's value reads the same."""
+    """A key of a mapping; field names stay unchanged, even if a header's value is the same text."""
     if not isinstance(name, str) or (_WORDS.fullmatch(name) and len(name) <= 40 and not _HUB.search(name)):
         return name
     return redact(name)
@@ -189,7 +189,7 @@ def _parts(value: str) -> Iterable[str]:
 
 
 def _random(text: str) -> bool:
-    """Whether a text is more like a key than like a word."""
+    """Whether a text resembles a key more than a word."""
     return len(text) >= _ANYWHERE and any(char.isdigit() for char in text) and any(char.isalpha() for char in text)
 
 
@@ -214,7 +214,7 @@ def _of_environment() -> Iterable[str]:
 
 @lru_cache(maxsize=8)
 def _by_value(known: frozenset[str]) -> re.Pattern[str]:
-    """Any of the values, in any of the forms that a text may take on its way; the longest first."""
+    """A pattern of the values in all forms that a text may have; the longest first."""
     longest = sorted(known, key=lambda value: (-len(value), value))
     forms = [_loosely(value) for value in longest]
     forms += [re.escape(form) for value in longest if len(value) >= _ANYWHERE for form in _base64(value)]
@@ -273,12 +273,12 @@ def _base64(value: str) -> set[str]:
 
 
 def _last(found: "re.Match[str]") -> str:
-    """All that was matched but for its value."""
+    """The match without its value."""
     return f"{found['before']}{MASK}"
 
 
 def _credential(found: "re.Match[str]") -> str:
-    """The value, if it looks like one of a key: prose and special tokens stand after such names, too."""
+    """The value, if it resembles a key: prose and special tokens occur after such names, too."""
     value = found["value"]
     if re.match(r"[/~.]+\w", value):  # a path
         return found[0]
@@ -339,7 +339,7 @@ _QUERY = re.compile(
 
 
 def _assigned(found: "re.Match[str]") -> str:
-    """Mask a value after its name, but leave what says that there is none, or speaks of one."""
+    """Mask a value after its name, unless the text says that there is none, or describes one."""
     value = re.sub(r"^\\*[\"']", "", found["value"])
     opening = found["value"][: len(found["value"]) - len(value)]
     if value.lower() in _NOTHING or not value:

@@ -1,9 +1,9 @@
-"""The three tables of the flow: TRACES -> PREFIXES -> PAIRS.
+"""The tables of the flow: TRACES -> PREFIXES -> PAIRS.
 
 Each is a plain `datasets.Dataset` with explicit `Features`, so the Hub viewer, filters and SQL work without this
-package. `check` is the one door: every stage calls it before any model loads, and its errors say what to change.
+package. Every stage calls `check` before any model loads, and its errors say what to change.
 The names and types below are a public format: a change that a reader could notice raises the version of its table, and
-`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.pairs.load` has the way from version 1 of PAIRS.
+`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.pairs.load` converts version 1 of PAIRS.
 """
 
 from collections import Counter
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 
-# How a row of PREFIXES ended. `fixed` marks cuts made by a rule (fixed ratio, none): nothing judged them sufficient.
-# `published` ones were read from a set of others, which has the prefix alone: of the trace no more is known.
+# Status of a row of PREFIXES. `fixed` marks cuts made by a rule (fixed ratio, none) without a judge. `published` ones
+# were read from a foreign set that has the prefix alone, without the rest of the trace.
 STATUSES = ("sufficient", "full_trace", "fixed", "published", "skipped", "error")
 
-# What became of a row of PAIRS: `kept` ones are trained on, `rejected` ones are samples that a rule refused. Others
-# have no sample: `left_out` was not to be asked (no gold answer, no prefix, a copy of a benchmark question), `skipped`
-# could not be asked (too long, broken), `error` was asked and got no answer.
+# Status of a row of PAIRS: `kept` ones are trained on, `rejected` ones are samples that a rule rejected. Others have
+# no sample: `left_out` was excluded (no gold answer, no prefix, a copy of a benchmark question), `skipped` could not
+# be sampled (too long, broken), `error` failed.
 OUTCOMES = ("kept", "rejected", "left_out", "skipped", "error")
 # Which rows are trained on: what alignment kept. The others are those of PREFIXES that have a prefix; where such a
-# table has continuations, whoever published them kept them.
+# table has continuations, its publisher kept them.
 TRAINED = ("kept", "sufficient", "full_trace", "fixed", "published")
-# Where the prefix of a pair comes from if not from its row of PREFIXES, none of whose samples was kept.
+# Origin of a pair's prefix if not its row of PREFIXES, none of whose samples was kept.
 FALLBACKS = ("longer_prefix", "full_trace")
 
 _TRACES = {
@@ -81,12 +81,12 @@ _PAIRS = {
 
 
 class SchemaError(UserError):
-    """A dataset does not fit its table; the message names what is wrong and what to do."""
+    """A dataset does not fit its table; the message names the problem and what to do."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns, which of them together name a row, and which must be filled."""
+    """One table: its columns, its key columns, and the columns that must be filled."""
 
     name: str
     version: int
@@ -113,7 +113,7 @@ PAIRS = Table(
     required=("id", "question", "prefix", "continuation", "sample", "status"),
 )
 
-# What makes each of them out of tables that others wrote.
+# Readers that build each table from foreign ones.
 _READERS = {
     "TRACES": "`palign_hf.load_traces(..., columns={...})`",
     "PREFIXES": "`palign_hf.load_prefixes`",
@@ -123,10 +123,10 @@ _READERS = {
 
 
 def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
-    """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are fine.
+    """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are allowed.
 
-    `filled` are columns without a null, for a stage that looks after other nulls itself. Rows of a streaming dataset
-    are not read here: only its columns and types are checked.
+    `filled` are the columns without nulls, for a stage that handles other nulls itself. Rows of a streaming dataset
+    are not read: only its columns and types are checked.
     """
     from datasets import Dataset
 
@@ -203,7 +203,7 @@ def _check_unique(dataset: "Dataset", table: Table) -> None:
     except UnicodeDecodeError as error:
         raise SchemaError(
             f"A value of {' or '.join(f'`{name}`' for name in names)} of {table.name} is no UTF-8 ({error.reason}). "
-            f"Rows are told apart by it. Write that column anew."
+            f"It identifies rows. Write that column again."
         ) from error
     twice = [shown(" / ".join(map(str, values))) for values, count in counts.items() if count > 1]
     if not twice:
@@ -211,7 +211,7 @@ def _check_unique(dataset: "Dataset", table: Table) -> None:
     which, together = " and ".join(f"`{name}`" for name in names), " together" if len(names) > 1 else ""
     advice = "Give each row its own `id`, or leave the column out and `load_traces` makes one from the content."
     if len(names) > 1:
-        advice = "Leave out what is there twice, as where a table was joined to itself."
+        advice = "Remove duplicate rows, which occur where a table was joined to itself."
     raise SchemaError(
         f"Column {which} of {table.name} must be unique{together}, but {len(twice)} of its values are repeated: "
         f"{', '.join(f'`{value}`' for value in twice[:5])}{', ...' if len(twice) > 5 else ''}. {advice}"
@@ -219,7 +219,7 @@ def _check_unique(dataset: "Dataset", table: Table) -> None:
 
 
 def _first_value(dataset: "Dataset | IterableDataset", name: str) -> str:
-    """Where the wrong type is first seen, so that the user can look at it."""
+    """The first row with the wrong type, for the message."""
     from datasets import Dataset
 
     if not isinstance(dataset, Dataset):
@@ -241,7 +241,7 @@ def _feature(spec: Any) -> Any:
 
 
 def _storage(feature: Any) -> Any:
-    """A feature reduced to what a reader of the column can tell apart: widths and 'large' variants don't matter."""
+    """A feature reduced to its visible type: widths and 'large' variants don't matter."""
     from datasets import List, Value
     from datasets.features import LargeList
 
@@ -258,7 +258,7 @@ def _storage(feature: Any) -> Any:
 
 
 def _is_null(feature: Any) -> bool:
-    """No value was seen by which its type could be known; nor is one in a list that is always empty."""
+    """Whether the type is unknown for lack of values, also in a list that is always empty."""
     return (
         getattr(feature, "dtype", None) == "null" or getattr(getattr(feature, "feature", None), "dtype", "") == "null"
     )

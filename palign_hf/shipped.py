@@ -1,7 +1,6 @@
-"""What the package answers to by a name of its own: a student and traces that need no Hub.
+"""Names that resolve to shipped students and traces, without the Hub.
 
-Looked up, not imported: a shipped world stands above the stages it is for, so its module is loaded only when somebody
-asks for its name.
+The module of a name is imported on demand, since it depends on the stages above this one.
 """
 
 from importlib import import_module
@@ -12,27 +11,27 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# A repository of the Hub has an owner before its name, so none of these can be mistaken for one.
+# Repositories of the Hub have an owner before their name, so these names are unambiguous.
 _HOMES = {"palign-toy": "palign_hf.toy"}
 
 
 class Shipped(Protocol):
-    """What such a module offers."""
+    """The interface of such a module."""
 
     NAME: str
     SPLITS: tuple[str, ...]
 
     def student_folder(self) -> Path:
-        """The student, as `from_pretrained` and vLLM load it."""
+        """The student's folder, in the layout that `from_pretrained` and vLLM load."""
 
     def traces(self, split: str) -> "Dataset":
         """One of its `SPLITS` as a table of TRACES."""
 
     def problems(self, split: str) -> "Dataset":
-        """The same problems to be solved: `id`, `question`, `answer`, and what they can be told apart by."""
+        """The same problems without traces: `id`, `question`, `answer`, and columns to group by."""
 
 
 def shipped(name: str) -> Shipped | None:
-    """The module behind a name, or None for every other student and source."""
+    """The module of a name, or None for every other student and source."""
     home = _HOMES.get(name)
     return cast(Shipped, import_module(home)) if home else None

@@ -1,7 +1,7 @@
-"""Standard output and error of a command: what is shown is masked, can't move a cursor, and can't end a run.
+"""Standard output and error of a command: masked, free of control sequences, and safe to lose.
 
-Whoever closes a stream, reads only its first lines or has an ASCII terminal loses words, never work: the status of a
-command is that of its work.
+A closed stream, a pipe that reads only the first lines, or an ASCII terminal loses text, never work: a command's exit
+status is that of its work.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from palign_hf.redact import redact
 
 
 def prepare() -> None:
-    """Make both streams writable whatever they are: closed ones lead nowhere, unknown characters are escaped."""
+    """Make both streams writable: closed ones lead to /dev/null, unencodable characters are escaped."""
     _open_descriptors()
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream: Any = getattr(sys, name)
         if stream is None:
-            # Kept open: what is opened next would otherwise get its number, and what libraries print there.
+            # Kept open: the next opened file would otherwise get its number, and the output of libraries.
             setattr(sys, name, open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
         elif hasattr(stream, "reconfigure") and not stream.closed:
             stream.reconfigure(errors="backslashreplace")
@@ -32,7 +32,7 @@ def prepare() -> None:
 
 
 def print_out(text: str) -> None:
-    """To stdout, at once: bars go to stderr, and the order should hold where both end up in one place."""
+    """Print to stdout, unbuffered: bars go to stderr, and the order must hold where both share a terminal."""
     _write(sys.stdout, f"{text}\n")
 
 
@@ -42,7 +42,7 @@ def print_err(text: str) -> None:
 
 
 def settle() -> None:
-    """Write what is left in stdout's buffer; the interpreter would print a traceback if nobody reads it."""
+    """Flush stdout; the interpreter would print a traceback if its reader is gone."""
     stream: TextIO | None = sys.stdout
     if stream is not None:
         with _unread(stream):
@@ -50,7 +50,7 @@ def settle() -> None:
 
 
 class _Visible(logging.Filter):
-    """Log records without control characters and secrets: they quote data and servers."""
+    """Removes control characters and secrets from log records, which quote data and servers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = visible(redact(record.getMessage())), ()
@@ -70,7 +70,7 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 @contextlib.contextmanager
 def _unread(stream: TextIO) -> Iterator[None]:
-    """Where the other end of a pipe or a terminal is gone, the stream leads nowhere from then on."""
+    """Redirect the stream to /dev/null once the other end of its pipe or terminal is gone."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Which student exactly: a name a person gave, resolved to what decides its answers.
+"""Student identity: resolves a student's name to the commit or content that decides its answers.
 
-A Hub student is its commit; a folder is the content of its files. Both go into fingerprints, so a student trained
+A Hub student is identified by its commit, a folder by its content. Both go into fingerprints, so a student trained
 further under the same name never gets the answers of the one before.
 """
 
@@ -19,8 +19,8 @@ from palign_hf.shipped import shipped
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Large weights are sampled, at both ends and so often between that no matrix of a thousandth of the file is missed:
-# a student of which only some layers were trained is another student.
+# Large weights are hashed by samples, at both ends and densely enough that no matrix of a thousandth of the file is
+# missed: a student with only some retrained layers has another hash.
 _PIECE, _PIECES = 16 * 1024, 1024
 _READ_WHOLE = 16 * 1024 * 1024
 _DECIDING = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".py", ".tiktoken")
@@ -30,7 +30,7 @@ _DECIDING = (".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".py",
 class Student:
     """A student and the identity of its bytes: `commit` for the Hub, `content` for a folder.
 
-    `name` is as a person gave it, and goes into artifacts; `where` is what loaders take.
+    `name` is the given name, which goes into artifacts; `where` is what loaders take.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Student:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What goes into fingerprints: a folder's name may change, its content may not."""
+        """The part of fingerprints: a folder's name may change, its content may not."""
         return {"content": self.content} if self.content else {"name": self.name, "commit": self.commit}
 
 
 def resolve_student(name: str, revision: str | None = None) -> Student:
-    """Find the commit or hash the folder; asks the Hub, or its local cache when offline."""
+    """Find the commit on the Hub (or in its local cache when offline), or hash the folder."""
     home = shipped(name)
     folder = home.student_folder() if home else Path(name)
     if os.path.isdir(folder):  # also of a text that can't be a path
@@ -85,7 +85,7 @@ def load_tokenizer(student: Student, trust_remote_code: bool = False) -> "PreTra
 
 
 def student_context(student: Student, trust_remote_code: bool = False) -> int:
-    """How many tokens the student can read, by its config."""
+    """The student's context length in tokens, by its config."""
     try:
         config = _text_config(student, trust_remote_code)
     except Exception as error:  # its fields are checked with errors of their own kinds
@@ -99,7 +99,7 @@ def student_context(student: Student, trust_remote_code: bool = False) -> int:
 
 
 def student_vocabulary(student: Student, tokenizer: "PreTrainedTokenizerBase", trust_remote_code: bool = False) -> int:
-    """How many token ids the student can write: those of its tokenizer, and what its weights are padded to."""
+    """The student's number of token ids: those of its tokenizer, and the padding of its weights."""
     known = 1 + max(tokenizer.get_vocab().values())
     try:
         padded = _text_config(student, trust_remote_code).vocab_size
@@ -152,7 +152,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times: when these are as before, so is the hash (within one process only)."""
+    """Names, sizes and times: while these are unchanged, so is the hash (within one process only)."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _DECIDING)
     if not any(path.name == "config.json" for path in files):
         raise UserError(

@@ -1,8 +1,8 @@
-"""Checks of a student's weights: which are missing, cut off, of another shape, or no numbers.
+"""Checks of a student's weights: missing, cut off, of another shape, or not finite.
 
-Libraries fill what a checkpoint lacks with random numbers and say so in a log at most, so a student that was never
-whole would be asked, trained and measured. The files are compared with the student's config by their headers alone,
-whatever their size; transformers itself says which names belong to which weights (ties, renamings, merged experts).
+Libraries fill missing weights with random numbers and mention it in a log at most, so a broken student would be
+sampled, trained and measured. The files are compared with the student's config by their headers alone, whatever their
+size; transformers itself resolves names of weights (ties, renamings, merged experts).
 """
 
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _INDEX = ".index.json"
-# What transformers looks for, in its order.
+# Files that transformers looks for, in its order.
 _FILES = ("model.safetensors", f"model.safetensors{_INDEX}", "pytorch_model.bin", f"pytorch_model.bin{_INDEX}")
 _LENGTH = 8
 # The header of a file with a million weights is smaller.
@@ -30,22 +30,22 @@ _ADVICE = "Copy or download the student again, or train it again."
 
 
 class BrokenWeights(UserError):
-    """A student's weights are not all there, or are no numbers."""
+    """A student's weights are incomplete, or not finite."""
 
 
 def check_weights(where: str, revision: str | None = None, trust_remote_code: bool = False) -> bool:
-    """Raise `BrokenWeights` if the files of a student lack what its config asks for; nothing of the weights is read.
+    """Raise `BrokenWeights` if the files of a student lack weights of its config; no weights are read.
 
-    Quantised checkpoints have weights of other names and shapes, so of them only the files are looked at; those of a
-    format that isn't known here (GGUF) are left to whoever loads them.
+    Quantized checkpoints have weights of other names and shapes, so only their files are checked; those of an unknown
+    format (GGUF) are left to their loader.
 
     Args:
-        where (`str`): a folder, or the name of a model on the Hub, of which the local cache is looked at.
+        where (`str`): a folder, or the name of a model on the Hub, of which the local cache is checked.
         revision (`str`, *optional*): the commit of a Hub student.
         trust_remote_code (`bool`, defaults to `False`): build the model with the student's own code.
 
     Returns:
-        `bool`: whether files were found that could be looked at.
+        `bool`: whether files were found that could be checked.
     """
     find = _finder(where, revision)
     files = _weight_files(where, find)
@@ -59,12 +59,12 @@ def check_weights(where: str, revision: str | None = None, trust_remote_code: bo
     return True
 
 
-def refuse_incomplete(student: str, told: Mapping[str, Any]) -> None:
-    """Raise `BrokenWeights` for what transformers' `output_loading_info` says was not in the checkpoint."""
+def refuse_incomplete(student: str, info: Mapping[str, Any]) -> None:
+    """Raise `BrokenWeights` for weights that transformers' `output_loading_info` reports as missing."""
     found = []
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(info["missing_keys"]):
         found.append(f"{len(missing)} weights are missing ({_some(missing)})")
-    if others := sorted(told["mismatched_keys"]):
+    if others := sorted(info["mismatched_keys"]):
         name, held, wanted = others[0]
         found.append(
             f"{len(others)} have another shape than its config says (`{name}`: {_by(held)}, not {_by(wanted)})"
@@ -77,7 +77,7 @@ def refuse_incomplete(student: str, told: Mapping[str, Any]) -> None:
 
 
 def refuse_no_numbers(student: str, logprobs: Iterable[float]) -> None:
-    """Raise `BrokenWeights` unless the log-probabilities of a first forward are numbers."""
+    """Raise `BrokenWeights` unless the log-probabilities of a first forward pass are finite."""
     if any(math.isnan(value) or value == math.inf for value in logprobs):
         raise BrokenWeights(
             f"The student `{student}` gives no probabilities: its first forward pass ends in NaN or infinite numbers, "
@@ -88,7 +88,7 @@ def refuse_no_numbers(student: str, logprobs: Iterable[float]) -> None:
 
 
 def refuse_not_finite(student: str, names: list[str]) -> None:
-    """Raise `BrokenWeights` if any weight of a loaded student was found to be `not_finite`."""
+    """Raise `BrokenWeights` if `not_finite` found any weight of a loaded student."""
     if names:
         raise BrokenWeights(
             f"{len(names)} weights of the student `{student}` hold NaN or infinite numbers ({_some(names)}), so it "
@@ -98,17 +98,17 @@ def refuse_not_finite(student: str, names: list[str]) -> None:
 
 
 def first_ids(vocabulary: int) -> list[int]:
-    """A few tokens that every student with so many knows, for a first forward pass."""
+    """A few tokens that every student with this vocabulary has, for a first forward pass."""
     # Ordinary words in all large vocabularies; first come control tokens, last what was never trained.
     first = min(1000, vocabulary // 2)
     return list(range(first, min(first + 4, vocabulary)))
 
 
 def not_finite(weights: "Iterable[tuple[str, torch.Tensor]]") -> list[str]:
-    """The names of weights that hold NaN or infinite numbers; of those in parts, this process's part is looked at."""
+    """Names of weights with NaN or infinite values; of sharded weights, this process's shard is checked."""
     found = []
     for name, weight in weights:
-        # Parts of DeepSpeed's ZeRO-3 and of DTensors.
+        # Shards of DeepSpeed's ZeRO-3 and of DTensors.
         part: Any = getattr(weight, "ds_tensor", weight)
         part = part.to_local() if hasattr(part, "to_local") else part
         if part.is_floating_point() and part.numel() and not bool(part.detach().isfinite().all()):
@@ -117,7 +117,7 @@ def not_finite(weights: "Iterable[tuple[str, torch.Tensor]]") -> list[str]:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file; a `ValueError` says why it is no whole one."""
+    """The header of a safetensors file; `ValueError` has the reason if the file isn't complete."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(_LENGTH)
@@ -125,8 +125,8 @@ def header(path: Path) -> dict[str, Any]:
         if len(start) < _LENGTH or length > min(size - _LENGTH, _LONGEST_HEADER):
             raise ValueError(f"it is cut off, or no safetensors file: it has {size:,} bytes")
         try:
-            told = json.loads(file.read(length))
-            held = {name: entry for name, entry in told.items() if name != "__metadata__"}
+            info = json.loads(file.read(length))
+            held = {name: entry for name, entry in info.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in held.values()]
         except (ValueError, AttributeError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise ValueError("its header can't be read") from error
@@ -136,7 +136,7 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def _finder(where: str, revision: str | None) -> Callable[[str], Path | None]:
-    """What finds a file of the student by its name."""
+    """A function that finds a file of the student by name."""
     folder = Path(where)
 
     def here(name: str) -> Path | None:
@@ -153,7 +153,7 @@ def _finder(where: str, revision: str | None) -> Callable[[str], Path | None]:
 
 
 def _weight_files(where: str, find: Callable[[str], Path | None]) -> dict[str, Path]:
-    """The files that would be loaded, by name; nothing where they aren't known."""
+    """The files that would be loaded, by name; empty where they aren't known."""
     name = next((name for name in _FILES if find(name) is not None), None)
     if name is None or (path := find(name)) is None:
         return {}
@@ -192,12 +192,12 @@ def _shapes(where: str, name: str, path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _compare(where: str, revision: str | None, trust_remote_code: bool, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Load a checkpoint of these shapes into the model of the config, all of it without numbers."""
+    """Load a checkpoint of these shapes into the model of the config, without allocating values."""
     import torch
 
     try:
         config, model_class = _model_class(where, revision, trust_remote_code)
-    except Exception:  # no class of transformers, or code that isn't trusted: whoever loads it says so
+    except Exception:  # no class of transformers, or code that isn't trusted: its loader reports it
         return
     if getattr(config, "quantization_config", None) is not None:
         return
@@ -205,7 +205,7 @@ def _compare(where: str, revision: str | None, trust_remote_code: bool, shapes: 
     loading: Any = model_class
     try:
         with _silent():
-            told = loading.from_pretrained(
+            info = loading.from_pretrained(
                 None,
                 config=config,
                 state_dict=empty,
@@ -214,9 +214,9 @@ def _compare(where: str, revision: str | None, trust_remote_code: bool, shapes: 
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )[1]
-    except Exception:  # what can't be built without numbers is known only to whoever loads it
+    except Exception:  # a model that can't be built without values is left to its loader
         return
-    refuse_incomplete(where, told)
+    refuse_incomplete(where, info)
 
 
 def _model_class(where: str, revision: str | None, trust: bool) -> "tuple[PreTrainedConfig, type[PreTrainedModel]]":
@@ -231,7 +231,7 @@ def _model_class(where: str, revision: str | None, trust: bool) -> "tuple[PreTra
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without transformers' own bar and report."""
+    """Silence transformers' progress bar and report."""
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -2,7 +2,7 @@
 
     accelerate launch --num_processes 4 recipes/align.py --config recipes/qwen2.5-7b-instruct/align.yaml
 
-Without accelerate it is `palign align`. The same command again goes on where an interrupted one stopped, also with
+Without accelerate it is `palign align`. The same command resumes an interrupted run, also with
 another number of processes: what was drawn is in the ledger. On several machines `output_dir` must be a folder that
 all share, and `ledger` a local disk of each.
 """

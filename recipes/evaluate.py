@@ -3,7 +3,7 @@
     accelerate launch --num_processes 4 recipes/evaluate.py --config recipes/qwen2.5-7b-instruct/evaluate.yaml
 
 Without accelerate it is `palign evaluate`. The processes share the problems out, and the first one counts what all of
-them have drawn. The same command again goes on where an interrupted one stopped, also with another number of
+them have drawn. The same command resumes an interrupted run, also with another number of
 processes. On several machines `output_dir` must be a folder that all share, and `ledger` a local disk of each.
 """
 

@@ -1,1 +1,1 @@
-"""PREFIXES -> PAIRS: the student goes on from a prefix, and what it wrote is judged and cleaned."""
+"""PREFIXES -> PAIRS: the student continues from a prefix, and its samples are graded and filtered."""

@@ -1,4 +1,4 @@
-"""What the figures of an alignment warn of, and what to do about it."""
+"""Warnings of an alignment report, each with a remedy."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,19 +10,19 @@ from palign_hf.runs.report import often
 if TYPE_CHECKING:
     from palign_hf.alignment.report import AlignmentReport
 
-# Of fewer problems nothing is said, nor of a value of a column that fewer have.
+# Fewest problems, and fewest problems with a value of a column, for a warning.
 _FEWEST = 10
 _KEPT = 0.1
 _SKEW = (0.67, 1.5)
 _MOST_NAMED = 5
 
-# Of the samples: up to which share a flag, or a figure, is no reason to worry, and what to say beyond.
+# Highest share of samples with a flag or figure that needs no warning, and the warning beyond it.
 _FLAGS = {
     "cut": (0.3, "were cut before they ended. Raise `max_tokens`, and the context of the engine with it."),
-    "loop": (0.2, "go round in circles. Raise `temperature` or `repetition_penalty`, or take another student."),
+    "loop": (0.2, "repeat themselves (loop). Raise `temperature` or `repetition_penalty`, or take another student."),
     "no_box": (
         0.3,
-        "have no box, so they can't be right strictly: the student doesn't box. Ask it to with another template, or "
+        "have no box, so they can't be right strictly: the student doesn't box. Use another template, or "
         'take `right="lenient"`.',
     ),
     "leak": (
@@ -32,8 +32,8 @@ _FLAGS = {
     ),
     "restart": (
         0.3,
-        'solve from the start instead of going on from the prefix. Take `mode="prefill"`: the student then writes on '
-        "as if it had begun so itself.",
+        'solve from the start instead of continuing from the prefix. Set `mode="prefill"`: the student then '
+        "continues the prefix as its own reply.",
     ),
 }
 _FIGURES = {
@@ -44,8 +44,8 @@ _FIGURES = {
     ),
     "grading_error_share": (
         0.05,
-        "could not be graded and count as wrong. See the column `grading_error`, and mend those gold answers or take "
-        "another grader.",
+        "could not be graded and count as wrong. See the column `grading_error`, and correct those gold answers or "
+        "take another grader.",
     ),
 }
 _PREFILLED = (
@@ -55,30 +55,30 @@ _PREFILLED = (
 
 
 def warnings(report: "AlignmentReport") -> list[str]:
-    """All that is beyond what is usual; a few problems say nothing, but each failed row is told."""
-    said = [*_of_problems(report), *_of_samples(report), *_of_values(report)]
+    """Return all warnings; figures of few problems give none, failed rows always do."""
+    found = [*_of_problems(report), *_of_samples(report), *_of_values(report)]
     if report.failed:
-        said.append(
-            f"{report.failed} rows were skipped or ended in an error and gave no pair; the reasons are told. Run the "
-            f"same again to ask those with an error once more; skipped ones need a longer context, or to be mended."
+        found.append(
+            f"{report.failed} rows were skipped or ended in an error and gave no pair; see their `reason`. Run the "
+            f"same command again to retry those with an error; skipped ones need a longer context, or a corrected row."
         )
-    return said
+    return found
 
 
 def _of_problems(report: "AlignmentReport") -> Iterator[str]:
     kept = report.kept_problem_share
     if kept is not None and often(1 - kept, report.asked_problems, 1 - _KEPT, _FEWEST):
         yield (
-            f"{f'Only {kept:.1%}' if kept else 'None'} of the problems that were asked have a kept pair. Look at the "
+            f"{f'Only {kept:.1%}' if kept else 'None'} of the sampled problems have a kept pair. Check the "
             f"reasons first; then draw more samples of each problem (`n`), let them fall back "
             f"(`fallback=longer_prefix`), or take a stronger student."
         )
 
 
 def _of_samples(report: "AlignmentReport") -> Iterator[str]:
-    told = [(name, report.flags[name]["share"], *said) for name, said in _FLAGS.items()]
-    told += [(name, getattr(report, name), *said) for name, said in _FIGURES.items()]
-    for name, share, limit, words in told:
+    shares = [(name, report.flags[name]["share"], *rule) for name, rule in _FLAGS.items()]
+    shares += [(name, getattr(report, name), *rule) for name, rule in _FIGURES.items()]
+    for name, share, limit, words in shares:
         if often(share, report.asked_problems, limit, _FEWEST):
             prefilled = name == "restart" and set(report.modes) == {"prefill"}
             yield f"{share:.0%} of the samples {_PREFILLED if prefilled else words}"
@@ -95,7 +95,7 @@ def _of_values(report: "AlignmentReport") -> Iterator[str]:
         ]
         if skewed and report.asked_problems >= _FEWEST:
             more = f" and {len(skewed) - _MOST_NAMED} more" if len(skewed) > _MOST_NAMED else ""
-            # Each length is a value of its own there, so no cap on values would balance lengths.
+            # There each length is a separate value, so a cap on values wouldn't balance lengths.
             way = "" if column == "trace_tokens" else f"Balance it with {_quoted(f'balance.per={column}')}, or draw"
             yield (
                 f"Some values of {_quoted(column)} have a share of the pairs that is far from their share of the "
@@ -105,5 +105,5 @@ def _of_values(report: "AlignmentReport") -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """Out of a table: in backticks, where it is no markup, and without those that would end them."""
+    """Put a value of a table in backticks, without backticks inside, so that it isn't read as markup."""
     return f"`{shown(text).replace('`', chr(39))}`"

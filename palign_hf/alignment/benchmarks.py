@@ -1,4 +1,4 @@
-"""The questions of benchmarks, so that none of them is trained on."""
+"""Benchmark questions for decontamination."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from palign_hf.benchmarks import BENCHMARKS, check_benchmarks, open_benchmark
 
 
 def load_benchmark(name: str, path: str | Path | None = None) -> list[str]:
-    """The questions of a benchmark: from the Hub, or from a file or folder that holds a copy of it."""
+    """Load the questions of a benchmark from the Hub, or from a local file or folder."""
     check_benchmarks([name])
     rows = open_benchmark(name, None if path is None else {name: path})
     return list(rows[BENCHMARKS[name].column])
@@ -19,7 +19,7 @@ def load_index(
     paths: Mapping[str, str | Path] | None = None,
     corpus: Iterable[str] = (),
 ) -> Index:
-    """An index of several benchmarks; `paths` says where local copies of some lie."""
+    """Build an index of several benchmarks; `paths` maps names to local copies."""
     paths = paths or {}
     check_benchmarks(names, paths)
     return Index({name: load_benchmark(name, paths.get(name)) for name in names}, corpus)

@@ -1,10 +1,10 @@
-"""Questions that a benchmark holds already, and questions that repeat each other. Pure.
+"""Detection of benchmark copies and of repeated questions.
 
 A copy is *exact* if its words are those of a benchmark question (`wording`: case, spacing, LaTeX and punctuation
-don't count), and *near* if nearly all of that question stands in one place of it. Sharing some n-gram proves nothing,
-since contest boilerplate is shared by all; so each word of the benchmark question weighs as much as the n-grams
-around it are rare, and the score is the share of this weight that shared n-grams cover. The numbers must agree
-besides: the same wording with other numbers is another problem.
+don't count), and *near* if it contains nearly all of that question in one place. A shared n-gram alone proves nothing,
+since contests share boilerplate; so each word of the benchmark question is weighted by the rarity of the n-grams
+around it, and the score is the share of this weight that shared n-grams cover. The numbers must agree too: the same
+wording with other numbers is another problem.
 """
 
 import math
@@ -16,21 +16,20 @@ from typing import Literal
 from palign_hf.alignment.wording import drawing_words, is_number, words
 
 
-VERSION = 1  # raise it whenever a question may be judged otherwise
+VERSION = 1  # raise it when any question may be classified otherwise
 
 # With three words a changed one costs little more than itself, while three in a row are rarely shared by accident.
 GRAM = 3
 # Between the labelled pairs that are copies (.93 and more) and those that aren't but agree in numbers (up to .79, and
 # one at .92; the train questions of GSM8K: up to .72). `benchmarks/decontamination.py` chooses it from half the pairs.
 NEAR = 0.85
-# So much of the numbers: where there are few, all of them; of eight one may have changed.
+# Share of the numbers that must agree: of few all of them; of eight one may have changed.
 NUMBERS = 0.8
-# For those who would rather lose good rows than keep one with the wording of a test: other numbers, other questions
-# about the same story, and so on.
+# A stricter choice that drops any row with the wording of a test: other numbers, other questions about the same story.
 LOOSE = {"near": 0.6, "numbers": 0.0}
 # A shorter question must stand in the other word by word; one of less than `SHORTEST` stands in many by accident.
 FEWEST_WORDS, SHORTEST = 8, 5
-# Two figures are the same if they share so much of their code.
+# Share of their code that two equal figures have in common.
 DRAWING = 0.5
 # N-grams of more questions than this point to none in particular; without a good part of the others there is no copy.
 _COMMON, _COMMON_SHARE, _ENOUGH = 50, 0.02, 0.3
@@ -51,7 +50,7 @@ class Match:
 
 
 class _Entry:
-    """A benchmark question, ready to be looked for."""
+    """A benchmark question, prepared for search."""
 
     def __init__(self, benchmark: str, row: int, question: str) -> None:
         self.benchmark, self.row, self.question = benchmark, row, question
@@ -63,10 +62,10 @@ class _Entry:
             self.places[gram].append(place)
         self.rarity: dict[Gram, float] = {}
         self.weights = [0.0] * len(self.words)
-        self.telling = 0.0
+        self.distinctive = 0.0
 
     def weigh(self, seen: Mapping[Gram, int], questions: int) -> None:
-        """Give each word the mean rarity of the n-grams that it is in."""
+        """Give each word the mean rarity of its n-grams."""
         around = [0] * len(self.words)
         for gram, places in self.places.items():
             self.rarity[gram] = math.log(1 + questions / seen[gram])
@@ -78,10 +77,10 @@ class _Entry:
 
 
 class Index:
-    """Benchmark questions, by name of the benchmark, against which others are held: `Index({"mine": [...]}).find(q)`.
+    """Searchable benchmark questions, by benchmark name: `Index({"mine": [...]}).find(question)`.
 
-    `corpus` are the questions that will be held against it: what they often say counts as boilerplate. The order of
-    questions has no effect on what is found.
+    `corpus` are the questions that will be searched for; their frequent n-grams count as boilerplate. The order of
+    questions has no effect on the result.
     """
 
     def __init__(
@@ -112,10 +111,10 @@ class Index:
         self._telling = {gram: holders for gram, holders in self._holders.items() if len(holders) <= most}
         for gram, holders in self._telling.items():
             for entry in holders:
-                entry.telling += entry.rarity[gram]
+                entry.distinctive += entry.rarity[gram]
 
     def find(self, question: str) -> Match | None:
-        """The benchmark question that this one copies, the nearest if there are several."""
+        """Return the benchmark question that this one copies, the nearest of several."""
         if exact := self._exact.get(_whole(question)):
             return Match("exact", exact.benchmark, exact.row, exact.question, 1.0, 1.0)
         near = [match for match in self.scores(question) if self._is_copy(match)]
@@ -125,15 +124,15 @@ class Index:
         return match.score >= self._near and match.numbers >= self._numbers
 
     def scores(self, question: str) -> Iterator[Match]:
-        """All benchmark questions of which something telling stands in this one, copied or not."""
+        """Yield all benchmark questions that share distinctive n-grams with this one, copied or not."""
         own, figure = words(question), set(_grams(drawing_words(question)))
         grams = _grams(own)
         found: dict[_Entry, float] = defaultdict(float)
         for gram in set(grams):
             for entry in self._telling.get(gram, ()):
                 found[entry] += entry.rarity[gram]
-        for entry, telling in found.items():
-            if telling < _ENOUGH * entry.telling:
+        for entry, distinctive in found.items():
+            if distinctive < _ENOUGH * entry.distinctive:
                 continue
             if entry.figure and figure and len(entry.figure & figure) < DRAWING * len(entry.figure):
                 continue
@@ -145,10 +144,10 @@ class Index:
 
 
 def duplicates(questions: Sequence[str], near: float = NEAR, numbers: float = NUMBERS) -> list[int]:
-    """For each question the position of the first that it repeats, its own if none.
+    """Return for each question the position of the first one that it repeats, its own if none.
 
-    Two questions repeat each other if each is a copy of the other; so do those that repeat the same one. Whatever the
-    order, the same ones are grouped.
+    Two questions repeat each other if each is a copy of the other, or if both repeat a third. The grouping doesn't
+    depend on the order.
     """
     first: dict[tuple[str, ...], int] = {}
     leader = [first.setdefault(_whole(question) or (question,), at) for at, question in enumerate(questions)]
@@ -186,7 +185,7 @@ def _stands_in(short: Sequence[str], long: Sequence[str]) -> bool:
 
 
 def _covered(entry: _Entry, grams: Sequence[Gram]) -> tuple[float, float]:
-    """How much of a benchmark question, and of its numbers, is told in the best place of another of any length."""
+    """Shares of a benchmark question and of its numbers that the best place of another question covers."""
     place_length = 2 * len(entry.words)
     covers = [0] * len(entry.words)
     inside: Counter[Gram] = Counter()

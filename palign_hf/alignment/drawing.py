@@ -19,7 +19,7 @@ Judge = Callable[[str, str], Coroutine[Any, Any, Grade]]
 
 
 class Drawer:
-    """Draws for rows until one sample of each is kept, or all that may be drawn are."""
+    """Draws samples for rows until one of each is kept, or until the limit is reached."""
 
     def __init__(
         self,
@@ -31,12 +31,12 @@ class Drawer:
         ledger: Callable[[], Memory[Sample]],
         engine: Callable[[], EngineIdentity | None],
     ) -> None:
-        """`ledger` and `engine` are looked up when a row needs them."""
+        """`ledger` and `engine` are called when a row needs them."""
         self._settings, self._prompts, self._rules = settings, prompts, rules
         self._ask, self._judge, self._ledger, self._engine = ask, judge, ledger, engine
 
     async def __call__(self, row: Row) -> Row:
-        """Draw for one row to its end: from its prefix, then from the fallbacks as long as nothing is kept."""
+        """Draw for one row: from its prefix, then from the fallbacks until a sample is kept."""
         if row.beginning is None:
             return row
         await self._draw(row, row.beginning)
@@ -48,7 +48,7 @@ class Drawer:
         return row
 
     async def _draw(self, row: Row, at: Beginning) -> None:
-        """The samples of one prefix: one after the other until one is kept, or all of them at once."""
+        """Draw the samples of one prefix: one by one until one is kept, or all at once."""
         key = problem_key(row.source["question"], at.prefix)
         known = Remembered(self._ledger(), key, self._engine)
         first, count = len(row.drawn), self._settings.n
@@ -73,7 +73,7 @@ class Drawer:
         sample: int,
         known: Remembered[Sample],
     ) -> Drawn:
-        """One sample, graded; without one, the reason."""
+        """Draw and grade one sample, or record the error."""
         seed = seed_of(key, self._settings.seed, sample)
 
         async def draw() -> Sample:
@@ -92,7 +92,7 @@ class Drawer:
         row.asked += drawn.fresh
         source, text = row.source, self._prompts.text(kept.token_ids, at)
         grade = await self._judge(text, source["answer"])
-        # A long text takes its time: other rows run in between.
+        # Flags of a long text take time: other rows run run first.
         await asyncio.sleep(0)
         found = flags(source["question"], at.prefix, text, kept.finish_reason, source["answer"])
         control = self._prompts.controls(kept.token_ids, kept.finish_reason)

@@ -1,7 +1,7 @@
-"""Longer beginnings of a trace, for a problem that no sample solved from the found one. Pure.
+"""Fallback prefixes: longer beginnings of a trace, for a problem that no sample solved from the found one.
 
-A truncation has asked about several cuts. The next ones up from the one that it found are in the row's probes, so that
-what truncation thought enough and alignment found too little is mended without judging anew.
+Truncation has probed several cuts. The next sufficient ones above the found prefix are in the row's probes, so no new
+judgement is needed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from palign_hf.segmentation import Granularity, cuts
 
 
 def longer_ends(row: Mapping[str, Any], most: int) -> list[int]:
-    """Where the next probed cuts above the prefix end in the trace, the nearest first."""
+    """Ends of the next probed cuts above the prefix, the nearest first."""
     segments = row["prefix_segments"]
     probed = [probe["segments"] for probe in row["probes"] or () if probe is not None]
     above = sorted({cut for cut in probed if None not in (cut, segments) and cut > segments})
@@ -20,13 +20,13 @@ def longer_ends(row: Mapping[str, Any], most: int) -> list[int]:
 
 
 def full_end(row: Mapping[str, Any]) -> list[int]:
-    """The end of the trace, if more is known of it than the prefix."""
+    """The end of the trace, if the row has more of it than the prefix."""
     whole = len(row["trace"])
     return [whole] if row["status"] != "published" and row["prefix_end"] < whole else []
 
 
 def _ends(row: Mapping[str, Any]) -> Sequence[int] | None:
-    """The cut points that the row was made with: those that give its number of segments and the end of its prefix."""
+    """The cut points of the row's truncation: those that match its number of segments and the end of its prefix."""
     tried: Iterable[list[int]] = ([0, *cuts(row["trace"], granularity)] for granularity in get_args(Granularity))
     for ends in tried:
         if len(ends) - 1 == row["n_segments"] and row["prefix_end"] in ends:

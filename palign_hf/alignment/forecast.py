@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from palign_hf.alignment.transform import PrefixAlignment
 
-# Rows that are tokenised; the rest is taken to be like them.
+# Rows that are tokenized; the forecast extrapolates from them.
 _SAMPLE = 200
 
 
 def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
-    """Rows, prompts and the most that can be drawn; how much a student writes is known only when it has written."""
+    """Describe rows, prompts and the largest number of samples; the length of samples is only known afterwards."""
     rows = len(prefixes)
     sample = prefixes.select(range(0, rows, -(-rows // _SAMPLE)))
     prompts, prompt_tokens, room = alignment.prompts(), 0, 0

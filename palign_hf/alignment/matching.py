@@ -1,4 +1,4 @@
-"""Which rejected sample a kept one is preferred to: same problem, same prefix, and rejected for what it says. Pure."""
+"""Preference pairs: matches kept and rejected samples of the same problem and prefix."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -8,10 +8,10 @@ from palign_hf.alignment.selection import BALANCE
 
 
 def matches(rows: Iterable[Mapping[str, Any]], per_problem: int | None) -> list[tuple[int, int]]:
-    """Positions of (kept, rejected) samples, problem by problem in the order in which these first have a kept one.
+    """Return positions of (kept, rejected) samples, by problem in the order of their first kept sample.
 
-    Within a problem the kept samples go by their numbers, and each is matched with the rejected ones after the same
-    prefix: wrong answers first, then right ones with a flaw, by their numbers; the first `per_problem` are taken.
+    Within a problem the kept samples are ordered by number, and each is matched with the rejected ones after the same
+    prefix: wrong answers first, then right ones with a flaw, by number; the first `per_problem` are taken.
     """
     kept: dict[str, list[tuple[int, int, str | None]]] = defaultdict(list)
     rejected: dict[tuple[str, str | None], list[tuple[bool, int, int]]] = defaultdict(list)
@@ -33,5 +33,5 @@ def matches(rows: Iterable[Mapping[str, Any]], per_problem: int | None) -> list[
 
 
 def _for_what_it_says(row: Mapping[str, Any]) -> bool:
-    """Not by a cap on its kind, and not because its answer could not be graded."""
+    """Whether a sample was rejected for its content, not by a balance cap or a failed grader."""
     return not (row["reason"] or "").startswith(BALANCE) and row.get("grading_error") is None

@@ -1,4 +1,4 @@
-"""The prompt from which a student continues a prefix, in tokens, and the room that it leaves for the continuation."""
+"""The prompt from which a student continues a prefix, in tokens, and the room left for the continuation."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from palign_hf.prompts import Template, tag_style
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Tokens of a begun reply that are decoded again with what follows them.
+# Tokens of a started reply that are decoded again with what follows them.
 _ANCHOR = 4
 
 
 class BeginningPrompt:
-    """One student's prompts of a mode: in the user's turn, or with a reply that is begun.
+    """One student's prompts in one mode: the prefix in the user's turn, or as the started reply.
 
-    A begun reply follows the solve prompt and has the tags of a training target: what is drawn is the continuation of
-    just the text that the student will be trained on.
+    A started reply follows the solve prompt and has the tags of a training target, so the sample continues exactly the
+    text that the student will be trained on.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class BeginningPrompt:
         self._style = self._begun or tag_style("prefix")
 
     def found(self, source: Mapping[str, Any]) -> Beginning:
-        """The prefix that the row has."""
+        """The prefix of the row."""
         tokens = source["prefix_tokens"]
         if tokens is None:
             tokens = len(self._chat.texts.encode(source["prefix"]))
         return Beginning(source["prefix"], source["prefix_end"], tokens, self._ids(source, source["prefix"]))
 
     def fallbacks(self, source: Mapping[str, Any]) -> list[Beginning]:
-        """What is tried where no continuation of that is kept, in this order; what doesn't fit is left out."""
+        """Fallback prefixes in the order in which they are tried; those that don't fit are left out."""
         kind = self._settings.fallback
         if kind == "drop":
             return []
@@ -63,27 +63,27 @@ class BeginningPrompt:
         return tried
 
     def refused(self, one: Beginning) -> str | None:
-        """Why the student can't be asked to go on from this."""
+        """Why the student can't continue from this prefix, or None."""
         if tag := self.tag_in(one.prefix):
             return f"the prefix holds `{tag}` itself, which would be taken for its border"
         # More of them than the template has: the text's own.
         if control := self._chat.control((Counter(one.prompt) - self._template_ids).elements()):
-            return f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
+            return f"this student's tokenizer can't distinguish {', '.join(control)} in the text from control tokens"
         if self.room(one) < 1:
             return f"the prompt has {len(one.prompt)} tokens, and the context holds {self._max_model_len}"
         return None
 
     def tag_in(self, text: str) -> str | None:
-        """A tag of the training target that stands in a text itself."""
+        """The tag of the training target that occurs in a text, or None."""
         return self._style.tag_in(text)
 
     def room(self, one: Beginning) -> int:
-        """Tokens that a continuation may have."""
+        """Token limit of a continuation."""
         left = self._max_model_len - len(one.prompt)
         return left if self._settings.max_tokens is None else min(left, self._settings.max_tokens)
 
     def text(self, ids: Sequence[int], one: Beginning) -> str:
-        """What the student wrote, without the token that ended it."""
+        """The student's text, without the token that ended it."""
         if self._goes_on:
             # Some tokenizers take the space off a text that comes first, and this one comes behind another.
             before = one.prompt[-_ANCHOR:]
@@ -93,12 +93,12 @@ class BeginningPrompt:
         return self._decoded(ids)
 
     def controls(self, ids: Sequence[int], finish_reason: str) -> list[str]:
-        """Special tokens that the student wrote before the end of its turn: as text they would be gone."""
+        """Special tokens before the end of the student's turn, which decoding would drop."""
         return self._chat.control(ids[:-1] if finish_reason == "stop" else ids)
 
     @property
     def _goes_on(self) -> bool:
-        """Whether a reply continues from the prefix's own last word."""
+        """Whether a reply continues from the prefix's last word."""
         return self._begun is not None and not self._begun.close
 
     def _decoded(self, ids: Sequence[int]) -> str:

@@ -1,13 +1,13 @@
-"""Prefixes that were published, by us or by others, as a table of PREFIXES that can be aligned.
+"""Published prefix sets, from this package or others, as PREFIXES.
 
 * Our own tables: PREFIXES as they are, PAIRS with one row a problem (that of its first kept sample, if one is kept).
 * Targets with tags around their prefix (`<Begin_of_Prefix>`, or the older `<Begin_of_Draft>`), in alpaca, ShareGPT,
-  messages or prompt-completion layout; the usual instruction to solve is taken off the question.
-* Tables with `question` and `prefix`, and perhaps `continuation`, `answer`, `trace` and `id`.
+  messages or prompt-completion layout; the usual instruction to solve is removed from the question.
+* Tables with `question` and `prefix`, and optionally `continuation`, `answer`, `trace` and `id`.
 
-Where only the prefix was published it stands for the trace too, and the status is `published`. A trace that begins
-with the prefix is used, with the status `fixed`. Gold answers come from the columns that `load_traces` knows, never
-from a continuation, which is the student's. What can't be read is dropped and counted under its reason.
+Where only the prefix was published it is the trace too, and the status is `published`. A trace that begins with the
+prefix is used, with the status `fixed`. Gold answers come from the columns that `load_traces` knows, never from a
+continuation, which is the student's. Unreadable rows are dropped and counted under their reason.
 """
 
 import logging
@@ -51,15 +51,41 @@ def load_prefixes(
     max_samples: int | None = None,
     tag_style: str | None = None,
 ) -> "Dataset":
-    """A published prefix set as PREFIXES, with a column `continuation` where the set has one.
+    """Load a published prefix set as PREFIXES, with a column `continuation` where the set has one.
 
-    Logs one line of account on the logger `palign_hf`, a warning if rows were dropped; `read_prefixes` returns it.
+    Logs one summary line on the logger `palign_hf`, as a warning if rows were dropped; `read_prefixes` returns it.
 
     Args:
-        source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
-        config, split, revision: as in `datasets.load_dataset`.
-        max_samples: read only the first so many rows.
-        tag_style: the style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
+        source (`str`, `Path`, `Dataset` or `DatasetDict`):
+            Hub id, file, glob, folder (also a run's output folder), or loaded dataset.
+        config (`str`, *optional*):
+            Configuration name, as in `datasets.load_dataset`.
+        split (`str`, *optional*):
+            Split name, as in `datasets.load_dataset`.
+        revision (`str`, *optional*):
+            Revision on the Hub, as in `datasets.load_dataset`.
+        max_samples (`int`, *optional*):
+            Read at most this many rows, from the first on.
+        tag_style (`str`, *optional*):
+            Style of the tags around prefixes; by default `prefix` or `draft`, whichever a row begins with.
+
+    Returns:
+        `Dataset`: one row of PREFIXES a problem.
+
+    Raises:
+        [`UserError`]: if no known layout matches the columns, or the source is empty or a stream.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import load_prefixes
+
+    >>> published = Dataset.from_dict({"question": ["What is 2 + 3?"], "prefix": ["I add the two. "], "answer": ["5"]})
+    >>> prefixes = load_prefixes(published)
+    >>> prefixes[0]["status"], prefixes[0]["prefix"]
+    ('published', 'I add the two. ')
+    ```
     """
     dataset, report = read_prefixes(
         source,
@@ -85,7 +111,7 @@ def read_prefixes(
     max_samples: int | None = None,
     tag_style: str | None = None,
 ) -> tuple["Dataset", TraceReport]:
-    """`load_prefixes` with its account."""
+    """`load_prefixes` that also returns its summary."""
     from datasets import Dataset
 
     if max_samples is not None and max_samples < 1:
@@ -113,15 +139,16 @@ def read_prefixes(
 
 
 def check_tags(tag_style: str | None) -> None:
-    """Refuse what is no style of tags, or has none."""
+    """Refuse an unknown style of tags, and one without tags."""
     if tag_style is not None and not style_of(tag_style).open:
         raise UserError(
-            f"`tag_style={tag_style!r}` marks no border between prefix and continuation, so none can be found."
+            f"`tag_style={tag_style!r}` has no tags, so the end of a prefix can't be found. Give `prefix` or `draft`, "
+            f"or leave `tag_style` out."
         )
 
 
 def _find(present: list[str], pairs: bool, tag_style: str | None) -> Published:
-    """Where the set has what."""
+    """Find the layout of the set."""
     there = set(present)
     if pairs or {"question", "prefix"} <= there:
         if tag_style is not None:
@@ -149,16 +176,16 @@ def _find(present: list[str], pairs: bool, tag_style: str | None) -> Published:
     needs = "; ".join(f"`{layout.name}` ({listed(layout.needs)})" for layout in LAYOUTS if layout.name in _TAGGED)
     lacks = [f"`{name}`{nearest(name, there)}" for name in ("question", "prefix") if name not in there]
     raise SchemaError(
-        f"The columns {listed(present)} are none that prefixes are known to be published in: {' and '.join(lacks)} is "
+        f"The columns {listed(present)} match no known layout of published prefixes: {' and '.join(lacks)} is "
         f"missing. Rename columns with `dataset.rename_columns({{...}})`. Targets with tags are read in the layouts "
         f"{needs}."
     )
 
 
 def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
-    """A table of PREFIXES as it is, with its other columns, and with no probes where none were written.
+    """Return a table of PREFIXES as it is, with its other columns, and with empty probes where none were written.
 
-    A null where there should be a text is a matter of its row: whoever works with it leaves that row out.
+    A null where a text is expected concerns its row only: the stage that reads it leaves that row out.
     """
     from datasets import Features
 
@@ -178,7 +205,7 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
 
 
 def fill_probes(row: dict[str, Any], version: int) -> dict[str, Any]:
-    """No probes are an empty list, as in every table of PREFIXES."""
+    """Replace null probes by an empty list, as in every table of PREFIXES."""
     return {"probes": row["probes"] or []}
 
 

@@ -1,4 +1,4 @@
-"""One row of a published prefix set to one row of PREFIXES, with the account of what was done to it. Pure."""
+"""Conversion of one row of a published prefix set to a row of PREFIXES."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from palign_hf.traces.layouts import Layout
 from palign_hf.traces.rows import content_id, gold_answer
 
 
-# Raise it with any change of what `read_published` makes of a row: `datasets` caches by the name of a function.
+# Raise it with any change of `read_published`'s output: `datasets` caches by the name of a function.
 READER_VERSION = 2
 
 _LEAD = SOLVE.text.partition("{question}")[0]
 _INSTRUCTION = _LEAD.strip()
 _NO_ID = "Fill it, or remove the column to have ids made from the content."
-# A row of PREFIXES of whose search nothing is known.
+# Columns of a row of PREFIXES without a known search.
 _UNKNOWN = dict.fromkeys(PREFIXES.columns) | {"status": "published", "probes": []}
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a set has what; strings only, so that it hashes the same in every process.
+    """Layout of a published set; strings only, so that its hash is the same in every process.
 
-    `layout` has the columns of the question and of the prefix or, with `tags`, of the text that begins with it in tags
-    of one of these styles.
+    `layout` has the columns of the question and of the prefix or, with `tags`, of the text that begins with the prefix
+    in tags of one of these styles.
     """
 
     layout: Layout
@@ -50,7 +50,9 @@ class Published:
 def read_published(
     row: dict[str, Any], index: int, where: Published, name: str | None, version: int
 ) -> dict[str, Any]:
-    """The row of PREFIXES and its `continuation`, plus `_dropped` (a reason or None), `_answer_from` and `_notes`."""
+    """Return the row of PREFIXES and its `continuation`, plus `_dropped` (reason or None), `_answer_from` and
+    `_notes`.
+    """
     notes: list[str] = []
     out: dict[str, Any] = _UNKNOWN | {"continuation": None, "_dropped": None, "_answer_from": None, "_notes": notes}
     layout = where.layout
@@ -81,7 +83,7 @@ def read_published(
 
 
 def without_instruction(text: str) -> str:
-    """A user message without the usual instruction to solve, in front of the problem or behind it."""
+    """Remove the usual instruction to solve before or after the problem of a user message."""
     if text.startswith(_LEAD):
         return text[len(_LEAD) :]
     if text.lstrip().startswith(_INSTRUCTION):
@@ -92,10 +94,10 @@ def without_instruction(text: str) -> str:
 
 
 def find_border(text: str, tags: tuple[str, ...], notes: list[str]) -> tuple[str, str]:
-    """The prefix and the continuation of a target, byte for byte as they were put into it.
+    """Split a target into prefix and continuation, byte for byte.
 
-    The border is the first closing tag: a prefix that holds one itself, which no tagged text can tell from its end, is
-    found too short. That the closing tag lacks the line break behind it is noted; the border is clear without.
+    The border is the first closing tag: a prefix that contains a closing tag can't be distinguished from a shorter
+    one, and is read too short. A missing line break after the closing tag is noted.
     """
     for style in (TAG_STYLES[name] for name in tags):
         if text.startswith(style.open):
@@ -146,6 +148,6 @@ def _texts(row: Mapping[str, Any], index: int, where: Published, notes: list[str
 
 
 def _refuse_tags(style: TagStyle | None, prefix: str, continuation: str | None) -> None:
-    """What holds the tags of a target itself can't be made into one; in a target nobody knows which is the border."""
+    """Drop a row whose text contains a tag: in a target the border would be ambiguous."""
     if style is not None and (tag := style.tag_in(prefix) or style.tag_in(continuation or "")):
         raise Dropped(f"`{tag}` inside the text, where it would be taken for the border")

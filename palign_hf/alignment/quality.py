@@ -1,10 +1,10 @@
-r"""What is wrong with a continuation besides its answer: flags, each a small pure function. Pure.
+r"""Flags of a continuation: defects other than a wrong answer.
 
-* `cut`: it ended because its tokens did.
-* `loop`: it goes round in circles (`loops`).
+* `cut`: it ended at the token limit.
+* `loop`: it repeats itself (`loops`).
 * `leak`: its prefix already states the gold answer, in a box or as "the answer is ...".
 * `no_box`: it has no complete `\boxed{}`.
-* `restart`: it solves from the start instead of going on (`restarts`).
+* `restart`: it solves from the start instead of continuing (`restarts`).
 * `language`: it leaves the scripts of the question and the prefix.
 """
 
@@ -15,10 +15,10 @@ from palign_hf.grading import last_boxed
 from palign_hf.loops import loops
 
 
-VERSION = 1  # raise it whenever a continuation may be flagged otherwise
+VERSION = 1  # raise it when any continuation may be flagged otherwise
 FLAGS = ("cut", "loop", "leak", "no_box", "restart", "language")
 
-# A script counts as used from so many letters on: a single foreign sign is a symbol or a name.
+# Letters from which a script counts as used: a single foreign sign is a symbol or a name.
 FEWEST_LETTERS = 6
 # Latin letters are in every formula, program and unit, so among other scripts only a text that is mostly Latin left.
 LATIN_SHARE = 0.5
@@ -53,7 +53,7 @@ _STATED = (
     r"(?: ?[:=]| (?:is|was|(?:must|should|would|will|could|may) be)\b)"
     r"(?: (?:indeed|simply|just|therefore|thus|then|clearly|still)\b,?)?"
 )
-# A value ends where nothing goes on that belongs to it: `5` is not stated by 51, 5.2, 5/3, 5x or 5 + 1.
+# A value ends where nothing that belongs to it follows: `5` is not stated by 51, 5.2, 5/3, 5x or 5 + 1.
 _END = r"(?!\w|[.,]\d| ?[/^_!]|(?: |\\[,;:!> ]|\$){0,4}(?:[-+*=<>] ?[\w\\]|\\(?:frac|sqrt|pi|cdot|times|pm)))"
 _CLOSED = r"(?:\\(?:text|mathrm) ?\{[^{}]{0,40}\}|\\right|\\[)\],;:!>% ]|[.)\]% $]){0,12}+\}"
 # A longer gold answer is a proof or an essay, which no prefix states in a few words.
@@ -63,7 +63,7 @@ _LONGEST_GOLD = 300
 def flags(
     question: str, prefix: str, continuation: str, finish_reason: str | None, gold: str | None
 ) -> tuple[str, ...]:
-    """The names of all that is wrong, in the order of `FLAGS`."""
+    """Return the names of all flags that apply, in the order of `FLAGS`."""
     found = {
         "cut": cut(finish_reason),
         "loop": loops(continuation),
@@ -86,7 +86,7 @@ def no_box(continuation: str) -> bool:
 
 
 def leaks(prefix: str, gold: str | None) -> bool:
-    """Whether the prefix states the gold answer, so that nothing is left to find; never where there is none."""
+    """Whether the prefix states the gold answer; never without a gold answer."""
     wanted = _bare(gold or "")
     if not wanted or len(wanted) > _LONGEST_GOLD:
         return False
@@ -96,7 +96,7 @@ def leaks(prefix: str, gold: str | None) -> bool:
 
 
 def _bare(gold: str) -> str:
-    """A gold answer without what may be around it; 142.0 is 142."""
+    """A gold answer without its decoration; 142.0 is 142."""
     bare = re.sub(r"\s+", " ", gold.replace("$", "").replace(r"\left", "").replace(r"\right", "")).strip().rstrip(".")
     if wrapped := re.fullmatch(r"\\(?:text|mathrm|mathbf|boxed) ?\{([^{}]*)\}", bare):
         bare = wrapped[1].strip()
@@ -104,7 +104,7 @@ def _bare(gold: str) -> str:
 
 
 def _pattern(bare: str) -> str:
-    """An expression for a value however it is set; each repetition in it has a bound, so no text makes it slow."""
+    """A regular expression for a value in any typesetting; repetitions are bounded, so matching stays fast."""
     parts = []
     # Opening brackets are taken as what stands around it.
     for part in re.findall(r"\d+|\\[A-Za-z]+|[A-Za-z]+|[^\s\w]|\w", bare.lstrip("([{")):

@@ -1,7 +1,7 @@
-"""What an alignment made of its problems: what was kept, why the rest was not, and whom the selection favours.
+"""Report of an alignment: kept and rejected samples with their reasons, costs, and selection skew.
 
-Computed from the PAIRS table itself, so it can be had for any published pairs; the costs come from the run's own
-counters, where there was one. Shares are of samples unless a line says problems.
+Computed from the PAIRS table itself, so it works for any published pairs; the costs come from the run's counters,
+where there was a run. Shares are of samples unless a line names problems.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,33 +27,33 @@ _BATCH = 10_000
 _TERMS = {
     "sample": "one continuation that the student wrote from a prefix; a row that is kept or rejected.",
     "kept": "a sample that is trained on, together with its prefix: a pair.",
-    "rejected": "a sample that a rule refused, as a wrong or cut one.",
-    "left_out": "a problem that was not to be asked: no gold answer, no prefix, a copy of a benchmark question.",
-    "skipped, error": "a problem that could not be asked, and one that was asked and got no answer.",
+    "rejected": "a sample that a rule rejected, such as a wrong or cut one.",
+    "left_out": "a problem that is not sampled: no gold answer, no prefix, a copy of a benchmark question.",
+    "skipped, error": "a problem that could not be sampled, and one whose sampling failed.",
     "asked": "problems with a sample or an error; shares of problems are of these.",
     "right, strict": "the box of the sample holds the gold answer.",
-    "right, lenient": "the gold answer is what the sample says, boxed or not.",
+    "right, lenient": "the sample's answer is the gold answer, boxed or not.",
     "first sample right": "problems that are right (strict) by their first sample, of those with a graded one.",
     "problems with a right sample": "problems that are right (strict) by any of their samples.",
     "grading error": "a sample that the grader could not judge; it counts as wrong.",
     "finished": "the student ended the sample itself, it was not cut.",
-    "cut": "a flag: the tokens ran out before the student had ended.",
-    "loop": "a flag: the sample goes round in circles.",
+    "cut": "a flag: the sample reached its token limit.",
+    "loop": "a flag: the sample repeats itself.",
     "leak": "a flag: the prefix already states the gold answer.",
     "no_box": "a flag: no complete box holds an answer.",
-    "restart": "a flag: the sample solves from the start instead of going on.",
+    "restart": "a flag: the sample solves from the start instead of continuing.",
     "language": "a flag: the sample leaves the script of the question and the prefix.",
     "prefix share of the target": "tokens of the prefix over those of prefix and continuation.",
-    "longer_prefix, full_trace": "problems none of whose samples was kept, asked again with more of the trace.",
-    "others": "the values with the fewest problems, where there are too many to tell them all.",
+    "longer_prefix, full_trace": "problems without a kept sample, sampled again from more of the trace.",
+    "others": "the values with the fewest problems, where there are too many to list them all.",
     "kept rate": "problems with a kept pair over those asked.",
-    "skew": "share of the kept pairs over the share of all problems: 1 if a selection favours nobody.",
+    "skew": "share of the kept pairs over the share of all problems: 1 means no skew.",
 }
 
 
 @dataclass
 class AlignmentReport(StageReport):
-    """The figures of a PAIRS table; `None` where nothing was measured."""
+    """Figures of a PAIRS table; `None` where nothing was measured."""
 
     stage = "align"
     terms = _TERMS
@@ -95,7 +95,7 @@ class AlignmentReport(StageReport):
         settings: Mapping[str, Any] | None = None,
         by: Iterable[str] = (),
     ) -> "AlignmentReport":
-        """Measure PAIRS, also where its rows are parted into splits.
+        """Measure PAIRS, as one table or by splits.
 
         `usage` adds the costs of the run that made it, `by` names further columns whose values are compared.
         """
@@ -116,23 +116,23 @@ class AlignmentReport(StageReport):
 
     @property
     def pairs(self) -> int:
-        """What is trained on."""
+        """Number of kept samples."""
         return self.statuses["kept"]
 
     @property
     def failed(self) -> int:
-        """Rows that could not be asked, or got no answer: a run with any of them has not wholly succeeded."""
+        """Rows that were skipped or failed: a run with any of them is not a full success."""
         return self.statuses["skipped"] + self.statuses["error"]
 
     def warnings(self) -> list[str]:
-        """Signs that the pairs are few, poor or lopsided, each with what to do."""
+        """Warnings about few, poor or skewed pairs, each with a remedy."""
         return warnings(self)
 
     def lines(self) -> list[tuple[str, str]]:
-        """What happened, as (name, value) pairs in the order in which one reads them."""
+        """The figures as (name, value) pairs in reading order."""
         flags = {name: found for name, found in self.flags.items() if found["samples"]}
         went = {name: found for name, found in self.fallbacks.items() if found["problems"]}
-        told = [
+        lines = [
             *self.counted(),
             ("problems", f"{self.problems:,}"),
             ("problems asked", f"{self.asked_problems:,}"),
@@ -157,7 +157,7 @@ class AlignmentReport(StageReport):
                 for name, n in went.items()
             ),
         ]
-        return told + figures(
+        return lines + figures(
             ("samples drawn in this run", self.asked, ","),
             ("tokens generated in this run", self.asked_tokens, ","),
             ("tokens generated", self.generated_tokens, ","),
@@ -167,12 +167,12 @@ class AlignmentReport(StageReport):
         )
 
     def title(self) -> str:
-        """The heading of the page, before it is escaped."""
+        """Heading of the page, unescaped."""
         student = self.settings.get("student_name", "?")
         return f"{self.pairs} pairs out of {self.problems} problems, continued by {student}"
 
     def facts(self) -> dict[str, Any]:
-        """What the page says of the run."""
+        """The page's facts about the run."""
         about = self.settings
         source = about.get("input", {})
         return {
@@ -183,12 +183,12 @@ class AlignmentReport(StageReport):
         } | self.made_by()
 
     def sections(self) -> list[str]:
-        """A table for each column by which kept shares are told."""
+        """One table for each column whose kept shares are compared."""
         head = ("problems", "share of problems", "asked", "with a kept pair", "kept rate", "share of pairs", "skew")
-        told = [(shown(column), values) for column, values in self.kept_by.items() if values]
+        groups = [(shown(column), values) for column, values in self.kept_by.items() if values]
         return [
             "\n".join([f"## Kept by {escaped(column)}", "", *table((column, *head), map(_cells, values)), ""])
-            for column, values in told
+            for column, values in groups
         ]
 
     def _add_costs(self, usage: Usage) -> None:
@@ -198,7 +198,7 @@ class AlignmentReport(StageReport):
 
 
 def comparable(pairs: "Dataset", names: Iterable[str]) -> list[str]:
-    """Those of some columns that hold values; lists and parts can be carried, but not compared."""
+    """Those of the named columns that hold values; lists and structs can be carried, but not compared."""
     from datasets import ClassLabel, Value
 
     return [name for name in names if isinstance(pairs.features[name], ClassLabel | Value)]
@@ -215,13 +215,13 @@ def _check_by(split: "Dataset", by: Iterable[str]) -> None:
             )
         if not isinstance(split.features[name], ClassLabel | Value):
             raise UserError(
-                f"`by={shown(name)}`: its rows hold lists or parts, which are no values to compare. Name a column of "
+                f"`by={shown(name)}`: its rows hold lists or structs, which can't be compared. Name a column of "
                 f"texts or numbers, or make one with `dataset.map`."
             )
 
 
 def _of(count: int, part: float | None, name: str, of: str = "") -> list[tuple[str, str]]:
-    """A count with its share; nothing where there is none."""
+    """A count with its share; nothing without a share."""
     return [] if part is None else [(name, f"{count:,} ({part:.1%}{f' {of}' if of else ''})")]
 
 

@@ -1,18 +1,18 @@
-"""Does a continuation solve the problem from the start, as if nothing had been said yet? Pure."""
+"""Restart detection: whether a continuation solves the problem from the start."""
 
 import re
 
 
-# Its first words decide, and whether their three-word runs are those of the question and of the prefix's first words.
+# The first words of the continuation are compared, in three-word runs, with the question and the prefix's first words.
 OPENING, BEGINNING, RUN = 80, 150, 3
-# So much of the opening said before is a restart whatever it begins with, and so is so much of its very first words,
-# since a question may be short: of true continuations of real traces one in a hundred begins so, where it reads the
-# question again.
+# An opening that repeats at least this share is a restart, whatever its phrase; the same holds for its first words,
+# since a question may be short. One in a hundred true continuations of real traces begins so, where it restates the
+# question.
 REPEATED = 0.6
 FIRST, REPEATED_FIRST = 20, 0.75
-# With an opening phrase less is enough; below this the phrase introduces a next step ("Let's solve for a").
+# With an opening phrase a smaller share suffices; below it the phrase introduces a next step ("Let's solve for a").
 REPEATED_AFTER_PHRASE = 0.12
-# Fewer runs than these say nothing.
+# Fewest runs for a decision.
 FEWEST_RUNS = 8
 
 _CHARACTERS_A_WORD = 20
@@ -34,24 +34,24 @@ _PHRASE = re.compile(
 
 
 def restarts(question: str, prefix: str, continuation: str) -> bool:
-    """Whether a continuation begins at the beginning; without a prefix there is nothing to ignore."""
+    """Whether a continuation starts over; never without a prefix."""
     if not prefix.strip():
         return False
     opening = _runs(continuation, OPENING)
     if len(opening) < FEWEST_RUNS:
         return False
-    said = {*_runs(question, len(question)), *_runs(prefix, BEGINNING)}
-    repeated, at_first = _share(opening, said), _share(opening[: FIRST - RUN + 1], said)
+    earlier = {*_runs(question, len(question)), *_runs(prefix, BEGINNING)}
+    repeated, at_first = _share(opening, earlier), _share(opening[: FIRST - RUN + 1], earlier)
     if repeated >= REPEATED or at_first >= REPEATED_FIRST:
         return True
     return repeated >= REPEATED_AFTER_PHRASE and _PHRASE.match(continuation) is not None
 
 
-def _share(runs: list[tuple[str, ...]], said: set[tuple[str, ...]]) -> float:
-    return sum(run in said for run in runs) / len(runs)
+def _share(runs: list[tuple[str, ...]], earlier: set[tuple[str, ...]]) -> float:
+    return sum(run in earlier for run in runs) / len(runs)
 
 
 def _runs(text: str, most: int) -> list[tuple[str, ...]]:
-    """The first runs of words; of a long text no more is read than they need."""
+    """The first runs of words; only as much of a long text is read as needed."""
     words = _WORD.findall(text[: most * _CHARACTERS_A_WORD].casefold())[:most]
     return list(zip(*(words[start:] for start in range(RUN)), strict=False))

@@ -1,7 +1,7 @@
-"""One row on its way: a problem, the samples that continue its prefix, and what they are in the PAIRS table.
+"""A row during alignment: a problem, the samples that continue its prefix, and their PAIRS rows.
 
-A sample is looked up in the ledger, else drawn, then committed, and only then graded. What goes wrong with a row stays
-with that row. This is the one place that says what becomes of a problem and of a sample.
+A sample is read from the ledger or generated, then committed, and only then graded. An error of a row affects that row
+alone. All statuses and reasons of problems and samples are assigned here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,7 @@ from palign_hf.schema import STATUSES
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A prefix that is continued: its text and place in the trace, and its prompt; `fallback` where it isn't the one
-    that truncation found."""
+    """A prefix to continue: its text, end in the trace, and prompt; `fallback` where it isn't the found prefix."""
 
     prefix: str
     end: int | None
@@ -29,8 +28,9 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A sample with its text, what it took, and what was found out about it; `fresh` if it was drawn now and not in an
-    earlier run. `error` says why there is none."""
+    """A sample with its text, cost, grade and flags; `fresh` if it was generated in this run. `error` is set without a
+    sample.
+    """
 
     number: int
     beginning: Beginning
@@ -55,9 +55,9 @@ class Drawn:
 
 @dataclass(slots=True)
 class Row:
-    """A problem being continued: a job (`key`, `weight`), and the samples that were drawn for it.
+    """A problem being continued: a job (`key`, `weight`), and its samples.
 
-    One that isn't asked has no `beginning`, and says in `reason` why it was `left_out` or `skipped`.
+    A row that isn't sampled has no `beginning`; `reason` explains why it was `left_out` or `skipped`.
     """
 
     source: Mapping[str, Any]
@@ -71,17 +71,17 @@ class Row:
 
     @property
     def weight(self) -> int:
-        """Tokens of cache that it is expected to hold."""
+        """Tokens of KV cache that it is expected to hold."""
         return len(self.beginning.prompt) + self.expected if self.beginning is not None else 0
 
     @property
     def kept(self) -> bool:
-        """Whether a sample of it is."""
+        """Whether one of its samples is kept."""
         return any(one.kept for one in self.drawn)
 
 
 def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str, str] | None:
-    """Why a problem isn't asked, as (status, reason): nothing that needs a tokenizer."""
+    """Why a problem isn't sampled, as (status, reason), as far as no tokenizer is needed."""
     if (reason := left_out.get(source["id"])) is not None:
         return "left_out", reason
     if source["status"] in ("skipped", "error"):
@@ -110,12 +110,12 @@ def closed(source: Mapping[str, Any], left_out: Mapping[str, str]) -> tuple[str,
 
 
 def problem_key(question: str, prefix: str) -> bytes:
-    """What names a prefix in the ledger: the same texts, the same samples."""
+    """Key of a prefix in the ledger: the same texts have the same samples."""
     return content_key(question, prefix)
 
 
 def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The PAIRS rows of a problem: one a sample, or one that says why there is none."""
+    """The PAIRS rows of a problem: one per sample, or one with the reason why there is none."""
     source = row.source
     shared = {name: _writable(source[name]) for name in ("id", "question", "answer", "source")}
     shared |= {"trace_tokens": source["trace_tokens"], "mode": mode}
@@ -135,7 +135,7 @@ def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str,
             "status": "kept" if one.kept else "rejected",
             "reason": "; ".join(one.against) or None,
             "finish_reason": one.finish_reason,
-            # One's own grader may say anything.
+            # A custom grader may return any text.
             "answer_found": _writable(one.grade.answer),
             "strict": bool(one.grade.strict),
             "lenient": bool(one.grade.lenient),
@@ -146,7 +146,7 @@ def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str,
         }
 
 
-# What a row without a sample holds: nulls where a value would be mistaken for a finding.
+# Columns of a row without a sample: null where a value could be mistaken for a result.
 _NOTHING: dict[str, Any] = {
     "reason": None,
     "fallback": None,
@@ -163,7 +163,7 @@ _NOTHING: dict[str, Any] = {
 
 
 def _writable(value: Any) -> Any:
-    """A text as a table can hold it: what is no Unicode is replaced, for a row that says just that."""
+    """A text that a table can hold: invalid Unicode is replaced."""
     if value is None:
         return None
     return str(value).encode("utf-8", "replace").decode()

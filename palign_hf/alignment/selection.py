@@ -1,4 +1,4 @@
-"""Which of many rows stay: a draw by hash, which no order of rows can change, and caps on what would be too much.
+"""Balance caps: draws by hash the rows that stay under a cap, independent of row order.
 
 balanced = balance(pairs, per="source", cap=500)      # at most 500 kept pairs of each source
 """
@@ -16,19 +16,19 @@ from palign_hf.traces.cache import cached_apart
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Raise it if another row would be drawn, or `reject` writes something else.
+# Raise it when another row would be drawn, or `reject` writes something else.
 SELECTION_VERSION = 1
-# How the reason of a pair begins that was kept but for the cap on its kind.
+# Prefix of the reason of a pair that was rejected by a cap.
 BALANCE = "balance"
-# Other columns may be null: only these are looked at.
+# Columns that are read; other columns may be null.
 _FILLED = ("id", "sample", "status")
 
 
 def over_cap(values: Sequence[str], keys: Sequence[tuple[str, int]], cap: int | None, seed: int) -> list[int]:
-    """Positions to leave out, in order, so that no value has more than `cap` pairs left.
+    """Positions to leave out, in order, so that no value keeps more than `cap` pairs.
 
-    A `cap` of None is as many as the value with the fewest has. Which pairs of a value stay is drawn by `seed` and
-    their keys, `(id, sample)`.
+    A `cap` of None is the count of the rarest value. Which pairs of a value stay is drawn from `seed` and their keys,
+    `(id, sample)`.
     """
     if cap is not None and cap < 1:
         raise UserError(f"`cap={cap}` must be at least 1. Write None for as many as the value with the fewest has.")
@@ -44,7 +44,7 @@ def over_cap(values: Sequence[str], keys: Sequence[tuple[str, int]], cap: int | 
 def surplus(
     values: Sequence[object], keys: Sequence[tuple[str, int]], per: str, cap: int | None, seed: int
 ) -> dict[int, str]:
-    """Positions to leave out as `over_cap` has them, each with the reason; a null is a value of its own."""
+    """Positions to leave out, as in `over_cap`, each with its reason; null is a separate value."""
     named = ["null" if value is None else str(value) for value in values]
     over = over_cap(named, keys, cap, seed)
     most = min(Counter(named).values()) if over and cap is None else cap
@@ -52,9 +52,9 @@ def surplus(
 
 
 def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -> "Dataset":
-    """The same table with what is kept over `cap` of each value of the column `per` rejected, and the reason told.
+    """Reject the kept pairs beyond `cap` for each value of the column `per`, with the reason.
 
-    A null is a value of its own, written `null`. Without a cap all values keep as many as the one with the fewest.
+    Null is a separate value, written `null`. Without a cap all values keep as many pairs as the rarest one.
     """
     if per not in pairs.column_names:
         raise SchemaError(
@@ -79,14 +79,14 @@ def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -
 
 
 def reject(row: dict[str, Any], index: int, reasons: dict[int, str], version: int) -> dict[str, Any]:
-    """The outcome of a row: rejected with its reason if it has one, else as it was."""
+    """The outcome of a row: rejected if `reasons` has its index, else unchanged."""
     if index not in reasons:
         return {"status": row["status"], "reason": row["reason"]}
     return {"status": "rejected", "reason": reasons[index]}
 
 
 def _typed(pairs: "Dataset") -> Any:
-    """A column of nulls alone, as `reason` may be, has no type that could hold a text."""
+    """Give a column of nulls alone, as `reason` may be, the type of texts."""
     from datasets import Features
 
     return Features({**pairs.features, "reason": PAIRS.features["reason"]})

@@ -1,4 +1,4 @@
-"""Whom a selection favours: the share of the problems and of the kept pairs that each value of a column has."""
+"""Selection skew: each column value's share of the problems and of the kept pairs."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -9,14 +9,14 @@ from palign_hf.errors import shown
 from palign_hf.statistics import share
 
 
-# So many values of a column are told one by one, those with most problems.
+# Values of a column that are listed separately, those with most problems.
 MOST_VALUES = 20
 
 
 class ValueShare(TypedDict):
-    """One value of a column, or the `values` that were too many to be told one by one.
+    """One value of a column, or the `values` that are grouped as others.
 
-    `kept_rate` is of the problems that were asked; `skew` is the share of the pairs over that of all problems.
+    `kept_rate` is of the sampled problems; `skew` is the share of the pairs over that of all problems.
     """
 
     value: str
@@ -32,26 +32,26 @@ class ValueShare(TypedDict):
 
 
 class Problems:
-    """What became of each problem: whether it was asked, whether a pair was kept, how many pairs it gave."""
+    """Outcome of each problem: whether it was sampled, whether a pair was kept, and its number of pairs."""
 
     def __init__(self, asked: np.ndarray, kept: np.ndarray, pairs: np.ndarray) -> None:
         self.asked, self.kept, self.pairs = asked, kept, pairs
 
     def by_value(self, codes: np.ndarray, values: Sequence[str | None]) -> list[ValueShare]:
-        """The shares of a column; `codes` says for each problem which of the `values` it has."""
+        """The shares of a column; `codes` maps each problem to one of `values`."""
         names = [_name(value) for value in values]
         counts = np.bincount(codes, minlength=len(names))
         order = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], names[code], code))
-        told, left = order[:MOST_VALUES], order[MOST_VALUES:]
-        places = np.full(len(names), len(told))
-        places[told] = np.arange(len(told))
-        shares = self._shares(places[codes], [names[code] for code in told] + [f"{len(left)} others"] * bool(left))
-        for others in shares[len(told) :]:
+        listed, left = order[:MOST_VALUES], order[MOST_VALUES:]
+        places = np.full(len(names), len(listed))
+        places[listed] = np.arange(len(listed))
+        shares = self._shares(places[codes], [names[code] for code in listed] + [f"{len(left)} others"] * bool(left))
+        for others in shares[len(listed) :]:
             others["values"] = len(left)
         return shares
 
     def by_quarter(self, numbers: np.ndarray, unit: str) -> list[ValueShare]:
-        """The shares of each quarter of the problems, by a number that is -1 where it isn't known."""
+        """The shares of each quarter of the problems, by a number that is -1 where unknown."""
         known = numbers[numbers >= 0]
         if not len(known):
             return []
@@ -91,5 +91,5 @@ class Problems:
 
 
 def _name(value: str | None) -> str:
-    """A value as it is shown anywhere."""
+    """Display name of a value."""
     return "(none)" if value is None else shown(value).strip() or "(empty)"

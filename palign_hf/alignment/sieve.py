@@ -1,4 +1,4 @@
-"""Problems that are not to be asked, which only the whole table tells: copies of benchmark questions, and repeats."""
+"""Prefilter of problems by the whole table: copies of benchmark questions, and repeated questions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from palign_hf.asking.batches import plain_rows
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Columns of PREFIXES that say whether a problem is asked.
+# Columns of PREFIXES that decide whether a problem is sampled.
 _READ = ("id", "question", "trace", "answer", "prefix", "prefix_end", "status")
 
 
@@ -23,9 +23,9 @@ def sieved(
     paths: Mapping[str, str | Path] | None = None,
     drop_duplicates: bool = False,
 ) -> dict[str, str]:
-    """By id, the problems of a table of PREFIXES that are not to be asked, with their reasons.
+    """Return the ids of a table of PREFIXES that are not sampled, with their reasons.
 
-    A problem that isn't asked anyway (it has no answer, say) stands for none that repeats it.
+    A problem that is left out for another reason (it has no answer, say) doesn't count as the first of its repeats.
     """
     if not benchmarks and not drop_duplicates:
         return {}
@@ -47,7 +47,7 @@ def contaminated(
     benchmarks: Sequence[str],
     paths: Mapping[str, str | Path] | None = None,
 ) -> dict[str, str]:
-    """By id, each question that a benchmark holds already, with where; `paths` are local copies of benchmarks."""
+    """Return the ids of questions that a benchmark contains, with the match; `paths` are local copies of some."""
     index = load_index(benchmarks, paths, questions)
     found = ((row_id, index.find(question)) for row_id, question in zip(ids, questions, strict=True))
     return {
@@ -58,6 +58,6 @@ def contaminated(
 
 
 def repeated(ids: Sequence[str], questions: Sequence[str]) -> dict[str, str]:
-    """By id, each question that repeats an earlier one."""
+    """Return the ids of questions that repeat an earlier one."""
     first = duplicates(questions)
     return {ids[at]: "repeats another problem" for at, leader in enumerate(first) if leader != at}

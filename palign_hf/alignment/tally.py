@@ -1,6 +1,6 @@
-"""A PAIRS table as numbers, read in one pass: some fifty bytes a row, whatever its texts weigh.
+"""Counts of a PAIRS table in one pass, at about fifty bytes a row.
 
-Rows of a problem may lie anywhere, in any split: a hash of their `id` brings them together.
+Rows of a problem may be anywhere, in any split: a hash of their `id` groups them.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEXTS = ("id", "source", "status", "reason", "fallback", "mode", "finish_reason", "grading_error", "flags")
 _READ = (*_TEXTS, "sample", "strict", "lenient", "tokens", "prefix_tokens", "trace_tokens")
-# Rows that are samples, and those of problems that were asked.
+# Statuses of samples, and of sampled problems.
 _DRAWN = ("kept", "rejected")
 _ASKED = (*_DRAWN, "error")
 _SHARES_AT = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -32,7 +32,7 @@ _UNKNOWN = -1
 
 
 class Tally:
-    """Takes in batches of rows, and gives the figures that they determine; `by` are further columns to go by."""
+    """Accumulates batches of rows into the figures of a report; `by` names further columns to group by."""
 
     def __init__(self, by: Sequence[str] = ()) -> None:
         self.columns = tuple(dict.fromkeys((*_READ, *by)))
@@ -40,7 +40,7 @@ class Tally:
         self._statuses = Counter(dict.fromkeys(OUTCOMES, 0))
         self._reasons: Counter[str] = Counter()
         self._modes: Counter[str] = Counter()
-        # Of all samples, and of the kept ones: how many were looked at for flags, and how many have which.
+        # Of all samples, and of the kept ones: the number checked for flags, and the count of each flag.
         self._looked_at = [0, 0]
         self._flags = {flag: [0, 0] for flag in FLAGS}
         self._codes: dict[str, dict[str | None, int]] = {name: {} for name in self._by}
@@ -72,7 +72,7 @@ class Tally:
         """The fields of a report."""
         all_of = self._joined()
         drawn, kept, graded, first = (all_of[name] for name in ("drawn", "kept", "graded", "first"))
-        strict, lenient, told = all_of["strict"], all_of["lenient"], all_of["told"]
+        strict, lenient, ended = all_of["strict"], all_of["lenient"], all_of["ended"]
         _, where, problem = np.unique(all_of["id"], return_index=True, return_inverse=True)
 
         def some(rows: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class Tally:
             "only_lenient": _part(lenient & ~strict, graded),
             "grading_errors": int((drawn & all_of["erred"]).sum()),
             "grading_error_share": _part(all_of["erred"], drawn),
-            "finished": _part(all_of["finished"], drawn & told),
+            "finished": _part(all_of["finished"], drawn & ended),
             "modes": dict(sorted(self._modes.items())),
             "flags": {name: self._flagged(*counts) for name, counts in self._flags.items()},
             "tokens": _lengths(all_of["tokens"][drawn]),
@@ -131,7 +131,7 @@ class Tally:
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
     def _coded(self, name: str, column: Any) -> np.ndarray:
-        """A number for each value, counted up as they come."""
+        """Number the values in the order of their first occurrence."""
         codes = self._codes[name]
         texts = (None if value is None else str(value) for value in column.to_pylist())
         return np.fromiter((codes.setdefault(text, len(codes)) for text in texts), dtype=np.int32, count=len(column))
@@ -155,7 +155,7 @@ class Tally:
 
 
 def _numbers(rows: "pa.Table") -> dict[str, np.ndarray]:
-    """What is counted of rows: yes and no, and lengths that are -1 where they aren't known."""
+    """Counted columns: booleans, and lengths that are -1 where unknown."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -172,7 +172,7 @@ def _numbers(rows: "pa.Table") -> dict[str, np.ndarray]:
         "strict": yes(rows["strict"]),
         "lenient": yes(rows["lenient"]),
         "erred": pc.is_valid(rows["grading_error"]),
-        "told": pc.is_valid(rows["finish_reason"]),
+        "ended": pc.is_valid(rows["finish_reason"]),
         "finished": yes(pc.equal(rows["finish_reason"], "stop")),
     }
     found |= {name: pc.fill_null(rows[name], _UNKNOWN) for name in ("tokens", "prefix_tokens", "trace_tokens")}
@@ -190,7 +190,7 @@ def _lengths(tokens: np.ndarray) -> dict[str, float] | None:
 
 
 def _prefix_share(prefix: np.ndarray, continuation: np.ndarray) -> dict[str, float] | None:
-    """How much of what is learnt is prefix."""
+    """Share of prefix tokens in the training targets."""
     whole = prefix.astype(np.int64) + continuation
     known = (prefix != _UNKNOWN) & (continuation != _UNKNOWN) & (whole > 0)
     return spread(prefix[known] / whole[known], _SHARES_AT)

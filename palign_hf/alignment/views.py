@@ -1,10 +1,10 @@
-"""Views of PAIRS that trainers read: TRL's prompt-completion and preference formats, alpaca and ShareGPT.
+"""Views of PAIRS for trainers: TRL's prompt-completion and preference formats, alpaca and ShareGPT.
 
     SFTTrainer(model, train_dataset=to_sft(pairs))
-    to_alpaca(pairs).to_json("pairs.jsonl")      # for LLaMA-Factory, with `to_sharegpt` as the other way
+    to_alpaca(pairs).to_json("pairs.jsonl")      # for LLaMA-Factory, as is `to_sharegpt`
 
-Any table with `question`, `prefix` and `continuation` has these views. The question stands in the solve prompt, the
-same bytes in each of them; the target is the tagged prefix, then the continuation (`palign_hf.pairs.conversation`).
+Any table with `question`, `prefix` and `continuation` has these views. The question is in the solve prompt, the same
+bytes in each of them; the target is the tagged prefix, then the continuation (`palign_hf.pairs.conversation`).
 """
 
 import logging
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("palign_hf")
 
-# Raise it with any change of what a row becomes: `datasets` caches by the name of a function, not by what it does.
+# Raise it with any change of a row's output: `datasets` caches by the name of a function, not by its code.
 VIEW_VERSION = 1
 
 _NEEDED = ("question", "prefix", "continuation")
@@ -40,19 +40,47 @@ _NEEDED = ("question", "prefix", "continuation")
 
 @knows_old_names
 def to_sft(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
-    """`id`, `prompt`, `completion`: conversations as `trl.SFTTrainer` takes them; the loss is on the completion."""
+    """Convert the kept pairs into prompt-completion conversations for `trl.SFTTrainer`.
+
+    Args:
+        pairs (`Dataset`):
+            PAIRS, or any table with `question`, `prefix` and `continuation`.
+        tags (`str`, defaults to `"prefix"`):
+            Style of the tags around the prefix in the completion: `prefix`, `draft` or `none`.
+        template (`Template`, defaults to `SOLVE`):
+            Prompt template of the question.
+
+    Returns:
+        `Dataset`: `id` (where the pairs have one), `prompt` and `completion`, conversations of one message each. The
+        loss is on the completion.
+
+    Raises:
+        [`UserError`]: if a column is missing, a text is null, or no row is kept.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import to_sft
+
+    >>> rows = {"question": ["What is 2 + 3?"], "prefix": ["I add. "], "continuation": ["It is 5."]}
+    >>> pairs = Dataset.from_dict(rows)
+    >>> to_sft(pairs)[0]["completion"][0]["content"].endswith("It is 5.")
+    True
+    ```
+    """
     return _view(pairs, sft_row, {"prompt": _turns(), "completion": _turns()}, tag_style, template, keep_id=True)
 
 
 @knows_old_names
 def to_alpaca(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
-    """`instruction`, `input`, `output`: the instruction is the whole user message, the input is empty."""
+    """Convert the kept pairs to `instruction` (the whole user message), `input` (empty) and `output`."""
     return _view(pairs, alpaca_row, _texts("instruction", "input", "output"), tag_style, template)
 
 
 @knows_old_names
 def to_sharegpt(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOLVE) -> "Dataset":
-    """`conversations`: one turn of `human` and one of `gpt`."""
+    """Convert the kept pairs to `conversations`: one turn of `human` and one of `gpt`."""
     return _view(pairs, sharegpt_row, {"conversations": _turns("from", "value")}, tag_style, template)
 
 
@@ -60,12 +88,48 @@ def to_sharegpt(pairs: "Dataset", tag_style: str = "prefix", template: Template 
 def to_dpo(
     pairs: "Dataset | DatasetDict", tag_style: str = "prefix", template: Template = SOLVE, per_problem: int | None = 1
 ) -> "Dataset":
-    """`id`, `prompt`, `chosen`, `rejected`: what was kept against what was rejected, as `trl.DPOTrainer` takes it.
+    """Convert kept and rejected samples into preference pairs for `trl.DPOTrainer`.
 
-    The two have the same problem and the same prefix; from another prefix on it is another task. They are matched in
-    the order of their numbers, wrong answers before right ones with a flaw, and the first `per_problem` matches of
-    each problem are taken (None: all). What was rejected for another reason than what it says (a balance cap, a
-    grader that failed) is no example of what to avoid.
+    Both samples have the same problem and the same prefix. They are matched in the order of their numbers, wrong
+    answers before right ones with a flaw. Samples that were rejected for a reason other than their content (a balance
+    cap, a failed grader) are not used.
+
+    Args:
+        pairs (`Dataset` or `DatasetDict`):
+            PAIRS with kept and rejected rows, in one table or in splits.
+        tags (`str`, defaults to `"prefix"`):
+            Style of the tags around the prefix: `prefix`, `draft` or `none`.
+        template (`Template`, defaults to `SOLVE`):
+            Prompt template of the question.
+        per_problem (`int`, *optional*, defaults to 1):
+            Maximum number of matches of each problem; None takes all.
+
+    Returns:
+        `Dataset`: `id`, `prompt`, `chosen` and `rejected`.
+
+    Raises:
+        [`UserError`]: if a column is missing or no problem has both a kept and a rejected sample of the same prefix.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import to_dpo
+
+    >>> pairs = Dataset.from_dict(
+    ...     {
+    ...         "id": ["a", "a"],
+    ...         "question": ["What is 2 + 3?"] * 2,
+    ...         "prefix": ["I add. "] * 2,
+    ...         "continuation": ["It is 5.", "It is 6."],
+    ...         "sample": [0, 1],
+    ...         "status": ["kept", "rejected"],
+    ...         "reason": [None, "wrong answer"],
+    ...     }
+    ... )
+    >>> to_dpo(pairs)[0]["rejected"][0]["content"].endswith("It is 6.")
+    True
+    ```
     """
     from datasets import DatasetDict, concatenate_datasets
 
@@ -73,14 +137,14 @@ def to_dpo(
         raise UserError(f"`per_problem={per_problem}` must be at least 1. Write None to take all matches.")
     table = concatenate_datasets(list(pairs.values())) if isinstance(pairs, DatasetDict) else pairs
     _check(table, (*_NEEDED, "id", "sample", "status", "reason"))
-    told = ("id", "prefix", "sample", "status", "reason", "strict", "lenient", "grading_error")
+    needed = ("id", "prefix", "sample", "status", "reason", "strict", "lenient", "grading_error")
     found = matches(
-        table.with_format(None).select_columns([name for name in told if name in table.column_names]), per_problem
+        table.with_format(None).select_columns([name for name in needed if name in table.column_names]), per_problem
     )
     if not found:
         raise UserError(
-            "No problem has both a sample that was kept and one that was rejected after the same prefix, so nothing "
-            'can be preferred to anything. Draw several samples of each problem and keep them all (`sampling="all"`), '
+            "No problem has both a kept and a rejected sample of the same prefix, so no preference pair can be made. "
+            'Draw several samples of each problem and keep them all (`sampling="all"`), '
             "and pass both splits, `train` and `rejected`."
         )
     against = table.select_columns("continuation").rename_column("continuation", "other")
@@ -96,7 +160,7 @@ def to_dpo(
 
 
 def target(row: Mapping[str, Any], tag_style: str) -> str:
-    """What the student learns to write: the tagged prefix and the continuation, or the latter alone."""
+    """The training target: the tagged prefix and the continuation, or the continuation alone."""
     return target_text(row, style_of(tag_style))
 
 
@@ -106,7 +170,7 @@ def sft_row(row: Mapping[str, Any], tag_style: str, template: Template, version:
 
 
 def alpaca_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
-    """Two texts, and an empty input, since trainers would join it to the instruction in ways of their own."""
+    """Two texts and an empty input, since trainers join a non-empty input in different ways."""
     return {"instruction": template.message(row["question"]), "input": "", "output": target(row, tag_style)}
 
 
@@ -117,7 +181,7 @@ def sharegpt_row(row: Mapping[str, Any], tag_style: str, template: Template, ver
 
 
 def dpo_row(row: Mapping[str, Any], tag_style: str, template: Template, version: int) -> dict[str, Any]:
-    """A prompt and two answers to it; `other` is the continuation of the rejected one."""
+    """A prompt and two replies; `other` is the continuation of the rejected one."""
     worse = target({"prefix": row["prefix"], "continuation": row["other"]}, tag_style)
     return {
         "prompt": user_turn(row["question"], template),
@@ -146,7 +210,7 @@ def _view(
     template: Template,
     keep_id: bool = False,
 ) -> "Dataset":
-    """The trained rows of a table, each read by `read`."""
+    """Convert the kept rows of a table with `read`."""
     _check(pairs, _NEEDED)
     kept = _trained(pairs)
     for name in ("question", "continuation"):
@@ -238,8 +302,8 @@ def _without_tags(table: "Dataset", style: TagStyle) -> "Dataset":
     left_out = len(table) - len(rows)
     if left_out and not rows:
         raise UserError(
-            f"All {left_out} rows hold a tag of `tag_style={style.name!r}` in their own text, so nothing could tell "
-            f"prefix from continuation. Take other tags."
+            f"All {left_out} rows contain a tag of `tag_style={style.name!r}` in their own text, so prefix "
+            f"and continuation couldn't be separated. Give another `tag_style`."
         )
     if left_out:
         logger.warning(

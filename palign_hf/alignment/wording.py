@@ -1,14 +1,14 @@
-r"""The words of a question without its dress: what is left without case, spacing, LaTeX, punctuation. Pure.
+r"""Question normalization: the words of a question without case, spacing, LaTeX and punctuation.
 
-Numbers, variables and signs stay, since they make the problem. `\frac{1}{2}` and `1/2` read alike, as do `24,\!000`
-and `24000`, `four` and `4`, `\leq` and `≤`.
+Numbers, variables and signs are kept, since they define the problem. `\frac{1}{2}` and `1/2` are equal, as are
+`24,\!000` and `24000`, `four` and `4`, `\leq` and `≤`.
 """
 
 import re
 import unicodedata
 
 
-# Commands that only dress, space or arrange: a copy that was typeset anew has others.
+# Commands for style, spacing or layout: a copy with other typesetting has others.
 _DRESS = (
     r"left|right|bigg?[lr]?|[tdc]?frac|over|displaystyle|textstyle|limits|text(?:bf|it|rm|sc|up)?"
     r"|math(?:rm|bf|it|cal|bb|sf)|boldsymbol|operatorname|emph|mbox|hbox|q?quad|[hv]space|[hv]?phantom|circ|degree|cdot|times|not|hline"
@@ -37,7 +37,7 @@ def words(text: str) -> list[str]:
 
 
 def drawing_words(text: str) -> list[str]:
-    """The words of its drawings, which say which figure a question with the usual wording is about."""
+    """The words of a question's drawings, which distinguish questions with the same wording."""
     return _split(" ".join(_DRAWING.findall(text)))
 
 

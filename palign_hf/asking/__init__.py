@@ -1,1 +1,1 @@
-"""A student at work, for every stage: runner, jobs in order, the store of answers, prompts as exact tokens."""
+"""Generation for every stage: the student runner, ordered jobs, the durable answer store, prompts as exact tokens."""

@@ -1,4 +1,4 @@
-"""A batch as `map` hands it over, refused in words where no work should start on it; the bar that `map` shows."""
+"""Validation of the batches that `map` passes to a transform, and the progress bars of `map`."""
 
 import re
 from collections import Counter
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # Halves of a surrogate pair, and what Unicode keeps free of characters for ever.
 _NO_CHARACTER = re.compile("[\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
-# A million tokens or so. Texts are cut and tokenised before anybody knows how much of them fits, at 250 bytes of
-# memory a character: a single row of 56 million took 10 GB and five minutes.
+# About a million tokens. Texts are cut and tokenized before their fit is known, at 250 bytes of memory a character: a
+# single row of 56 million characters took 10 GB and five minutes.
 MOST_CHARACTERS = 4_000_000
 
 _UNFORMATTED = (
@@ -29,9 +29,9 @@ _UNFORMATTED = (
 def columns_of(
     batch: Mapping[str, Any], table: Table, texts: Collection[str], transform: str, others: Collection[str] = ()
 ) -> dict[str, list[Any]]:
-    """The columns of `table` in a batch, and what there is of `others`; every value of `texts` is text or null.
+    """Return the columns of `table` in a batch, and those of `others` that exist; values of `texts` are text or null.
 
-    `transform` is who reads it, for messages.
+    `transform` is the transform's name, for messages.
     """
     if not isinstance(batch, Mapping):
         raise SchemaError(_UNFORMATTED.format(transform, type(batch).__name__))
@@ -62,7 +62,7 @@ def columns_of(
 
 
 def check_others(present: Sequence[str], others: Iterable[str], setting: str = "carry") -> None:
-    """Refuse columns that a setting names and that aren't there."""
+    """Refuse named columns that don't exist."""
     for name in others:
         if name not in present:
             raise SchemaError(
@@ -72,27 +72,28 @@ def check_others(present: Sequence[str], others: Iterable[str], setting: str = "
 
 
 def plain_rows(rows: "Dataset", size: int = 256) -> Iterator[dict[str, Any]]:
-    """Rows as plain values, read so many at a time."""
+    """Yield rows as plain values, read `size` at a time."""
     for batch in plain_batches(rows, size):
         yield from rows_of(batch)
 
 
 def plain_batches(rows: "Dataset", size: int = 256) -> Iterator[dict[str, list[Any]]]:
-    """Columns as plain values, so many rows at a time. Bytes that are no UTF-8 are kept as Python keeps them, in
-    surrogates: a row that can't be read is a matter of that row (`broken`)."""
+    """Yield columns as plain values, `size` rows at a time. Invalid UTF-8 is kept as surrogates, as in Python, so that
+    an unreadable row affects only itself (`broken`).
+    """
     for table in rows.with_format("arrow").iter(size):
         yield {name: _plain(table[name]) for name in table.column_names}
 
 
 def broken(text: str) -> str | None:
-    """Why a text can't be shown to a student; None for all that are whole."""
+    """Why a text can't be shown to a student; None for valid text."""
     if found := _NO_CHARACTER.search(text):
         return f"it holds U+{ord(found[0]):04X}, which is no character: it was broken before it came here"
     return None
 
 
 def oversized(text: str) -> str | None:
-    """Why a text is left alone, however large the student's context is; None for all that any could hold."""
+    """Why a text is too long for any context; None otherwise."""
     if len(text) <= MOST_CHARACTERS:
         return None
     return f"has {len(text):,} characters, more than any context holds ({MOST_CHARACTERS:,} are read at most)"
@@ -116,7 +117,7 @@ def rows_of(columns: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def map_bars() -> list[Any]:
-    """The bars that `map` itself is showing on a terminal just now."""
+    """The progress bars that `map` currently shows on a terminal."""
     from datasets.utils import tqdm
 
     shown = getattr(tqdm, "_instances", ())

@@ -1,4 +1,4 @@
-"""A time limit for Python code that others wrote, such as a chat template: it is ended from outside."""
+"""Time limit for foreign Python code, such as a chat template."""
 
 import ctypes
 import threading
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 class OutOfTime(Exception):
-    """The call didn't end within its limit."""
+    """The call exceeded its limit."""
 
 
 class _Ended(BaseException):
-    """Raised inside the thread whose time is up; no `except Exception` on the way keeps it."""
+    """Raised inside the thread whose time is up; no `except Exception` catches it."""
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:
-    """What `call` returns or raises; `OutOfTime` if it takes longer.
+    """Return or raise what `call` does; `OutOfTime` if it takes longer.
 
     It runs in a thread, which ends at its next Python instruction after the limit. Signals would reach the main thread
-    only, and a process of its own would load its libraries first.
+    only, and a separate process would load its libraries first.
     """
     given: list[T] = []
     raised: list[BaseException] = []

@@ -1,7 +1,7 @@
-"""Does the running script protect itself from being read again? vLLM's processes do that, whatever it does.
+"""Detection of scripts without a `__main__` guard, which vLLM's processes would run again.
 
-Looked at before any engine starts: a script without `if __name__ == "__main__":` would start an engine in each of the
-engine's own processes, and end in tracebacks of theirs.
+Checked before any engine starts: such a script would start an engine in each of the engine's own processes, and end in
+their tracebacks.
 """
 
 import ast
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 def unguarded_script() -> str | None:
-    """The file of a script that is running a line at its top level, outside a guard; None where all is well."""
+    """The file of a script that is running a top-level line outside a guard; None otherwise."""
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     if main is None or path is None:
@@ -29,7 +29,7 @@ def _guarded(path: str, line: int) -> bool:
         with open(path, encoding="utf-8") as file:
             statements = ast.parse(file.read()).body
     except (OSError, ValueError, SyntaxError):
-        return True  # compiled or packed: it can't be told, so it is not refused
+        return True  # compiled or packed: unknown, so it is not refused
     for statement in statements:
         if statement.lineno <= line <= (statement.end_lineno or statement.lineno):
             return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)

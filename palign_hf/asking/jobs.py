@@ -1,8 +1,7 @@
-"""Many rows at once over one engine: a coroutine a row, no barrier between their questions, results in order.
+"""Concurrent jobs over one engine: a coroutine per row, no barrier between requests, results in order.
 
-Jobs are drawn from the iterator only as the engine's cache has room for them, so memory stays flat however many there
-are. What a row asks, and when, is its own affair; what goes wrong with one row stays with that row, if its coroutine
-says so in its result. An exception ends the run, with everything before it delivered.
+Jobs are drawn from the iterator only as the engine's cache has room for them, so memory stays flat. A row's coroutine
+reports its own errors in its result; an exception ends the run after everything before it is delivered.
 """
 
 import asyncio
@@ -11,30 +10,30 @@ from typing import Protocol, TypeVar
 
 
 class Job(Protocol):
-    """What must be known of a row to let it in."""
+    """What admission needs to know of a row."""
 
     @property
     def key(self) -> bytes:
-        """Names its content: of two with the same key, the second waits for the first one's answers."""
+        """Key of its content: of two with the same key, the second waits for the first one's answers."""
 
     @property
     def weight(self) -> int:
-        """Tokens of cache that it is expected to hold: its prompts, and what will be written to them."""
+        """Tokens of KV cache that it is expected to hold: its prompts and completions."""
 
 
 J = TypeVar("J", bound=Job)
 R = TypeVar("R")
 
-# How many results may wait for a slow one before them; then nothing more is started. Answers have heavy tails, and an
-# engine that stands idle costs more than this memory: `benchmarks/stream.py` has seen 780 wait at 64 rows at once.
+# Results that may wait for a slow one before them; then no further job starts. Answer times have heavy tails, and an
+# idle engine costs more than this memory: `benchmarks/stream.py` has seen 780 wait at 64 rows at once.
 _AHEAD = 4096
 
 
 class Admission:
-    """A door that lets jobs in while their number and their tokens fit; one always fits alone.
+    """Limits in-flight jobs by count and tokens; a single job is always admitted.
 
-    The capacity is asked each time: an engine that starts with its first question tells it only then. Who has left
-    still waits to be delivered, in order; the door stays shut while too many do.
+    The capacity is read each time: an engine that starts at its first request has it only then. Finished jobs that
+    wait for delivery count too: no job starts while too many of them wait.
     """
 
     def __init__(self, capacity: Callable[[], tuple[int, int]], ahead: int = _AHEAD) -> None:
@@ -66,7 +65,7 @@ class Admission:
         self._changed.set()
 
     def deliver(self) -> None:
-        """One that has left is handed over."""
+        """Count one finished job as delivered."""
         self._undelivered -= 1
         self._changed.set()
 
@@ -77,7 +76,7 @@ async def in_order(
     capacity: Callable[[], tuple[int, int]],
     ahead: int = _AHEAD,
 ) -> AsyncGenerator[R, None]:
-    """Do every job, results in the order of the jobs; `capacity` is (jobs, tokens) that may be inside at once."""
+    """Run all jobs and yield results in the order of the jobs; `capacity` is (jobs, tokens) in flight at once."""
     door = Admission(capacity, ahead)
     started: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
     running: dict[bytes, asyncio.Task[R]] = {}
@@ -96,13 +95,13 @@ async def in_order(
 
     async def start() -> None:
         for job in jobs:
-            weight = job.weight  # what it is expected to hold may be seen otherwise later
+            weight = job.weight  # the expectation may change later
             await door.enter(weight)
             task = asyncio.create_task(one(job, weight, running.get(job.key)))
             running[job.key] = task
             live.add(task)
             started.put_nowait(task)
-            # To draw a job takes time (its tokens are counted): those that are in go on in between.
+            # Drawing a job takes time (its tokens are counted): let running jobs continue in between.
             await asyncio.sleep(0)
 
     starter = asyncio.create_task(start())
@@ -121,10 +120,10 @@ async def in_order(
 
 
 class ExpectedOutput:
-    """How many tokens a completion will have, for the weight of a job: the mean of those seen so far.
+    """Expected tokens of a completion, for the weight of a job: the mean of the completions so far.
 
-    Until the first ones are seen, a quarter of what they may have: most students stop long before their limit, and an
-    engine that admits too few at first only starts a little slower.
+    Before the first ones, a quarter of the limit: most students stop long before it, and an engine that admits too few
+    at first only starts a little slower.
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -132,7 +131,7 @@ class ExpectedOutput:
         self._seen = self._tokens = 0
 
     def saw(self, tokens: int) -> None:
-        """One more completion, of so many tokens."""
+        """Record a completion of `tokens` tokens."""
         self._seen += 1
         self._tokens += tokens
 

@@ -1,4 +1,4 @@
-"""Ledger files: where they lie, what one holds, and SQLite's errors in words that say what to do."""
+"""Ledger files: location, contents, and SQLite errors with advice."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from palign_hf.config import check_folder
 from palign_hf.errors import UserError, shown
 
 
-# How long a process waits for another one's commit before it gives up.
+# Seconds that a process waits for another one's commit.
 PATIENCE_S = 60.0
 
 
 class StoreError(UserError):
-    """The ledger can't be read or written; nothing that it held before is lost."""
+    """The ledger can't be read or written; its contents are kept."""
 
 
 def ledger_folder(given: str | None = None) -> Path:
-    """Where ledgers lie: as given, else under PALIGN_HOME, else in the user's cache folder."""
+    """Folder of ledgers: as given, else under PALIGN_HOME, else in the user's cache folder."""
     if given:
         return Path(given).expanduser()
     home = os.environ.get("PALIGN_HOME")
@@ -27,19 +27,19 @@ def ledger_folder(given: str | None = None) -> Path:
 
 
 def check_ledger(given: str | None) -> None:
-    """Refuse a folder that can't be one, before anything is loaded."""
+    """Refuse an invalid folder before anything is loaded."""
     check_folder("ledger", given or str(ledger_folder()), "Give another folder, on a local disk.")
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
-    """What a ledger file says of itself and holds, without changing it: for `palign ledger show`."""
+    """Read a ledger's metadata and counts without changing it, for `palign ledger show`."""
     path = Path(path)
     if not os.path.isfile(path):
         raise StoreError(
             f"`{path}` is no file. Give a ledger (`*.sqlite`), or the folder that holds them: that of `ledger=`, or "
             f"`{ledger_folder()}`."
         )
-    # Without a log beside it nothing is under way, and no file has to be made next to it in order to read.
+    # Without a WAL file no run is active, and reading needs no new file beside it.
     mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     try:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=PATIENCE_S)
@@ -55,15 +55,15 @@ def read_about(path: str | Path) -> dict[str, Any]:
 
 def _held(db: sqlite3.Connection) -> dict[str, Any]:
     about = dict(db.execute("SELECT key, value FROM about").fetchall())
-    # The first release stored probes only, and said nothing of it.
+    # The first release stored probes only, without naming the table.
     table, told_by = about.get("answers", "probes"), about.get("told_by", "verdict")
     for name in (table, told_by or "kind"):
         # These become part of a query.
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"`{shown(name)}` names no table or column")
-    said = json.loads(about.get("about", "{}"))
-    if not isinstance(said, dict):
-        raise ValueError(f"what it says of itself is no mapping but `{shown(repr(said))}`")
+    details = json.loads(about.get("about", "{}"))
+    if not isinstance(details, dict):
+        raise ValueError(f"its `about` entry is no mapping but `{shown(repr(details))}`")
     columns = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
     total = {
         name: int(db.execute(f"SELECT total({name}) FROM {table}").fetchone()[0]) if name in columns else 0
@@ -79,7 +79,7 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
     return {
         "format": int(about.get("format", 0)),
         "fingerprint": about.get("fingerprint"),
-        "about": said,
+        "about": details,
         "problems": db.execute("SELECT count(*) FROM problems").fetchone()[0],
         "answers": table,
         "told_by": told_by or "kind",
@@ -91,7 +91,7 @@ def _held(db: sqlite3.Connection) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: object) -> str:
-    """What to do with a ledger that holds what no run has written."""
+    """Advice for a ledger with invalid contents."""
     return (
         f"`{path}` is damaged or no ledger ({error}). It was left as it is: move it away and the run starts a new "
         f"one, or try `sqlite3 {path.name} .recover` on a copy to save its answers."
@@ -99,7 +99,7 @@ def damaged(path: Path, error: object) -> str:
 
 
 def advice(path: Path, error: sqlite3.DatabaseError) -> str:
-    """What went wrong with a ledger file, what is safe, what to do."""
+    """Message for an SQLite error: what failed, what is safe, what to do."""
     text = str(error)
     if "full" in text:
         return (
@@ -118,4 +118,4 @@ def advice(path: Path, error: sqlite3.DatabaseError) -> str:
             f"Another process held the ledger `{path}` for over {PATIENCE_S:.0f} s ({text}). Wait for it or end it, "
             f"then run the same command again; on a network file system use a local disk."
         )
-    return f"The ledger `{path}` failed: {text}. What was answered before is safe; mend the cause and run again."
+    return f"The ledger `{path}` failed: {text}. Earlier answers are safe; fix the cause and run again."

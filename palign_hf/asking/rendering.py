@@ -1,13 +1,13 @@
-"""Every prompt as token ids: one renderer for judging, solving and finishing, in alignment, training and evaluation.
+"""Chat prompts as token ids: one renderer for judging, solving and finishing, in alignment, training and evaluation.
 
 The chat template is rendered once with markers in the places of question and prefix, so its text splits into fixed
-parts; what a problem says is put between them. A growing prefix tokenises only the few characters around each cut:
-`exact` says whether that gives the tokens of the whole text for this tokenizer (it does for byte-level BPE); where it
-doesn't, every prompt is tokenised whole. A reply that is begun (`begun=`) stands in the student's own turn, to be gone
-on with, and `reply_ids` are the tokens of what is said there.
+parts; a problem's text is inserted between them. A growing prefix tokenizes only the few characters around each cut:
+`exact` says whether that gives the tokens of the whole text for this tokenizer (it does for byte-level BPE); otherwise
+every prompt is tokenized whole. A started reply (`begun=`) is the beginning of the student's turn, to be continued;
+`reply_ids` are the tokens of a reply.
 
-A problem's text is data: `<|im_end|>` in a trace is spelled out like any other text and ends nothing. Only the
-template's own parts before and after the user's text are read for special tokens.
+A problem's text is data: `<|im_end|>` in a trace is encoded like any other text and ends nothing. Only the template's
+own parts before and after the user's text are read for special tokens.
 """
 
 import datetime
@@ -46,10 +46,10 @@ _SAMPLE = (
 
 
 class ChatPrompt:
-    """One student's rendering of a template: fixed text around what a problem says, up to where the reply begins.
+    """One student's rendering of a template: fixed text around the problem, up to the start of the reply.
 
     A prompt is `head_ids`, the tokens of one text, `tail_ids` and `forced_ids`. The text begins with `head` after the
-    template's last special token before the user's words, and ends with `tail` at the first one after them.
+    template's last special token before the user's text, and ends with `tail` at the first one after it.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template, student: str) -> None:
@@ -67,13 +67,13 @@ class ChatPrompt:
         ids, offsets, special = self._read(tail)
         first = min(special, default=len(ids))
         self.tail_ids, self.tail = ids[first:], tail[: offsets[first][0]] if special else tail
-        # What the student is made to say first; judges have their labels' common beginning here.
+        # Forced beginning of the reply; judges have their labels' common beginning here.
         self.forced_ids: list[int] = []
         self._tail_tokens, self._whole_tail = len(ids), tail
 
     @property
     def suffix_tokens(self) -> int:
-        """Tokens behind the user's words."""
+        """Tokens behind the user's text."""
         return self._tail_tokens + len(self.forced_ids)
 
     def ids(self, question: str, prefix: str | None = None, begun: str = "") -> list[int]:
@@ -83,7 +83,7 @@ class ChatPrompt:
         return ids + self.reply_ids(begun) if begun else ids
 
     def reply_ids(self, text: str) -> list[int]:
-        """What is said in the student's turn, as tokens: plain text behind the prompt, whatever it looks like."""
+        """Tokens of a reply in the student's turn: plain text behind the prompt, whatever it looks like."""
         return self.texts.encode(text, inside=True)
 
     def control(self, ids: Iterable[int]) -> list[str]:
@@ -93,7 +93,7 @@ class ChatPrompt:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether the tokens around a cut can be had without tokenising the whole text (tried on a fixed sample)."""
+        """Whether the tokens around a cut equal those of the whole text (tested on a fixed sample)."""
         if not self.texts.parts_words(_SAMPLE):
             return False
         sample = self.problem("How many?", _SAMPLE * 3)
@@ -116,7 +116,7 @@ class ChatPrompt:
     def _fixed_text(self, template: Template) -> tuple[str, str, str]:
         if not self._tokenizer.chat_template:
             raise UserError(
-                f"The student `{self._student}` has no chat template, so it can't be asked anything: it is a base "
+                f"The student `{self._student}` has no chat template, so no prompt can be rendered: it is a base "
                 f"model, or its tokenizer was saved without one. Take the instruct version, or set "
                 f"`tokenizer.chat_template` and save it beside the weights."
             )
@@ -155,13 +155,13 @@ class ChatPrompt:
                 f"prompt can't be held in it. Mend the template, or take another student."
             )
         if "<think>" in tail and "</think>" not in tail:
-            # A student that always thinks is asked with its thought already closed: the next token is its reply.
+            # A student that always thinks gets its thought already closed: the next token is its reply.
             tail += "\n</think>\n\n"
         return head, middle, tail
 
 
 class JudgePrompt(ChatPrompt):
-    """The judge prompt with its labels: what they share is forced, the first token in which they differ is read."""
+    """The judge prompt with its labels: their common beginning is forced, the first differing token is read."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class JudgePrompt(ChatPrompt):
             self.forced_ids, self.label_ids = self._find_labels(self._whole_tail, labels)
 
     def _find_labels(self, tail: str, labels: Sequence[str]) -> tuple[list[int], tuple[int, ...]]:
-        """What the labels share (forced) and the first token in which they differ (read)."""
+        """The labels' common tokens (forced) and the first tokens in which they differ (read)."""
         spelled = [self._spell(tail, label) for label in labels]
         shared = 0
         while all(len(ids) > shared for ids in spelled) and len({ids[shared] for ids in spelled}) == 1:
@@ -187,8 +187,8 @@ class JudgePrompt(ChatPrompt):
         if len(set(read)) < len(labels):
             shown = ", ".join(f"`{label}` = {ids}" for label, ids in zip(labels, spelled, strict=True))
             raise UserError(
-                f"The labels don't diverge in the tokens of `{self._student}` ({shown}), so one token can't tell them "
-                f"apart. Use other labels, or `verdict='generate'`, which reads text."
+                f"The labels don't diverge in the tokens of `{self._student}` ({shown}), so one token can't "
+                f"distinguish them. Use other labels, or `verdict='generate'`, which reads text."
             )
         self._warn_of_unequal(read)
         return spelled[0][:shared], read
@@ -203,8 +203,8 @@ class JudgePrompt(ChatPrompt):
         for shorter, longer in permutations(texts, 2):
             if shorter and longer.startswith(shorter):
                 logger.warning(
-                    "`%s` tells the labels apart by tokens of unequal spelling (`%s` begins `%s`): the student may "
-                    "spell the longer one in pieces, which counts for the other label. Look at the label mass.",
+                    "`%s` distinguishes the labels by tokens of unequal spelling (`%s` begins `%s`): the student may "
+                    "spell the longer one in pieces, which counts for the other label. Check the label mass.",
                     self._student,
                     shorter,
                     longer,
@@ -212,7 +212,7 @@ class JudgePrompt(ChatPrompt):
 
 
 class ProblemPrompt:
-    """One problem's text and tokens: the prompt at any cut, and how many tokens lie before it."""
+    """One problem's text and tokens: the prompt at any cut, and the number of tokens before it."""
 
     __slots__ = (
         "_anchors",
@@ -251,7 +251,7 @@ class ProblemPrompt:
         return self._prompt.control(self._ids)
 
     def ids(self, end: int) -> list[int]:
-        """Token ids of the prompt that shows `trace[:end]`, up to the token that tells the labels apart."""
+        """Token ids of the prompt that shows `trace[:end]`, up to the token that distinguishes the labels."""
         prompt = self._prompt
         text = self._ids_nearby(end) if prompt.exact else self._ids_whole(end)
         return prompt.head_ids + text + prompt.tail_ids + prompt.forced_ids

@@ -1,8 +1,8 @@
-"""One student at work: its tokenizer, its engine, and the thread whose event loop they live on.
+"""Student runner: a student's tokenizer, its engine, and the thread with their event loop.
 
-Every stage borrows a runner, so one engine serves truncation, alignment and evaluation in one process. vLLM wants one
-event loop for its whole life, and a notebook's own loop must not be blocked, so the loop has a thread of its own and
-work is handed over to it. The engine starts with the first question; a run whose answers are all known starts none.
+Every stage borrows a runner, so one engine serves truncation, alignment and evaluation in one process. vLLM needs one
+event loop for its whole life, and a notebook's own loop must not be blocked, so the loop has a separate thread. The
+engine starts at the first request; a run whose answers are all in the ledger starts none.
 """
 
 import asyncio
@@ -30,23 +30,43 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How long an interrupt waits for the work to let go.
+# Seconds that an interrupt waits for the work to end.
 _CLEANUP_S = 5.0
-# A waiting thread looks up so often: a signal that another thread has got, or that came just before the wait, is
-# handled then.
+# Seconds between wake-ups of a waiting thread: a signal that another thread received, or that came just before the
+# wait, is handled then.
 _TURN_S = 1.0
 _END = object()
 
 
 class StudentRunner:
-    """A student and where it answers. Close it to give back memory and processes; what comes later opens it again.
+    """A student with its engine, shared by the stages.
 
-    student (`str` or `Student`): name of a model on the Hub, or a folder.
-    revision (`str`, *optional*): branch, tag or commit of a Hub student; resolved to its commit.
-    engine (`str`, defaults to `"auto"`): `vllm`, `server` or `transformers`.
-    engine_options (`dict`, *optional*): passed to the engine, such as `gpu_memory_utilization` or `urls`.
-    context (`int`, *optional*): tokens a request may have; by default what the student can read.
-    trust_remote_code (`bool`, defaults to `False`): run code that comes with the student.
+    Close it, or use it as a context manager, to release memory and processes; a later request starts the engine again.
+
+    Args:
+        student (`str` or `Student`):
+            Name of a model on the Hub, a folder, or `palign-toy`.
+        revision (`str`, *optional*):
+            Branch, tag or commit of a Hub student; resolved to its commit.
+        engine (`str`, defaults to `"auto"`):
+            `vllm`, `server`, `transformers`, or `auto`: vLLM where it is installed, else transformers.
+        engine_options (`dict`, *optional*):
+            Options of the engine, such as `gpu_memory_utilization` or `urls`.
+        context (`int`, *optional*):
+            Context length in tokens; by default that of the student's config.
+        trust_remote_code (`bool`, defaults to `False`):
+            Whether to run code that comes with the student.
+
+    Example:
+
+    ```python
+    >>> from palign_hf import StudentRunner
+
+    >>> with StudentRunner("palign-toy", engine="transformers") as runner:
+    ...     context, started = runner.context, runner.started
+    >>> context, started
+    (2048, False)
+    ```
     """
 
     @knows_old_names
@@ -69,7 +89,7 @@ class StudentRunner:
         self._rest()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run on the loop's thread and wait; an interrupt cancels the work there and waits until it has let go."""
+        """Run on the loop's thread and wait; an interrupt cancels the work there and waits until it has ended."""
         over, done = threading.Event(), threading.Event()
 
         async def whole() -> T:
@@ -92,7 +112,7 @@ class StudentRunner:
             raise
 
     def iterate(self, results: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """The results one by one in the caller's thread, while the loop goes on with those after them."""
+        """Yield results in the caller's thread, while the loop continues with the next ones."""
 
         async def following() -> Any:
             return await anext(results, _END)
@@ -107,7 +127,7 @@ class StudentRunner:
                     return
                 yield result
         finally:
-            # Whoever breaks off while a result is awaited has cancelled the generator with it.
+            # Breaking off while a result is awaited has cancelled the generator.
             if not asking and not self._closed:
                 self.run(results.aclose())
 
@@ -127,7 +147,7 @@ class StudentRunner:
 
     @property
     def engine(self) -> TendedEngine:
-        """Where the student answers; used on the loop, and started by the first question."""
+        """The supervised engine; used on the loop, and started by the first request."""
         if self._engine is None:
             engine = make_engine(
                 self.engine_name,
@@ -147,23 +167,23 @@ class StudentRunner:
         return self._engine is not None and self._engine.started
 
     def identity(self) -> EngineIdentity | None:
-        """Who answers: the engine's name, release and number format; None until it was asked."""
+        """Name, release and number format of the engine; None before the first request."""
         return self._engine.answered_by if self._engine is not None else None
 
     def capacity(self, most: int | None = None) -> tuple[int, int]:
-        """Rows and tokens that may be under way at once; `most` limits the rows further.
+        """Rows and tokens that may be in flight at once; `most` limits the rows further.
 
-        Before anybody has asked the student, one row goes in: its question starts the engine.
+        Before the first request only one row is admitted: its request starts the engine.
         """
         rows, tokens = NOT_STARTED if self._engine is None else self._engine.capacity
         return min(rows, most or rows), tokens
 
     def on_starting(self, say: Callable[[str], None] | None) -> None:
-        """Whom to tell, in words, that the engine starts: it takes long, and a bar that stands still says nothing."""
+        """Set a callback for the message that the engine starts, which takes long."""
         self._on_starting = say
 
     def check(self) -> None:
-        """Refuse what no engine could start with, before anything is loaded."""
+        """Refuse invalid settings before anything is loaded."""
         self.max_model_len  # noqa: B018
         if spawns(self.engine_name) and (script := unguarded_script()):
             raise UserError(
@@ -200,7 +220,7 @@ class StudentRunner:
         return f"StudentRunner({self.student.name!r}, engine={self.engine_name!r}, started={self.started})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Settings only: a copy in another process starts an engine of its own."""
+        """Settings only: a copy in another process starts its own engine."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -255,7 +275,7 @@ class StudentRunner:
 
 
 async def _let_go() -> None:
-    """End what an interrupt could not wait for, so that no work is pending when the loop is closed."""
+    """Cancel what an interrupt could not wait for, so that no work is pending when the loop is closed."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

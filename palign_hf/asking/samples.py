@@ -1,6 +1,6 @@
-"""Samples of a student, for every stage that draws them: what is kept of one, by which seed, and drawn only once.
+"""Stored samples of a student: content, seed, and lookup in the ledger before drawing.
 
-A sample is looked up in the ledger, else drawn, then committed. Its seed comes from the content that it answers, so it
+A sample is read from the ledger or drawn and then committed. Its seed is derived from its problem's content, so it
 depends on no other row, no order and no number of processes.
 """
 
@@ -19,7 +19,7 @@ _SEEDS = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One text of a student, as it was drawn."""
+    """One stored sample of a student."""
 
     sample: int
     token_ids: tuple[int, ...]
@@ -35,27 +35,27 @@ S = TypeVar("S", bound=Sample)
 
 
 def seed_of(key: bytes, seed: int, sample: int) -> int:
-    """The seed of one sample of a problem: by its content, so that it depends on no other row and no order."""
+    """The seed of one sample of a problem, derived from its content."""
     own = int.from_bytes(hashlib.sha256(f"{seed}/{key.hex()}".encode()).digest()[:8], "big") % _SEEDS
     return sample_seed(own, sample)
 
 
 class Memory(Protocol[S]):
-    """What drawing asks of a ledger."""
+    """The ledger interface that drawing needs."""
 
     def recall(self, problem: bytes) -> dict[int, S]:
-        """What is known of a problem."""
+        """The stored samples of a problem."""
 
     def engines_of(self, problem: bytes) -> dict[int, EngineIdentity | None]:
-        """Who drew it."""
+        """The engines that drew them."""
 
     async def record(self, problem: bytes, answer: S, engine: EngineIdentity | None = None) -> S:
-        """Store a sample; what is stored comes back."""
+        """Store a sample and return the stored one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known(Generic[S]):
-    """A sample, who drew it, and whether that was now; `fresh` is False for one of an earlier run."""
+    """A sample with its engine; `fresh` is False for one of an earlier run."""
 
     sample: S
     engine: EngineIdentity | None
@@ -64,32 +64,32 @@ class Known(Generic[S]):
 
     @property
     def tokens(self) -> int:
-        """What was generated."""
+        """Generated tokens."""
         return len(self.sample.token_ids)
 
     @property
     def prompt_tokens(self) -> int:
-        """What it was generated from."""
+        """Prompt tokens."""
         return self.sample.prompt_tokens
 
     @property
     def cached_tokens(self) -> int:
-        """How much of the prompt was known before."""
+        """Prompt tokens that were cached."""
         return self.sample.cached_tokens
 
 
 class Remembered(Generic[S]):
-    """The samples of one problem: those of the ledger, and those that are drawn and stored as they are asked for."""
+    """The samples of one problem: those of the ledger, and those drawn and stored on demand."""
 
     def __init__(self, ledger: Memory[S], key: bytes, engine: Callable[[], EngineIdentity | None]) -> None:
         self._ledger, self._key, self._engine = ledger, key, engine
         self._known = ledger.recall(key)
-        self._told = ledger.engines_of(key) if self._known else {}
+        self._engines = ledger.engines_of(key) if self._known else {}
 
     async def get(self, number: int, draw: Callable[[], Awaitable[S]]) -> Known[S]:
-        """The sample of that number; what `draw` raises is raised, and nothing is stored then."""
+        """Return the sample of that number; an exception of `draw` is passed on, and nothing is stored."""
         if (known := self._known.get(number)) is not None:
-            return Known(known, self._told.get(number), fresh=False)
+            return Known(known, self._engines.get(number), fresh=False)
         sample = await draw()
         engine = self._engine()
         return Known(await self._ledger.record(self._key, sample, engine), engine, fresh=True)

@@ -1,10 +1,10 @@
-"""Every answer ever given, durable: one SQLite file (WAL) for each question-asker, and resume is a replay.
+"""Durable answer store: one SQLite file (WAL) for each fingerprint; resuming is a replay.
 
-A stage says what an answer is (`AnswerTable`: a dataclass, and which of its fields name it within its problem); the
-rest is here. An answer is told only after it is committed, so `kill -9` loses what was in flight and nothing else. The
-first answer stored is the answer: a second process on the same file reads it back instead of its own. Answers that
-come in during one turn of the event loop share a commit, which keeps the cost of each at microseconds. With every
-answer stands the engine that gave it: its name, its release, and the number format of the weights.
+A stage declares its answers (`AnswerTable`: a dataclass, and the fields that name an answer within its problem). An
+answer is returned only after it is committed, so `kill -9` loses only what was in flight. The first stored answer
+wins: a second process on the same file reads it back instead of its own. Answers of one turn of the event loop share a
+commit, which keeps the cost of each at microseconds. Each answer is stored with its engine: name, release, and number
+format of the weights.
 WAL needs a local disk: on network file systems point `ledger` at one.
 """
 
@@ -32,7 +32,7 @@ A = TypeVar("A")
 # Format 2 names the engine of each answer. A file of format 1 is brought up to it in one transaction when it is opened
 # for a run: nothing in it is rewritten, its answers have no engine.
 FORMAT = 2
-_APPLICATION = 0x70616C67  # "palg", in the header of the file: tells a ledger from other programs' databases
+_APPLICATION = 0x70616C67  # "palg", in the header of the file: distinguishes a ledger from other programs' databases
 # Problems are numbered as they come, so that answers of one time lie together: ordered by key they would be scattered
 # over the whole file, and every one of them would write a page of its own.
 _TABLES = (
@@ -52,9 +52,9 @@ _ADD_PROBLEM = "INSERT INTO problems (key) VALUES (?) ON CONFLICT DO NOTHING"
 class AnswerTable(Generic[A]):
     """What a stage stores: a dataclass of plain fields, one row each.
 
-    `key` names the fields that tell the answers of one problem apart. Answers that fit the SQL condition `provisional`
-    are kept for the record, but asked again: the next answer replaces them. `told_by` is the field by which
-    `palign ledger show` counts them.
+    `key` names the fields that identify an answer within its problem. Answers that match the SQL condition
+    `provisional` are kept for the record, but generated again: the next answer replaces them. `told_by` is the field
+    by which `palign ledger show` counts them.
     """
 
     def __init__(
@@ -85,22 +85,22 @@ class AnswerTable(Generic[A]):
         self.read = f"SELECT {named} FROM {name} WHERE problem = {_NUMBER}"
         self.recall = f"{self.read} AND NOT {provisional}" if provisional else self.read
         columns = ", ".join(f"a.{column}" for column in self.columns)
-        self.told_from = (
+        self.with_engines = (
             f"SELECT {columns}, e.name, e.version, e.dtype FROM {name} a LEFT JOIN engines e ON a.engine = e.number "
             f"WHERE a.problem = {_NUMBER}"
         )
 
     def row(self, answer: A) -> list[Any]:
-        """An answer as SQLite takes it."""
+        """An answer as SQL values."""
         return [codec.store(getattr(answer, column)) for column, codec in self._codecs.items()]
 
     def answer(self, row: tuple[Any, ...]) -> A:
-        """An answer as it was."""
+        """An answer from its SQL values."""
         values = (codec.load(value) for codec, value in zip(self._codecs.values(), row, strict=True))
         return self.kind(*values)
 
     def key_of(self, answer: A) -> Hashable:
-        """What names an answer within its problem."""
+        """The key of an answer within its problem."""
         if len(self.key) == 1:
             name: Hashable = getattr(answer, self.key[0])
             return name
@@ -108,7 +108,7 @@ class AnswerTable(Generic[A]):
 
 
 class Store(Generic[A]):
-    """The answers of one asker. `fingerprint` names it; `about` says in words what it is made of."""
+    """The answers of one `fingerprint`; `about` describes its parts."""
 
     def __init__(self, path: str | Path, fingerprint: str, about: Mapping[str, Any], table: AnswerTable[A]) -> None:
         self.path, self._table = Path(path), table
@@ -130,13 +130,13 @@ class Store(Generic[A]):
                 raise
 
     def recall(self, problem: bytes) -> dict[Any, A]:
-        """What is known of a problem, by the key of each answer; provisional ones are not."""
+        """The known answers of a problem, by key, without provisional ones."""
         return self._answers(self._table.recall, problem)
 
     def engines_of(self, problem: bytes) -> dict[Any, EngineIdentity | None]:
-        """Who gave the answers of a problem, by the key of each; None where the first release has kept no name."""
+        """The engines of a problem's answers, by key; None for answers of the first release."""
         with self._explained():
-            rows = self._db.execute(self._table.told_from, (problem,)).fetchall()
+            rows = self._db.execute(self._table.with_engines, (problem,)).fetchall()
             width = len(self._table.columns)
             named = [(self._table.answer(row[:width]), row[width:]) for row in rows]
         return {self._table.key_of(answer): EngineIdentity(*who) if who[0] else None for answer, who in named}
@@ -151,12 +151,12 @@ class Store(Generic[A]):
         return await stored
 
     def count(self) -> int:
-        """How many answers it holds."""
+        """Number of stored answers."""
         with self._explained():
             return int(self._db.execute(f"SELECT count(*) FROM {self._table.name}").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file; answers of which nobody awaits the commit any more were never told."""
+        """Close the file; answers whose commit nobody awaits any more are dropped."""
         self._db.close()
 
     def _answers(self, query: str, problem: bytes) -> dict[Any, A]:
@@ -186,9 +186,9 @@ class Store(Generic[A]):
             if held == ("1",):
                 self._db.execute(f"ALTER TABLE {self._table.name} ADD COLUMN engine INTEGER REFERENCES engines")
                 self._db.execute("UPDATE about SET value = ? WHERE key = 'format'", (str(FORMAT),))
-            said = {"format": str(FORMAT), "fingerprint": fingerprint, "about": json.dumps(redacted(about))}
-            said |= {"answers": self._table.name, "told_by": self._table.told_by or ""}
-            self._db.executemany("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", said.items())
+            metadata = {"format": str(FORMAT), "fingerprint": fingerprint, "about": json.dumps(redacted(about))}
+            metadata |= {"answers": self._table.name, "told_by": self._table.told_by or ""}
+            self._db.executemany("INSERT INTO about VALUES (?, ?) ON CONFLICT DO NOTHING", metadata.items())
         # Two processes may have made it at once.
         self._refuse_others(fingerprint)
 
@@ -210,7 +210,7 @@ class Store(Generic[A]):
             )
 
     def _use_wal(self) -> None:
-        """Two processes that open a new file at once: one is told `locked` at once, whatever its timeout is."""
+        """Two processes may open a new file at once: then one gets `locked` immediately, whatever its timeout."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -228,7 +228,7 @@ class Store(Generic[A]):
             with self._explained():
                 stored = self._store(waiting)
         except Exception as error:
-            # Whatever it is: raised out of a callback of the loop it would reach nobody, and they would wait for ever.
+            # Any error: raised from a callback of the loop it would reach no waiter, and they would wait for ever.
             for *_, future in waiting:
                 if not future.cancelled():
                     future.set_exception(error)
@@ -275,7 +275,7 @@ class Store(Generic[A]):
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """SQLite's errors in words that say what to do."""
+        """Convert SQLite errors into messages with advice."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -285,20 +285,20 @@ class Store(Generic[A]):
 
 
 def content_key(*texts: str) -> bytes:
-    """A problem's name in its ledger: the same texts, the same answers."""
+    """Key of a problem in its ledger: the same texts have the same answers."""
     parts = (part.encode("utf-8", "surrogatepass") for part in texts)
     return hashlib.blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in parts), digest_size=16).digest()
 
 
 class _Unreadable(ValueError):
-    """What stands in a ledger is no value of its column."""
+    """A stored value doesn't fit its column."""
 
 
 class _Codec:
-    """One field of an answer in SQL: its type, and how a value goes in and comes out.
+    """One field of an answer in SQL: its type and conversions.
 
-    SQLite keeps whatever it is given, so both ways are checked: text or bytes in a column of numbers would be read
-    back as such, and NaN as null, which is another answer.
+    SQLite stores any value, so both ways are checked: text or bytes in a column of numbers would be read back as such,
+    and NaN as null, which is another answer.
     """
 
     def __init__(self, sql: str, kind: type, store: Callable[[Any], Any] = lambda v: v, load: Any = lambda v: v):
@@ -344,7 +344,7 @@ def _number_of(column: str, kind: type) -> Callable[[Any], Any]:
         if number is None or number != value or (kind is int and not -(2**63) <= number < 2**63):
             raise StoreError(
                 f"`{column}={shown(repr(value))}` can't be kept in a ledger: it is no number that SQLite holds. "
-                f"Whoever gave this answer, as a criterion of one's own, must give a number, or none."
+                f"Let the source of this answer, such as a custom criterion, return a number or None."
             )
         return number
 

@@ -1,4 +1,4 @@
-"""Plain text as a student's tokens: what a problem says is data, whatever it looks like."""
+"""Tokenization of plain text: a problem's text is data, whatever it looks like."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class TextTokenizer:
-    """A student's tokens for plain text: special tokens are spelled out, nothing is added, trimmed, cut off or padded.
+    """A student's tokens for plain text: special tokens are encoded as text, nothing is added, trimmed or padded.
 
-    It works on a copy of the backend: the settings are not the student's, and without the wrapper around it the same
-    ids come at a fifth of the time, at every probe.
+    It works on a copy of the backend: the settings are not the student's, and without the wrapper the same ids take a
+    fifth of the time, at every probe.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", student: str) -> None:
         if not tokenizer.is_fast:
             raise UserError(
-                f"The tokenizer of `{student}` tells no offsets, so cuts can't be placed in its tokens. "
+                f"The tokenizer of `{student}` gives no offsets, so cuts can't be placed in its tokens. "
                 f"Save a fast tokenizer (tokenizer.json) beside the weights."
             )
         whole: Any = tokenizer

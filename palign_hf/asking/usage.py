@@ -1,4 +1,4 @@
-"""What a stage drew and what it cost."""
+"""Counts and costs of a stage's samples."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,15 +11,15 @@ class Drawn(Protocol):
 
     @property
     def tokens(self) -> int:
-        """What was generated."""
+        """Generated tokens."""
 
     @property
     def prompt_tokens(self) -> int:
-        """What it was generated from."""
+        """Prompt tokens."""
 
     @property
     def cached_tokens(self) -> int:
-        """How much of the prompt was known before."""
+        """Prompt tokens that were cached."""
 
     @property
     def fresh(self) -> bool:
@@ -27,12 +27,12 @@ class Drawn(Protocol):
 
     @property
     def error(self) -> str | None:
-        """Why there is none, if so."""
+        """Why there is no sample, or None."""
 
 
 @dataclass
 class Usage(Counters):
-    """Counts over all samples that the rows rest on; `asked` were drawn in this run, the others in earlier ones."""
+    """Counts over all samples of the rows; `asked` were drawn in this run, the others in earlier ones."""
 
     samples: int = 0
     asked: int = 0

@@ -1,7 +1,6 @@
-"""Settings are declared once, in a dataclass; the rest follows from it.
+"""Settings declared once in a dataclass, for constructor, recipes, CLI options, `--help` and docs.
 
-The constructor, the YAML of a recipe, the options of a command, `--help` and the tables of the docs are all read off
-the same fields, and all are strict: a misspelt key or a value that can't be right is an error that names it.
+All of these read the same fields, and all are strict: an unknown key or an invalid value is an error that names it.
 
     @dataclass(frozen=True, kw_only=True)
     class Settings:

@@ -1,4 +1,4 @@
-"""Resolution of names with parameters, and of `module:name` of a user's own code, in Python and in recipes alike.
+"""Resolution of names and parameters, and of `module:name` of a user's own code, in Python and in recipes alike.
 
 `fixed(ratio=0.25)` as text and `{name: fixed, ratio: 0.25}` as a mapping are the same. One `Resolver` for each kind of
 part (search, criterion, grader) holds the shipped ones by name, and what one of the user's own must have.
@@ -101,7 +101,7 @@ def read_spec(spec: Any, what: str, known: Collection[str], example: str) -> tup
 
 
 def read_named(spec: Any, what: str, known: Collection[str], example: str) -> tuple[str, dict[str, Any]]:
-    """As `read_spec`, where nothing but the shipped ones can be meant."""
+    """As `read_spec`, where nothing but the given shipped ones can be meant."""
     name, parameters = read_spec(spec, what, known, example)
     if not isinstance(name, str) or name not in known:
         raise UserError(f"`{shown(name)}` is no {what}{nearest(name, known)}. Give one of {listed(known)}.")
@@ -145,7 +145,7 @@ def uncalled_description(part: Uncalled) -> dict[str, Any]:
 
 
 def check_parameters(name: str, given: Iterable[object], known: Collection[str]) -> None:
-    """Refuse a parameter that the thing of this name doesn't take."""
+    """Refuse unknown parameters."""
     for parameter in given:
         if parameter not in known:
             has = f"It takes {listed(known)}" if known else "It takes none"

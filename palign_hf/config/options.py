@@ -1,4 +1,4 @@
-"""Every setting as an option of a command, and the command line that reads them."""
+"""CLI options for settings, and the parser that reads them."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ from palign_hf.streams import print_err
 
 T = TypeVar("T")
 
-# Before the key of a setting in the namespace, so that none can meet a name of the command's own.
+# Prefix of setting keys in the namespace, so that they can't clash with the command's own names.
 _DEST = "setting "
 _METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false", NoneType: ""}
 _MAPPINGS, _LISTS = (dict, Mapping), (list, tuple, Sequence)
@@ -26,18 +26,18 @@ _METAVARS |= dict.fromkeys(_MAPPINGS, "MAPPING") | dict.fromkeys(_LISTS, "LIST")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and name the option that was perhaps meant."""
+    """A parser whose errors are one line, and name the nearest option."""
 
     def __init__(self, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **({"allow_abbrev": False} | settings))
 
     def error(self, message: str) -> NoReturn:
-        """Say it and leave with status 2."""
-        print_err(f"{self.prog.split()[0]}: {' '.join(message.split())}. `{self.prog} --help` tells more.")
+        """Print the error and exit with status 2."""
+        print_err(f"{self.prog.split()[0]}: {' '.join(message.split())}. See `{self.prog} --help`.")
         sys.exit(2)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """What isn't known is refused here, where the options of this very command are known."""
+        """Refuse unknown arguments here, where the options of this command are known."""
         found, extra = super().parse_known_args(args, namespace)
         if extra:
             word = next((one for one in extra if one.startswith("-")), extra[0]).partition("=")[0]
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
-    """`--config`, `--set`, and an option for every setting of `kind`, grouped by its sections."""
+    """Add `--config`, `--set`, and an option for every setting of `kind`, grouped by section."""
     parser.allow_abbrev = False
     parser.usage = f"{parser.prog} [--config RECIPE] [--KEY VALUE ...]".replace("%", "%%")
     parser.add_argument("--config", metavar="RECIPE", help="YAML file of settings, or a recipe that ships: see below")
@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type) -> None:
-    """An option for every setting of `kind`, grouped by its sections, for a command without recipes."""
+    """Add an option for every setting of `kind`, grouped by section, for a command without recipes."""
     groups: dict[str, Any] = {}
     for one in walk(kind):
         section = one.key.rpartition(".")[0]
@@ -89,9 +89,9 @@ def add_settings(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def read_options(options: argparse.Namespace, kind: type[T]) -> T:
-    """The settings of a command line that `add_options` declared: the recipe, then `--set`, then the options.
+    """Build the settings of a command line from `add_options`: the recipe, then `--set`, then the options.
 
-    One that `add_settings` declared has only the last of them.
+    A command line from `add_settings` has options only.
     """
     given: dict[str, tuple[str, Any]] = {}
     for one in walk(kind):
@@ -101,8 +101,11 @@ def read_options(options: argparse.Namespace, kind: type[T]) -> T:
                 given[one.key] = (f"`{option(one.key)}`", words)
             else:
                 words = [words] if isinstance(words, str) else words
-                said = f"`{option(one.key)} {shown(' '.join(words))}`"
-                given[one.key] = (said, _single(one, words[0], said) if len(words) == 1 else _many(one, words, said))
+                given_as = f"`{option(one.key)} {shown(' '.join(words))}`"
+                given[one.key] = (
+                    given_as,
+                    _single(one, words[0], given_as) if len(words) == 1 else _many(one, words, given_as),
+                )
     return read_layers(kind, getattr(options, "config", None), getattr(options, "set", ()), given)
 
 
@@ -128,8 +131,8 @@ def _metavar(hint: Any) -> str:
     return "|".join(dict.fromkeys(filter(None, names)))
 
 
-def _parse(one: Setting, text: str, said: str) -> Any:
-    """Text as YAML of that type: it stays text for a setting that is text, and where it fits as nothing else."""
+def _parse(one: Setting, text: str, given_as: str) -> Any:
+    """Text as YAML of that type: it stays text for a text setting, and where it fits no other type."""
     kinds = [kind for kind in spelt(one.hint) if kind is not NoneType]
     if text == "null" and len(kinds) < len(spelt(one.hint)):
         return None
@@ -141,29 +144,29 @@ def _parse(one: Setting, text: str, said: str) -> Any:
     except ConfigError as error:
         if textual:
             return text
-        raise ConfigError(f"{said} can't be read: {error}.") from error
+        raise ConfigError(f"{given_as} can't be read: {error}.") from error
     return text if textual and (isinstance(value, str) or not fits(one.hint, value)) else value
 
 
-def _single(one: Setting, word: str, said: str) -> Any:
-    """One word: a value, or the only one of a list."""
-    value = _parse(one, word, said)
+def _single(one: Setting, word: str, given_as: str) -> Any:
+    """One word: a value, or the only item of a list."""
+    value = _parse(one, word, given_as)
     return [value] if not fits(one.hint, value) and fits(one.hint, [value]) else value
 
 
-def _many(one: Setting, words: Sequence[str], said: str) -> Any:
+def _many(one: Setting, words: Sequence[str], given_as: str) -> Any:
     """Several words as a list, or as `name=value` where the setting may be a mapping."""
     pairs = [word.partition("=") for word in words]
     mapping = any((get_origin(kind) or kind) in _MAPPINGS for kind in spelt(one.hint))
     if not mapping or not all(equals for _, equals, _ in pairs):
-        return list(words) if fits(one.hint, list(words)) else [_parse_word(word, said) for word in words]
+        return list(words) if fits(one.hint, list(words)) else [_parse_word(word, given_as) for word in words]
     if twice := [name for name, count in Counter(name for name, _, _ in pairs).items() if count > 1]:
-        raise ConfigError(f"{said} gives `{shown(twice[0])}` twice. Leave one of them out.")
+        raise ConfigError(f"{given_as} gives `{shown(twice[0])}` twice. Leave one of them out.")
     return {name: value for name, _, value in pairs}
 
 
-def _parse_word(word: str, said: str) -> Any:
+def _parse_word(word: str, given_as: str) -> Any:
     try:
         return parse_yaml(word)
     except ConfigError as error:
-        raise ConfigError(f"{said} can't be read: {error}.") from error
+        raise ConfigError(f"{given_as} can't be read: {error}.") from error

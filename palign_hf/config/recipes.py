@@ -1,4 +1,4 @@
-"""Recipes: YAML files read into settings, from the disk or from those that ship with the package."""
+"""Recipes: YAML files with settings, from the disk or shipped with the package."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from palign_hf.config.settings import ConfigError, build, one_line, section_of
-from palign_hf.config.values import hints_of, told
+from palign_hf.config.values import hints_of, shown_value
 from palign_hf.errors import nearest, shown
 
 
 T = TypeVar("T")
 
-# The folder of launcher configurations, which are no recipes.
+# Folder of launcher configurations, which are not recipes.
 _LAUNCHER = "accelerate"
 _PACKAGE = Path(__file__).parents[1]
 
@@ -21,25 +21,25 @@ def load_config(
     kind: type[T], path: str | Path | None, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
 ) -> T:
     """Read a recipe into `kind`, then apply `key=value` overrides, then `values` by key; dots reach into sections."""
-    given = {key: (f"`{key}: {told(value)}`", value) for key, value in _flat(kind, values or {})}
+    given = {key: (f"`{key}: {shown_value(value)}`", value) for key, value in _flat(kind, values or {})}
     return read_layers(kind, path, overrides, given)
 
 
 def read_layers(
     kind: type[T], path: str | Path | None, overrides: Sequence[str], given: Mapping[str, tuple[str, Any]]
 ) -> T:
-    """The same with values that know how they were said, for messages: {key: (`--rows 0`, 0)}."""
+    """`load_config` for values with their written form, for messages: {key: (`--rows 0`, 0)}."""
     file = find_recipe(path) if path is not None else None
     values = _read(file) if file is not None else {}
     origins: dict[str, str] = {}
     for override in overrides:
         key, value = _parse(override)
-        said = f"`--set {shown(override)}`"
-        _put(values, key, value, said)
-        origins[key] = said
-    for key, (said, value) in given.items():
-        _put(values, key, value, said)
-        origins[key] = said
+        given_as = f"`--set {shown(override)}`"
+        _put(values, key, value, given_as)
+        origins[key] = given_as
+    for key, (given_as, value) in given.items():
+        _put(values, key, value, given_as)
+        origins[key] = given_as
 
     def origin(key: str) -> str | None:
         if not key:
@@ -50,7 +50,7 @@ def read_layers(
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file of that name, or the recipe that ships with the package: `qwen3-8b/truncate.yaml`."""
+    """The file of that name, or the shipped recipe: `qwen3-8b/truncate.yaml`."""
     path = Path(os.path.expanduser(name))
     if os.path.isfile(path):  # also of a text that can't be a path
         return path
@@ -75,13 +75,13 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def recipes_folder() -> Path:
-    """In a wheel they lie within the package, in a checkout beside it."""
+    """Folder of the shipped recipes: inside the package in a wheel, beside it in a checkout."""
     inside = _PACKAGE / "recipes"
     return inside if inside.is_dir() else _PACKAGE.parent / "recipes"
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values out of YAML, whatever it holds; `ConfigError` says in one line why not."""
+    """Parse YAML into plain values; `ConfigError` has the reason in one line."""
     from palign_hf.config.yaml_text import YamlError, load_yaml
 
     try:
@@ -91,7 +91,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def whole(path: str | Path) -> str:
-    """A path as a message shows it: on one line, and not cut."""
+    """A path for a message: on one line, uncut."""
     return shown(str(path), most=4096)
 
 
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{where} can't be read as YAML: {one_line(error)}.") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be a mapping of settings, not `{told(values)}`.")
+        raise ConfigError(f"{where} must be a mapping of settings, not `{shown_value(values)}`.")
     return values
 
 
@@ -119,7 +119,7 @@ def _parse(text: str) -> tuple[str, Any]:
 
 
 def _flat(kind: type, values: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
-    """Sections opened, so that one that is given in part leaves the rest of it as it was."""
+    """Yield values with sections opened, so that a partly given section keeps its other values."""
     hints = hints_of(kind)
     for name, value in values.items():
         inner = section_of(hints.get(name))
@@ -129,14 +129,16 @@ def _flat(kind: type, values: Mapping[str, Any], section: str = "") -> Iterator[
             yield f"{section}{name}", value
 
 
-def _put(values: dict[str, Any], key: str, value: Any, said: str) -> None:
-    """A null on the way becomes a section; any other value there is an error."""
+def _put(values: dict[str, Any], key: str, value: Any, given_as: str) -> None:
+    """Set a value by its dotted key; a null on the way becomes a section, any other value there is an error."""
     *sections, last = key.split(".")
     for section in sections:
         if values.get(section) is None:
             values[section] = {}
         inner = values[section]
         if not isinstance(inner, dict):
-            raise ConfigError(f"{said} can't be set: `{shown(section)}: {told(inner)}` is a value, not a section.")
+            raise ConfigError(
+                f"{given_as} can't be set: `{shown(section)}: {shown_value(inner)}` is a value, not a section."
+            )
         values = inner
     values[last] = value

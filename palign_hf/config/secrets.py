@@ -1,4 +1,4 @@
-"""Refuses secrets among settings: settings are written into reports and cards, a login or the environment is not."""
+"""Refusal of secrets in settings, since settings are written into reports and cards."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from palign_hf.errors import UserError, shown
 from palign_hf.redact import is_secret_name
 
 
-# Their values are needed, and masked by value wherever a run writes.
+# Settings that may hold secrets; their values are masked wherever a run writes.
 _SENT = ("headers",)
 
 
 def refuse_secrets(values: Mapping[Any, Any], error: type[UserError] = UserError, section: str = "") -> None:
-    """Refuse settings that are named like a secret (`hub_token`, `api_key`) and hold text, in sections, too.
+    """Refuse text settings with the name of a secret (`hub_token`, `api_key`), in sections too.
 
     Args:
-        values (`Mapping`): settings, as a recipe or options give them.
-        error (`type[UserError]`): what is raised; its message names the setting and never its value.
-        section (`str`): where they stand, as `training.`.
+        values (`Mapping`): settings of a recipe or of options.
+        error (`type[UserError]`): the exception type; its message names the setting and never its value.
+        section (`str`): prefix of the keys, such as `training.`.
     """
     for name, value in values.items():
         if name in _SENT:

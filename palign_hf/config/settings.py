@@ -1,4 +1,4 @@
-"""A setting and its checks: from Python in `check_settings`, from plain values in `build`."""
+"""Declaration and checks of settings: Python values in `check_settings`, plain values in `build`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from palign_hf.config.renamed import refuse_renamed, renamed
 from palign_hf.config.secrets import refuse_secrets
-from palign_hf.config.values import Bounds, Unfit, fit, hints_of, members, spelt, told, type_name
+from palign_hf.config.values import Bounds, Unfit, fit, hints_of, members, shown_value, spelt, type_name
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.redact import remember_in
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ConfigError(UserError):
-    """A recipe or an option has a key or value that can't be right; the message names it and the nearest match."""
+    """A recipe or an option has an invalid key or value; the message names it and the nearest match."""
 
 
 def setting(
@@ -30,14 +30,14 @@ def setting(
     below: float | None = None,
     metavar: str | None = None,
 ) -> Any:
-    """One setting of a dataclass. Without a default it is required; an infinite bound lets infinity in."""
+    """Declare a setting of a dataclass. Without a default it is required; an infinite bound allows infinity."""
     metadata = {"help": help, "bounds": Bounds(least, most, above, below), "metavar": metavar}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A field seen from outside: its key with dots, its type, and the section that it stands in."""
+    """A setting's field with its dotted key, type, and section."""
 
     key: str
     hint: Any
@@ -46,7 +46,7 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it is for."""
+        """Its description."""
         return self.field.metadata.get("help", "")
 
     @property
@@ -61,16 +61,16 @@ class Setting:
 
     @property
     def default(self) -> Any:
-        """What it is when nothing is said."""
+        """Its default."""
         factory: Any = self.field.default_factory
         return self.field.default if factory is MISSING else factory()
 
 
 def check_settings(instance: Any) -> None:
-    """Types and ranges of a dataclass that was made in Python, for its `__post_init__`.
+    """Check types and ranges of a dataclass made in Python; called in its `__post_init__`.
 
-    Values are left in the form that the type names (a list given for a tuple becomes one), so that equal settings are
-    equal however they were written.
+    Values are converted to the form of their type (a list for a tuple becomes a tuple), so that equal settings are
+    equal in any notation.
     """
     hints = hints_of(type(instance))
     given = {one.name: getattr(instance, one.name) for one in fields(instance) if one.init}
@@ -80,19 +80,19 @@ def check_settings(instance: Any) -> None:
         if not one.init:
             continue
         value = getattr(instance, one.name)
-        fitted = _fitted(one, hints[one.name], value, f"`{one.name}={told(value)}`", UserError, plain=False)
+        fitted = _fitted(one, hints[one.name], value, f"`{one.name}={shown_value(value)}`", UserError, plain=False)
         if fitted is not value:
             object.__setattr__(instance, one.name, fitted)
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str], str | None], section: str = "") -> T:
-    """A dataclass from plain values, every one of them checked.
+    """Build a dataclass from plain values, and check each of them.
 
-    `where` is the file, or a function that knows for a key what gave it (`--set rows=0`), the file being under "".
+    `where` is the file, or a function from a key to its written form (`--set rows=0`), with the file under "".
     """
     origin = where if callable(where) else lambda key: None if key else where
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{origin('')} must be a mapping of settings, not `{told(values)}`.")
+        raise ConfigError(f"{origin('')} must be a mapping of settings, not `{shown_value(values)}`.")
     if not section:
         remember_in(values)
         refuse_secrets(values, ConfigError)
@@ -111,8 +111,8 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
         if inner is not None and isinstance(value, Mapping):
             given[name] = build(inner, value, where, f"{key}.")
         else:
-            said = origin(key) or f"{origin('')}: `{key}: {told(value)}`"
-            given[name] = _fitted(known[name], hints[name], value, said, ConfigError, plain=True)
+            given_as = origin(key) or f"{origin('')}: `{key}: {shown_value(value)}`"
+            given[name] = _fitted(known[name], hints[name], value, given_as, ConfigError, plain=True)
     for name, one in known.items():
         inner = section_of(hints[name])
         if inner is not None and name not in given and required(one):
@@ -126,7 +126,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
 
 
 def walk(kind: type, section: str = "") -> Iterator[Setting]:
-    """Every setting that YAML and options can give, sections opened."""
+    """Every setting that YAML and options can set, sections opened."""
     hints = hints_of(kind)
     for name, one in _plain_fields(kind).items():
         inner = section_of(hints[name])
@@ -137,12 +137,12 @@ def walk(kind: type, section: str = "") -> Iterator[Setting]:
 
 
 def section_of(hint: Any) -> type | None:
-    """The dataclass of settings that a hint allows, if it does."""
+    """The settings dataclass that a hint allows, or None."""
     return next((option for option in members(hint) if is_section(option)), None)
 
 
 def is_section(kind: Any) -> bool:
-    """Whether a class is made of settings; a dataclass of Python's own side isn't."""
+    """Whether a class is a dataclass of settings."""
     if not (isinstance(kind, type) and is_dataclass(kind)):
         return False
     return any("help" in one.metadata for one in fields(kind)) or any(
@@ -156,12 +156,12 @@ def required(one: "Field[Any]") -> bool:
 
 
 def option(key: str) -> str:
-    """How a key is written on the command line."""
+    """The CLI option of a key."""
     return f"--{key.replace('_', '-')}"
 
 
 def one_line(error: object) -> str:
-    """A message of several lines as one."""
+    """A message on one line."""
     return " ".join(str(error).split())
 
 
@@ -176,7 +176,7 @@ def _plain_fields(kind: type) -> dict[str, "Field[Any]"]:
 
 
 def _refuse_unknown(kind: type, values: Mapping[str, Any], origin: Callable[[str], str | None], section: str) -> None:
-    """Before all else: a misspelt key explains why the right one is missing."""
+    """Checked first: a misspelt key explains why the right one is missing."""
     hints, known = hints_of(kind), _plain_fields(kind)
     for name, value in values.items():
         key = f"{section}{shown(name)}"
@@ -194,7 +194,7 @@ def _refuse_unknown(kind: type, values: Mapping[str, Any], origin: Callable[[str
 
 
 def _missing(kind: type, values: Mapping[str, Any], section: str) -> Iterator[str]:
-    """Required settings that nobody gave, in sections too."""
+    """Required settings without a value, in sections too."""
     hints = hints_of(kind)
     for name, one in _plain_fields(kind).items():
         inner = section_of(hints[name])
@@ -205,7 +205,7 @@ def _missing(kind: type, values: Mapping[str, Any], section: str) -> Iterator[st
             yield f"{section}{name}"
 
 
-def _fitted(one: "Field[Any]", hint: Any, value: Any, said: str, error: type[UserError], plain: bool) -> Any:
+def _fitted(one: "Field[Any]", hint: Any, value: Any, given_as: str, error: type[UserError], plain: bool) -> Any:
     try:
         fitted = fit(hint, value, one.metadata.get("bounds") or Bounds(), plain)
         if isinstance(fitted, str) and not fitted.strip() and fitted != one.default:
@@ -213,6 +213,6 @@ def _fitted(one: "Field[Any]", hint: Any, value: Any, said: str, error: type[Use
     except Unfit as unfit:
         if plain and section_of(hint) is not None:
             names = ["a section with keys of its own", *([type_name(hint)] if spelt(hint) else [])]
-            raise error(f"{said} must be {' or '.join(names)}.") from None
-        raise error(f"{said} {unfit}.") from None
+            raise error(f"{given_as} must be {' or '.join(names)}.") from None
+        raise error(f"{given_as} {unfit}.") from None
     return fitted

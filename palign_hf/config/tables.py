@@ -1,4 +1,4 @@
-"""Settings as text: for `--help`, for the docs, and for the docstring of a constructor."""
+"""Settings as text, for `--help`, for the docs, and the docstring of a constructor."""
 
 import json
 from types import NoneType
@@ -10,12 +10,12 @@ from palign_hf.tables import table
 
 
 def describe(kind: type, section: str = "") -> list[tuple[str, str]]:
-    """(key, help with its default) of every setting."""
+    """(key, help with default) of every setting."""
     return [(one.key, f"{one.help} ({facts(one)})".strip()) for one in walk(kind, section)]
 
 
 def settings_table(kind: type) -> str:
-    """Every setting in a Markdown table: key, what it is for, type and range, default."""
+    """Every setting in a Markdown table: key, description, type and range, default."""
     rows = []
     for one in walk(kind):
         range_ = f", {one.bounds}" if str(one.bounds) else ""
@@ -37,7 +37,7 @@ def arguments(kind: type, indent: str = "    ") -> str:
 
 
 def facts(one: Setting) -> str:
-    """Range and default, as they stand in brackets after the help."""
+    """Range and default, in brackets after the help."""
     default = "required" if one.required else f"default: {_plain(one.default)}"
     return f"{one.bounds}; {default}" if str(one.bounds) else default
 
@@ -48,7 +48,7 @@ def _cell(text: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A default as YAML would have it."""
+    """A default in YAML."""
     if value is None or value == "":
         return "none"
     if isinstance(value, (bool, dict, list, tuple)):

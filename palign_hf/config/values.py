@@ -1,7 +1,7 @@
-"""Does a value fit a type hint, and how is the type called in a message?
+"""Matching of values to type hints, and names of types in messages.
 
-Plain values are those that YAML can spell; a hint may also have members that only Python can give, such as a class or
-a protocol. Those are accepted from Python and never offered elsewhere.
+Plain values are those of YAML; a hint may also have members that only Python can give, such as a class or a protocol.
+Those are accepted from Python and not offered elsewhere.
 """
 
 import math
@@ -22,11 +22,11 @@ _NO = object()
 
 
 class Unfit(Exception):
-    """A value is not what its setting takes; the text ends a sentence that begins with what was given."""
+    """A value doesn't fit its setting; the text is the end of a sentence that begins with the given value."""
 
 
 class Unloaded:
-    """Stands for a class that a hint names but that its module imports for type checkers alone."""
+    """Placeholder of a class in a hint that its module imports for type checkers only."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Bounds:
         return " and ".join(f"{name} {end}" for name, end in ends.items() if end is not None and math.isfinite(end))
 
     def hold(self, number: float) -> bool:
-        """Whether it lies inside."""
+        """Whether it is inside."""
         return not (
             (self.least is not None and number < self.least)
             or (self.most is not None and number > self.most)
@@ -53,7 +53,7 @@ class Bounds:
 
     @property
     def infinite(self) -> bool:
-        """Whether infinity was asked for: by a bound that is infinite itself."""
+        """Whether infinity is allowed, by a bound that is infinite itself."""
         return any(end is not None and math.isinf(end) for end in (self.least, self.most))
 
 
@@ -73,17 +73,19 @@ def _hints_of(kind: type) -> Mapping[str, Any]:
 
 
 def members(hint: Any) -> tuple[Any, ...]:
-    """What a union may be, or the one type that it is."""
+    """The members of a union, or the single type."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def spelt(hint: Any) -> tuple[Any, ...]:
-    """The members that YAML can write; none for a setting of Python alone."""
+    """The members that YAML can write; none for a Python-only setting."""
     return tuple(option for option in members(hint) if _name(option))
 
 
 def fit(hint: Any, value: Any, bounds: Bounds, plain: bool) -> Any:
-    """The value as its setting holds it: a list as a tuple, `5e-5` as a number; `Unfit` says why not."""
+    """Convert a value to its setting's type (a list to a tuple, `5e-5` to a number); `Unfit` has the reason if it
+    doesn't fit.
+    """
     found: Any = _NO
     for option in members(hint):
         fitted = _fit_one(option, value, bounds, plain)
@@ -101,7 +103,7 @@ def fit(hint: Any, value: Any, bounds: Bounds, plain: bool) -> Any:
 
 
 def fits(hint: Any, value: Any) -> bool:
-    """Whether a plain value is of that type, whatever its range."""
+    """Whether a plain value is of that type, in any range."""
     try:
         fit(hint, value, Bounds(), plain=True)
     except Unfit:
@@ -110,21 +112,24 @@ def fits(hint: Any, value: Any) -> bool:
 
 
 def type_name(hint: Any) -> str:
-    """A type as messages and docs call it."""
+    """Name of a type in messages and docs."""
     return " or ".join(dict.fromkeys(_name(option) for option in spelt(hint))) or "a Python object"
 
 
 def choices(hint: Any) -> list[Any]:
-    """What a `Literal` allows."""
+    """Values of a `Literal`."""
     return [choice for option in members(hint) if get_origin(option) is Literal for choice in get_args(option)]
 
 
-def told(value: Any) -> str:
-    """A value as a message shows it."""
+def shown_value(value: Any) -> str:
+    """A value as shown in a message."""
     try:
         return shown(repr(value))
     except ValueError:  # an integer of thousands of digits
         return f"{type(value).__name__} of great length"
+
+
+told = shown_value  # name in `palign_hf.training`
 
 
 def _fit_one(option: Any, value: Any, bounds: Bounds, plain: bool) -> Any:
@@ -193,7 +198,9 @@ def _number(value: Any, bounds: Bounds, plain: bool) -> Any:
 
 
 def _is_one(kind: Any, value: Any) -> bool:
-    """A class by isinstance; what can't be asked so (a bare protocol, a class not loaded) is whatever isn't plain."""
+    """Check a class by isinstance; a type that can't be checked so (a bare protocol, an unloaded class) accepts any
+    non-plain value.
+    """
     if kind is Unloaded:
         return not isinstance(value, _PLAIN)
     try:
@@ -224,7 +231,7 @@ def _refusal(hint: Any, value: Any, plain: bool) -> str:
 
 
 def _name(option: Any) -> str:
-    """How YAML's side of a type is called; nothing for what only Python can give."""
+    """Name of a type's YAML form; empty for Python-only types."""
     kind, inner = get_origin(option) or option, get_args(option)
     if option is Any:
         return "any value"

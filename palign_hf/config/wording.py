@@ -1,7 +1,6 @@
-"""Messages of the library in the words of the command line: `max_samples=0` was typed as `--max-samples 0`. Pure.
+"""CLI messages: rewrites setting names in library messages as flags (`max_samples=0` becomes `--max-samples 0`).
 
-The library speaks of arguments, for most of its users write Python. Whoever typed options is told of options, in one
-place: where a command prints an error.
+The library's messages name arguments, since most users write Python; a command rewrites them where it prints an error.
 """
 
 import argparse
@@ -18,10 +17,10 @@ _LEFT_OUT = re.compile(r"(?<=\b[Ll]eave )`([A-Za-z_]\w*)`(?= out\b)")
 
 
 def as_typed(message: str, parser: argparse.ArgumentParser) -> str:
-    """`message` with each `name=value` in backticks, and each "leave `name` out", as an option of `parser`.
+    """Return `message` with each `name=value` in backticks, and each "leave `name` out", as an option of `parser`.
 
-    `--traces.max-samples` is the option of `max_samples`, too, unless another ends like it: what isn't clear
-    stays as it is.
+    `--traces.max-samples` is also the option of `max_samples`, unless another option ends the same way: an ambiguous
+    name stays as it is.
     """
     options = dict(_options(parser))
 
@@ -38,7 +37,7 @@ def as_typed(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
-    """The names of arguments, each with the one option it can mean."""
+    """The names of arguments, each with its only option."""
     meant: dict[str, set[argparse.Action]] = {}
     for action in _actions(parser):
         if action.help == argparse.SUPPRESS:  # another spelling of the one before
@@ -46,7 +45,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Ac
         for option in action.option_strings:
             name = option.lstrip("-").replace("-", "_").rpartition(".")[2]
             meant.setdefault(name, set()).add(action)
-    # Verbs of one command have options of the same name: any of them will do.
+    # Subcommands have options of the same name: any of them will do.
     for name, actions in meant.items():
         if len({_flag(action) for action in actions}) == 1:
             yield name, next(iter(actions))
@@ -62,14 +61,14 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _flag(action: argparse.Action) -> str:
-    """How the option is best typed: the long one, with dashes."""
+    """The option's preferred form: the long one, with dashes."""
     if isinstance(action, argparse.BooleanOptionalAction):
         return action.option_strings[0]  # the others say no
     return max(action.option_strings, key=lambda option: (option.startswith("--"), "_" not in option, len(option)))
 
 
 def _typed(action: argparse.Action, text: str) -> str | None:
-    """The option with its value; None where it can't be typed."""
+    """The option with its value; None where it has no CLI form."""
     value = _value(text)
     flag = _flag(action)
     if not text:  # `ledger=`: the option is meant, whatever its value
@@ -86,7 +85,7 @@ def _typed(action: argparse.Action, text: str) -> str | None:
 
 
 def _value(text: str) -> Any:
-    """The value that Python text stands for; the text itself where it is only meant to be read, as in `most=N`."""
+    """The value of Python text; the text itself where it is a placeholder, as in `most=N`."""
     try:
         return ast.literal_eval(re.sub(r",\s*\.\.\.\s*\}$", "}", text))
     except (ValueError, SyntaxError):
@@ -94,7 +93,7 @@ def _value(text: str) -> Any:
 
 
 def _word(value: Any) -> str:
-    """A value as a shell takes it: YAML, which is what the options of a recipe are read as."""
+    """A value for the shell: YAML, the format of a recipe's options."""
     if value is ...:
         return "..."
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""YAML read into plain values, for recipes, options and cards: no objects, and no aliases that multiply values."""
+"""Safe YAML loading for recipes, options and cards: plain values only, with limited aliases."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from palign_hf.errors import UserError, shown
 from palign_hf.redact import redact
 
 
-# Aliases (`*name`) may add at most this many values to those that are written out. Ten lines of aliases of aliases
-# stand for more values than any memory holds, and everything that later walks through them hangs.
+# Aliases (`*name`) may add at most this many values to the written ones. Ten lines of nested aliases can expand to
+# more values than any memory holds.
 MOST_ALIASED = 10_000
 
 
 class YamlError(UserError):
-    """The text is no YAML, or none that is read; the message says in one line why."""
+    """Invalid or unsupported YAML; the message has the reason in one line."""
 
 
 def load_yaml(text: str, repeated_keys: bool = False) -> Any:
-    """The values of a YAML text. Keys given twice are refused unless `repeated_keys`: YAML itself keeps the last."""
+    """Load the values of a YAML text. Duplicate keys are refused unless `repeated_keys`, which keeps the last."""
     try:
         loader = _Loader(text)
         loader.repeated_keys = repeated_keys
@@ -52,12 +52,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_aliases(root: yaml.Node) -> None:
-    """Refuse a document whose aliases make much of little, or that holds itself."""
+    """Refuse a document whose aliases expand too far, or that contains itself."""
     sizes: dict[int, int] = {}
     open_: set[int] = set()
 
     def size(node: yaml.Node) -> int:
-        """Values that the node stands for, each alias followed."""
+        """Number of values of the node with its aliases expanded."""
         if isinstance(node, yaml.ScalarNode):
             return 1
         if id(node) in open_:
@@ -79,7 +79,7 @@ def _check_aliases(root: yaml.Node) -> None:
 
 
 def _nodes(root: yaml.Node) -> int:
-    """How many values are written out."""
+    """Number of written values."""
     found: set[int] = set()
     waiting = [root]
     while waiting:

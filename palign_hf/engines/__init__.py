@@ -1,1 +1,1 @@
-"""Where the student answers: `score` and `generate` over token ids, whichever runtime is behind."""
+"""Inference engines: `score` and `generate` over token ids, with any runtime."""

@@ -1,8 +1,8 @@
-"""Answers of a completions server: from JSON text to scores and completions, checked against what was asked.
+"""Validation of a completions server's responses: from JSON text to scores and completions.
 
-A server is a program of others, so nothing it says is taken as it comes: types, ranges and counts are checked, and
-an answer that can't be true raises `RequestFailed`, which is one row's error. What only tells the cost (cached tokens)
-or the release fails no row: a value that can't be true counts as not given.
+Servers are foreign programs: types, ranges and counts of every response are checked, and an impossible response raises
+`RequestFailed`, which is one row's error. Cost figures (cached tokens) and the release fail no row: an impossible
+value counts as not given.
 """
 
 import json
@@ -20,31 +20,31 @@ _FRAME, _READ, _WRITTEN = 2**20, 16, 256
 MODELS_BYTES, WORDS_BYTES = 2**24, 2**16
 # Tokenizers take no larger ids, and fail with errors of their own.
 _LARGEST_ID = 2**31 - 1
-# Only the beginning of an answer is shown; masking and cutting needs no more of it.
+# Only the beginning of a response is shown; masking and cutting needs no more of it.
 _EXCERPT, _LOOKED_AT = 200, 4096
 _VERSION_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A parsed answer and how it began, for messages."""
+    """A parsed response and its beginning, for messages."""
 
     data: Any
     begin: str
 
 
 def most_bytes(prompt_tokens: int, max_tokens: int, logprobs: int = 0) -> int:
-    """The size in bytes that an answer to a request may have: generous, and bounded by what was asked."""
+    """Size limit of a response in bytes: generous, and bounded by the request."""
     return _FRAME + _READ * prompt_tokens + _WRITTEN * max_tokens * (1 + logprobs)
 
 
 def excerpt(text: str) -> str:
-    """The beginning of a server's text, as it stands in a message."""
+    """The beginning of a server's text, for messages."""
     return shown(text[:_LOOKED_AT], _EXCERPT)
 
 
 def parsed(body: bytes) -> Answer:
-    """JSON in UTF-8, whatever the headers call it."""
+    """Parse JSON in UTF-8, whatever the headers declare."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -70,14 +70,14 @@ def models(answer: Answer) -> list[str]:
 
 
 def version(answer: Answer) -> str:
-    """The release that a server says it is; unknown if it says something else."""
-    said = answer.data.get("version") if isinstance(answer.data, dict) else None
-    fits = isinstance(said, str) and said.strip() and said.isprintable() and len(said) <= _VERSION_LENGTH
-    return str(said) if fits else UNKNOWN
+    """The release that a server reports; unknown if it isn't plausible."""
+    release = answer.data.get("version") if isinstance(answer.data, dict) else None
+    fits = isinstance(release, str) and release.strip() and release.isprintable() and len(release) <= _VERSION_LENGTH
+    return str(release) if fits else UNKNOWN
 
 
 def score(answer: Answer, prompt_tokens: int, label_ids: tuple[int, ...]) -> Score:
-    """The labels' log-probabilities from an answer of one token."""
+    """Read the labels' log-probabilities from a response of one token."""
     lacking = "no readable log-probabilities"
     choices = _choices(answer, lacking)
     if len(choices) > 1:
@@ -85,11 +85,11 @@ def score(answer: Answer, prompt_tokens: int, label_ids: tuple[int, ...]) -> Sco
     try:
         read = choices[0]["logprobs"]
         tokens, tables = read["tokens"], read["top_logprobs"]
-        said, table = tokens[0], tables[0]
+        token, table = tokens[0], tables[0]
     except (KeyError, IndexError, TypeError) as error:
         raise _unreadable(answer, lacking) from error
     if not (
-        isinstance(tokens, list) and isinstance(tables, list) and isinstance(said, str) and isinstance(table, dict)
+        isinstance(tokens, list) and isinstance(tables, list) and isinstance(token, str) and isinstance(table, dict)
     ):
         raise _unreadable(answer, lacking)
     if (length := max(len(tokens), len(tables))) > 1:
@@ -106,14 +106,14 @@ def score(answer: Answer, prompt_tokens: int, label_ids: tuple[int, ...]) -> Sco
         raise _unreadable(answer, lacking) from error
     return Score(
         logprobs=logprobs,
-        top_is_label=said in names,
+        top_is_label=token in names,
         prompt_tokens=prompt_tokens,
         cached_tokens=cached_tokens(answer, prompt_tokens),
     )
 
 
 def text(answer: Answer, sampling: Sampling, seed: int | None, vocabulary: int | None = None) -> Completion:
-    """The one completion of an answer; `vocabulary` is how many token ids the student has, if that is known."""
+    """Read the single completion of a response; `vocabulary` is the student's number of token ids, if known."""
     lacking = "no token ids (it must understand `return_token_ids`)"
     choices = _choices(answer, lacking)
     if len(choices) != 1:
@@ -127,7 +127,7 @@ def text(answer: Answer, sampling: Sampling, seed: int | None, vocabulary: int |
         raise _unreadable(answer, lacking)
     if reason not in ("stop", "length"):
         raise RequestFailed(
-            f"the server ended a completion with the reason {_brief(reason)}, so it can't be told whole from cut"
+            f"the server ended a completion with the reason {_brief(reason)}, so whether it is complete is unknown"
         )
     if not ids:
         raise RequestFailed("the server gave a completion without a token, not even one that ends it")
@@ -142,7 +142,7 @@ def text(answer: Answer, sampling: Sampling, seed: int | None, vocabulary: int |
 
 
 def cached_tokens(answer: Answer, prompt_tokens: int) -> int:
-    """How much of the prompt the server says it had cached; many say nothing, which counts as none."""
+    """Cached prompt tokens that the server reports; 0 if it reports none."""
     try:
         count = answer.data["usage"]["prompt_tokens_details"]["cached_tokens"]
     except (KeyError, TypeError):
@@ -162,7 +162,7 @@ def _unreadable(answer: Answer, lacking: str) -> RequestFailed:
 
 
 def _number(value: Any) -> float:
-    """A JSON number; true and false are none."""
+    """A JSON number; booleans are rejected."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{type(value).__name__} is no number")
     return float(value)

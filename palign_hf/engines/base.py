@@ -1,8 +1,8 @@
-"""The contract of an engine: token ids in, log-probabilities or completions out.
+"""The engine contract: token ids in, log-probabilities or completions out.
 
-Token ids, not text: each problem is tokenised once, and all engines see the same bytes. An engine never decides: it
-answers, or raises. `EngineDied` means that nothing it was asked will be answered any more (restart it);
-`RequestFailed` concerns one request (the row becomes an error, with this text as its reason).
+Token ids, not text: each problem is tokenized once, and all engines see the same ids. An engine answers or raises:
+`EngineDied` means that it will answer no further request (restart it); `RequestFailed` concerns one request (the row
+becomes an error, with this text as its reason).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from palign_hf.redact import redact
 
 T = TypeVar("T")
 
-# Seeds derived from a seed stay below this: whole in any JSON number.
+# Derived seeds stay below this: exact in any JSON number.
 _SEEDS = 2**53
 UNKNOWN = "unknown"
 # How far a log-probability may lie above 0, or the labels' probabilities together above 1, by rounding: that of half
@@ -30,9 +30,9 @@ _LEAST_LOGPROB = -1e6
 
 @dataclass(frozen=True, slots=True)
 class EngineIdentity:
-    """Who answers: kept with each answer, because another release or number format may answer otherwise.
+    """Identity of an engine, stored with each answer, because another release or number format may answer differently.
 
-    `version` is that of the runtime and `dtype` the one the weights have in memory; a server may tell neither.
+    `version` is that of the runtime and `dtype` that of the weights in memory; a server may report neither.
     """
 
     name: str
@@ -47,7 +47,7 @@ class EngineIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The labels' log-probabilities as the next token, and what reading them cost."""
+    """The labels' log-probabilities as the next token, and the cost of reading them."""
 
     logprobs: tuple[float, ...]
     top_is_label: bool
@@ -55,7 +55,7 @@ class Score:
     cached_tokens: int
 
     def __post_init__(self) -> None:
-        # A NaN compares as "not enough" and would be stored as a verdict that nobody gave.
+        # A NaN compares as "not enough" and would be stored as a verdict.
         if not all(math.isfinite(logprob) for logprob in self.logprobs):
             raise RequestFailed(f"the labels' log-probabilities are no finite numbers: {list(self.logprobs)}")
         if not all(_LEAST_LOGPROB <= logprob <= _ROUNDING for logprob in self.logprobs):
@@ -71,16 +71,16 @@ class Score:
 
     @property
     def label_mass(self) -> float:
-        """Probability of all labels together: near 0 means that the student would have said something else."""
+        """Probability of all labels together: near 0 if the student would have written something else."""
         return sum(math.exp(logprob) for logprob in self.logprobs)
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate; greedy unless told otherwise, and free of the defaults that a student brings along.
+    """Sampling parameters; greedy by default, and independent of the student's generation defaults.
 
-    The student's own end tokens always stop it; `stop_token_ids` and `stop` (texts) are further ones. With a seed,
-    sample `i` is drawn with `sample_seed(seed, i)`, whatever the other samples are.
+    The student's own end tokens always stop generation; `stop_token_ids` and `stop` (texts) are further ones. With a
+    seed, sample `i` is drawn with `sample_seed(seed, i)`, whatever the other samples are.
     """
 
     max_tokens: int
@@ -109,19 +109,19 @@ class Sampling:
 
     @property
     def drawn(self) -> bool:
-        """Whether chance decides; else the likeliest token is taken, and no seed counts."""
+        """Whether tokens are sampled; else decoding is greedy and ignores seeds."""
         return self.temperature > 0
 
     @property
     def seeds(self) -> tuple[int | None, ...]:
-        """The seed of each sample; all None where none was given or none counts."""
+        """The seed of each sample; all None without a seed or with greedy decoding."""
         if self.seed is None or not self.drawn:
             return (None,) * self.n
         return tuple(sample_seed(self.seed, sample) for sample in range(self.n))
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """The seed of one of several samples: `seed` itself for the first, so that one alone is drawn with what is given.
+    """Derive the seed of a sample: `seed` itself for the first, a hash for the others.
 
     Hashed, not counted up: neighbouring seeds of neighbouring rows must not share their samples.
     """
@@ -132,10 +132,10 @@ def sample_seed(seed: int, sample: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One generated answer; `finish_reason` is `stop` or `length`, so a cut answer is never taken for a whole one.
+    """One completion; `finish_reason` is `stop` or `length`, so a cut answer is never mistaken for a complete one.
 
-    `token_ids` is all that was generated, the end token, or the token that completed the stop text, included. `stop`
-    is the stop id or text of the sampling that ended it; None if the student's own end token did, or the length.
+    `token_ids` are all generated tokens, including the end token or the token that completed the stop text. `stop` is
+    the stop id or text that ended it; None after the student's own end token, or at the length limit.
     """
 
     token_ids: tuple[int, ...]
@@ -147,14 +147,14 @@ class Completion:
 def completion(
     sampling: Sampling, token_ids: Iterable[int], finish_reason: str, seed: int | None, text: str | None
 ) -> Completion:
-    """A completion told alike by all engines; `text` is the stop text that ended it, if one did."""
+    """Build a completion the same way for all engines; `text` is the stop text that ended it, if any."""
     ids = tuple(token_ids)
     if len(ids) > sampling.max_tokens:
         raise RequestFailed(f"the engine gave {len(ids)} tokens where at most {sampling.max_tokens} were asked for")
     if text is not None and text not in sampling.stop:
         raise RequestFailed(
             f"the engine ended a completion at the text `{shown(text)}`, which was not among its stop texts, so it "
-            f"can't be told whole from cut"
+            f"may be incomplete"
         )
     stop: str | int | None = text
     if text is None and finish_reason == "stop" and ids and ids[-1] in sampling.stop_token_ids:
@@ -164,7 +164,7 @@ def completion(
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """All samples of one prompt. What they share is counted once: the prompt, and what was cached of it before."""
+    """All samples of one prompt, with the tokens of the prompt and its cached part counted once."""
 
     samples: tuple[Completion, ...]
     prompt_tokens: int
@@ -172,12 +172,12 @@ class Generation:
 
 
 class Engine(Protocol):
-    """What the stages ask of a runtime. `problem` names whose prompt it is: one cache, one server."""
+    """The interface between stages and runtime. `problem` identifies a prompt's problem: one cache, one server."""
 
     name: str
 
     async def start(self) -> None:
-        """Load the student; called once, on the loop that will ask. Cancelled, it leaves nothing behind."""
+        """Load the student; called once, on the event loop of the requests. If cancelled, it leaves nothing behind."""
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """Log-probabilities of `label_ids` as the token after `prompt_ids`."""
@@ -186,19 +186,19 @@ class Engine(Protocol):
         """`sampling.n` completions of `prompt_ids`."""
 
     async def close(self) -> None:
-        """Give back memory and processes; safe to call twice."""
+        """Release memory and processes; safe to call twice."""
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """`(problems, tokens)`: how many to keep in flight, and the prompt tokens whose cache fits in memory."""
+        """`(problems, tokens)`: problems to keep in flight, and the prompt tokens whose cache fits in memory."""
 
     @property
     def identity(self) -> EngineIdentity:
-        """Who answers; known once it has started."""
+        """The engine's identity; known once it has started."""
 
 
 async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results in order; the first failure ends the others, and a death is told before anything else."""
+    """Return all results in order; the first failure cancels the others, `EngineDied` is raised first."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]
@@ -208,7 +208,7 @@ async def side_by_side(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 class _EngineError(RuntimeError):
-    """What an engine says: it may repeat what it was sent, so secrets are masked."""
+    """An engine's message, which may repeat its input, so secrets are masked."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(redact(one) if isinstance(one, str) else one for one in args))
@@ -219,11 +219,11 @@ class EngineDied(_EngineError):
 
 
 class RequestFailed(_EngineError):
-    """One request was refused or answered with something that can't be read."""
+    """One request was refused, or its response is invalid."""
 
 
 class EngineUnavailable(UserError):
-    """The engine can't be started as asked; the message says what is missing."""
+    """The engine can't be started as configured; the message names what is missing."""
 
 
 def _whole(value: Any, least: int, most: float = math.inf) -> bool:

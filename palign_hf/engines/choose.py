@@ -1,7 +1,7 @@
-"""From a name and options to an engine. `auto` takes vLLM where it is installed, else transformers.
+"""Engine selection by name and options. `auto` is vLLM where it is installed, else transformers.
 
-Options belong to the engine (memory share, URLs): they change how fast it answers, never what is asked. The few that
-change the student's numbers themselves (`altering`) belong to what a result depends on.
+Options concern the engine (memory share, URLs): they change its speed, not its requests. The few that change the
+student's numbers (`altering`) are part of the fingerprint.
 """
 
 import json
@@ -18,7 +18,7 @@ _ALTERING = ("dtype", "quantization", "hf_overrides", "kv_cache_dtype", "load_fo
 
 
 def check_engine(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse a misspelt engine or option, and what an option can't be, before anything is loaded."""
+    """Refuse unknown engines, unknown options and invalid values before anything is loaded."""
     if name not in NAMES:
         raise UserError(f"`engine={name!r}` is unknown{nearest(str(name), NAMES)}. Choose one of {listed(NAMES)}.")
     if name == "server" and not options.get("urls"):
@@ -29,29 +29,29 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _real(name: str) -> str:
-    """The engine that `auto` stands for here."""
+    """Resolve `auto`."""
     from palign_hf.engines.vllm import installed
 
     return name if name != "auto" else "vllm" if installed() else "transformers"
 
 
 def spawns(name: str) -> bool:
-    """Whether this engine starts processes that read the running script again."""
+    """Whether this engine starts processes that import the running script."""
     from palign_hf.engines.vllm import installed
 
     return name == "vllm" or (name == "auto" and installed())
 
 
 def altering(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those options that change the student's numbers: they belong to the fingerprint, so they must be plain data."""
+    """The options that change the student's numbers: they are part of the fingerprint, so they must be plain data."""
     found = {name: options[name] for name in _ALTERING if name in options}
     for name, value in found.items():
         try:
             json.dumps(value)
         except TypeError as error:
             raise UserError(
-                f"The engine option `{name}={value!r}` changes the student's numbers, so it is written into what the "
-                f"result depends on, and can't be. Give plain data, such as `dtype='bfloat16'`."
+                f"The engine option `{name}={value!r}` changes the student's numbers, so it is part of the "
+                f"fingerprint, which can't store it. Give plain data, such as `dtype='bfloat16'`."
             ) from error
     return found
 
@@ -66,7 +66,7 @@ def make_engine(
     vocabulary: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The engine called `name`, not yet started. `vocabulary`: how many token ids the student has, if known."""
+    """Return the engine `name`, not yet started. `vocabulary` is the student's number of token ids, if known."""
     options = dict(options or {})
     check_engine(name, options)
     from palign_hf.engines.server import ServerEngine

@@ -1,8 +1,7 @@
-"""How the transformers engine chooses tokens: each sample by its own seed, and an end at a text.
+"""Logits processors and stopping criteria of the transformers engine: one seed for each sample, stop texts.
 
 `model.generate` draws all rows of a batch from one generator, so a sample would depend on its neighbours. Here every
-row has a generator of its own: noise of Gumbel's distribution is added to the logits, and the largest is taken, which
-is a draw from their softmax.
+row has its own generator: Gumbel noise is added to the logits, and the argmax is a draw from their softmax.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 
 
 class Draw(LogitsProcessor):
-    """Leaves the drawn token the largest; the noise is made on the CPU, so it is the same on every device."""
+    """Adds seeded noise so that the drawn token has the largest logit; noise is made on the CPU, the same for every
+    device.
+    """
 
     def __init__(self, seeds: Sequence[int | None]) -> None:
         self._generators = [torch.Generator() for _ in seeds]
@@ -43,7 +44,7 @@ class Draw(LogitsProcessor):
 
 
 def processors(sampling: Sampling) -> LogitsProcessorList:
-    """What happens to the logits, in vLLM's order."""
+    """The logits processors, in vLLM's order."""
     steps: list[LogitsProcessor] = []
     if sampling.repetition_penalty != 1:
         steps.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
@@ -60,12 +61,12 @@ def processors(sampling: Sampling) -> LogitsProcessorList:
 
 
 class StopTexts(StoppingCriteria):
-    """Ends a row with the token that completes one of the texts, and remembers where and which."""
+    """Ends a row at the token that completes a stop text, and records the position and the text."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], prompt_tokens: int) -> None:
         self._tokenizer, self._texts, self._prompt = tokenizer, texts, prompt_tokens
-        # A token is a byte at least, so a text that has just been completed lies within so many; the rest is for
-        # characters that begin before, and for tokens that are no text.
+        # A token is at least one byte, which bounds the tokens of a completed text; the rest is for characters that
+        # begin before, and for tokens without text.
         self._window = max(len(text.encode()) for text in texts) + 16
         self.ends: dict[int, tuple[int, str]] = {}
 

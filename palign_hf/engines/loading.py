@@ -1,7 +1,7 @@
-"""A load that starts processes, on a thread of its own: whoever waits for it may leave at any moment.
+"""Loading of an engine that starts processes, in a daemon thread that can be abandoned at any moment.
 
-vLLM loads for half a minute in one blocking call. Cancelled here, the wait ends at once, what was started is killed,
-and the thread comes to its end by itself, since what it waits for is gone. It is a daemon: no exit waits for it.
+vLLM loads for half a minute in one blocking call. A cancellation ends the wait at once and kills the started
+processes; the thread then ends by itself.
 """
 
 import asyncio
@@ -17,29 +17,31 @@ T = TypeVar("T")
 
 
 class GivenUp(Exception):
-    """Nobody waits for the load any more."""
+    """The load was abandoned."""
 
 
 class Loading:
-    """What the load asks between its steps, and whose processes it starts."""
+    """State of a load: whether it was abandoned, and its processes."""
 
     def __init__(self) -> None:
         self.watch = OrphanWatch()
         self._given_up = threading.Event()
 
     def check(self) -> None:
-        """Raise `GivenUp` if it is of no use to go on."""
+        """Raise `GivenUp` if the load was abandoned."""
         if self._given_up.is_set():
             raise GivenUp
 
     def give_up(self) -> None:
-        """Kill what has been started, and what the load still starts before it notices."""
+        """Kill the started processes, and those that start before the load notices."""
         self._given_up.set()
         self.watch.kill()
 
 
 async def load(work: Callable[[Loading], T]) -> tuple[T, OrphanWatch]:
-    """What `work` makes, and the watch over its processes; after an error or a cancellation none of them is left."""
+    """Return the result of `work` and the watch over its processes; after an error or a cancellation all of them are
+    killed.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     loading = Loading()
@@ -47,7 +49,7 @@ async def load(work: Callable[[Loading], T]) -> tuple[T, OrphanWatch]:
     # whatever they hold, to the end of the process.
     made: list[T] = []
 
-    def tell(error: BaseException | None) -> None:
+    def resolve(error: BaseException | None) -> None:
         if done.cancelled():
             # Given up in the moment between the end of the load and this.
             undo()
@@ -71,7 +73,7 @@ async def load(work: Callable[[Loading], T]) -> tuple[T, OrphanWatch]:
             error = caught
             undo()
         try:
-            loop.call_soon_threadsafe(tell, error)
+            loop.call_soon_threadsafe(resolve, error)
         except RuntimeError:  # the loop was closed meanwhile, with all that waited on it
             undo()
 

@@ -1,6 +1,6 @@
-"""What each engine's options are called and may be, known before anything loads.
+"""Validation of engine options before anything loads.
 
-Those of vLLM are the fields of its `AsyncEngineArgs`, which are read from its source: importing it takes many seconds.
+Those of vLLM are the fields of its `AsyncEngineArgs`, read from its source, since importing it takes many seconds.
 """
 
 import ast
@@ -21,13 +21,13 @@ from palign_hf.redact import remember_in
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option must be, in words and as a test."""
+    """An option's valid values, as description and test."""
 
     meant: str
     fits: Callable[[Any], bool]
 
 
-# These come from the run itself: two places for one thing would contradict each other.
+# Set by the run itself: a second value could contradict it.
 _OF_THE_RUN = {
     "student": "student",
     "model": "student",
@@ -42,14 +42,14 @@ _OF_THE_RUN = {
 
 
 def check_options(engine: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of `engine` (one of its real names) that are misspelt or can't be what they are."""
+    """Refuse unknown or invalid options of `engine` (one of its real names)."""
     remember_in(options)
     refuse_secrets(options, section="engine_options.")
     known = _vllm() if engine == "vllm" else {"server": _SERVER, "transformers": _TRANSFORMERS}[engine]
     for name, value in options.items():
         if name in _OF_THE_RUN and (engine != "server" or name != "model"):
             raise UserError(
-                f"`engine_options` can't say `{name}`: the engine answers for the student of the run. Give "
+                f"`engine_options` can't set `{name}`: the engine loads the student of the run. Give "
                 f"`{_OF_THE_RUN[name]}` beside `engine` instead."
             )
         if name not in known:
@@ -87,7 +87,7 @@ def _header_name(value: Any) -> bool:
 
 
 def _header(value: Any) -> bool:
-    """What may stand behind a header's name: a line break would begin the next header, and is refused on sending."""
+    """Whether a header value is valid: a line break would begin the next header."""
     return _text(value) and value.isprintable()
 
 
@@ -128,7 +128,7 @@ _TRANSFORMERS = {
     "attn_implementation": _or_none(_TEXT),
     "threads": _or_none(_COUNT),
 }
-# Where vLLM's own refusal would come only after it has loaded for a while.
+# vLLM itself refuses these only after loading for a while.
 _VLLM_RANGES = {
     "gpu_memory_utilization": Option("a share above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
     "dtype": _DTYPE,
@@ -151,7 +151,7 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 @cache
 def _vllm() -> dict[str, Option]:
-    """All fields; without vllm nothing can be checked, and its engine says that it is missing."""
+    """All fields; without vllm nothing is checked, and its engine reports that it is missing."""
     spec = find_spec("vllm")
     if spec is None:
         return _Anything()
@@ -174,7 +174,7 @@ class _Anything(dict[str, Option]):
 
 
 def _types_in_source(path: Path) -> dict[str, str]:
-    """Field names and their types as they are written; nothing if this is not the source that it was."""
+    """Field names and types in the source; empty if the source has another form."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -191,7 +191,7 @@ def _types_in_source(path: Path) -> dict[str, str]:
 
 
 def _option(written: str) -> Option:
-    """What a field of this type may be; anything where it isn't plain."""
+    """Valid values of a field's type; any value where the type isn't plain."""
     parts = [part.strip() for part in written.split("|")]
     if not set(parts) <= _PLAIN.keys():
         return _ANY

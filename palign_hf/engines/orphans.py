@@ -1,9 +1,8 @@
-"""An engine's processes end with this one, even if it is killed: nothing else would give their memory back.
+"""Watch process that kills an engine's processes when this process ends, even by SIGKILL.
 
-vLLM's engine core doesn't notice that its parent is gone, and while it loads nobody could tell this process which ones
-to end. So a small process of our own stands by before the first of them starts. It knows them by a mark in the
-environment that they inherit (Linux; elsewhere by the ids it is told), and kills them when it is told to, or when the
-pipe that only this process holds open ends.
+vLLM's engine core doesn't notice that its parent is gone, and while it loads this process doesn't know its ids. So a
+small watch process starts first. It identifies the engine's processes by a marker in their inherited environment (on
+Linux; elsewhere by ids it receives), and kills them on command, or when the pipe held by this process closes.
 """
 
 import contextlib
@@ -16,14 +15,14 @@ from threading import Lock
 
 
 _MARK = "PALIGN_ENGINE_MARK"
-# While an engine loads its processes are looked for so often: a title that one gives itself wipes the mark out.
+# Seconds between scans while an engine loads: a process that sets its title erases the marker.
 _LOOK_S = 0.1
-# After the end the watch goes on so long, for what was just being started.
+# Seconds that the watch continues after the end, for processes that were just being started.
 _LINGER_S = 3.0
-# Who ends the watch waits for it so long, if the machine is that slow.
+# Seconds to wait for the watch to end on a slow machine.
 _OVER_S = 15.0
 
-# Python without site-packages, for it must be there within milliseconds.
+# Python without site-packages, which starts within milliseconds.
 _WATCH = """
 import os, select, signal, sys, time
 mark, look, linger = sys.argv[1].encode(), float(sys.argv[2]), float(sys.argv[3])
@@ -97,7 +96,7 @@ while until is None or time.monotonic() < until:
 
 
 class OrphanWatch:
-    """Kills an engine's processes as soon as this one is gone, or when told to."""
+    """Kills an engine's processes when this process is gone, or on command."""
 
     def __init__(self) -> None:
         self._mark = secrets.token_hex(16)
@@ -113,7 +112,7 @@ class OrphanWatch:
 
     @contextlib.contextmanager
     def marking(self) -> Iterator[None]:
-        """What this process starts within, and what those start, is the engine's."""
+        """Mark processes that start within this block, and their children, as the engine's."""
         before = os.environ.get(_MARK)
         os.environ[_MARK] = self._mark
         try:
@@ -125,19 +124,19 @@ class OrphanWatch:
                 os.environ[_MARK] = before
 
     def settle(self, pids: Iterable[int | None]) -> None:
-        """All have started, these among them: look no more, only wait for the end."""
+        """Stop scanning after all processes have started, `pids` among them."""
         self._say("settled", *(str(pid) for pid in pids if pid is not None))
 
     def kill(self) -> None:
-        """Kill all that there is, and until the end of the watch what still comes."""
+        """Kill all of the engine's processes, and any that still start."""
         self._say("kill")
 
     def clear(self) -> None:
-        """Kill all that there is, and watch no more; back when it is done."""
+        """Kill all of the engine's processes and end the watch."""
         self._over(kill=False)
 
     def end(self) -> None:
-        """Watch no more; nothing is killed."""
+        """End the watch without killing anything."""
         self._over(kill=True)
 
     def _over(self, kill: bool) -> None:
@@ -154,7 +153,7 @@ class OrphanWatch:
                 self._process.wait()
 
     def _say(self, *words: str) -> None:
-        # It may have been ended by whoever else waited for the engine.
+        # Another waiter for the engine may have ended it.
         with self._turn, contextlib.suppress(OSError, ValueError):
             assert self._process.stdin is not None
             self._process.stdin.write(" ".join(words).encode() + b"\n")

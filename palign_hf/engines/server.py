@@ -1,16 +1,15 @@
-"""Any OpenAI-compatible server, vLLM's first: token-id prompts to `/v1/completions`.
+"""HTTP engine for OpenAI-compatible servers, vLLM's first: token-id prompts to `/v1/completions`.
 
-Several URLs share the work; all prompts of a problem go to the same one, because its prefix cache lies there. What may
-pass by itself (refused connections, 429, 5xx) is tried again with growing pauses, a bounded number of times; what
-can't (an answer that isn't one) is an error at once. A request that fails is its row's error; the server is dead when
-it refuses connections, or when several rows in a row found nothing but failures. An answer may take its time: long
-generations do, so only `timeout` ends the wait, and with it that one row. No answer is believed: its size is bounded
-by what was asked, and `answers.py` checks what it says.
+Several URLs share the work; all prompts of a problem go to the same server, for its prefix cache. Transient errors
+(refused connections, 429, 5xx) are retried a bounded number of times with growing pauses; invalid responses are errors
+at once. A failed request is its row's error; the server is dead when it refuses connections, or when several rows in a
+row failed. Only `timeout` ends the wait for a response, since long generations take long. Responses are untrusted:
+their size is bounded by the request, and `answers.py` checks their content.
 The key comes from the environment. It, the headers' values and credentials in URLs are masked in all messages, even
-where a server repeats them. No redirect is followed: it would take prompts and headers to another place.
+where a server repeats them. Redirects are not followed: they would take prompts and headers to another host.
 
-Samples are as repeatable as the engine behind the server makes them; see `vllm.py`, also for what a server on a CPU
-must be started with (`--no-enable-chunked-prefill`), lest a seed ends it.
+Samples are as reproducible as the engine behind the server makes them; see `vllm.py`, also for the option that a
+server on a CPU needs for seeds (`--no-enable-chunked-prefill`).
 """
 
 import asyncio
@@ -43,24 +42,24 @@ T = TypeVar("T")
 API_KEY = "PALIGN_API_KEY"
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-# So many rows in a row that found nothing but failures, and the server is given up.
+# Consecutive failed rows after which the server counts as dead.
 FAILED_ROWS = 5
-# A server that is there takes a connection at once, however long its answers take.
+# A running server accepts connections at once, however long its responses take.
 _CONNECT_S = 30.0
-# What a request may take: tens of thousands of tokens on a busy server.
+# Time limit of a request: tens of thousands of tokens on a busy server.
 _TIMEOUT_S = 7200.0
-# How many of a server's models a message names.
+# Number of a server's models that a message names.
 _SHOWN_MODELS = 20
-# What a server may take to say which models and which release it has: it knows both.
+# Time limit of the requests for models and release.
 _ABOUT_S = 60.0
 
 
 class _Unanswered(RequestFailed):
-    """All tries of a request failed on a server that is there."""
+    """All attempts of a request failed on a running server."""
 
 
 class ServerEngine:
-    """The same reads over HTTP: for engines that live elsewhere, or longer than this process."""
+    """Engine over HTTP, for servers on other machines or with a longer life than this process."""
 
     name = "server"
 
@@ -76,9 +75,9 @@ class ServerEngine:
         headers: dict[str, str] | None = None,
         vocabulary: int | None = None,
     ) -> None:
-        """`urls` like `http://host:8000/v1`; `model` is the name the server knows the student by, if it differs.
+        """`urls` like `http://host:8000/v1`; `model` is the student's name on the server, if it differs.
 
-        `timeout` is how long one request may take, in seconds; `vocabulary` how many token ids the student has.
+        `timeout` is the time limit of one request, in seconds; `vocabulary` the student's number of token ids.
         """
         given = [urls] if isinstance(urls, str) else list(urls)
         remember_in({"urls": given, "headers": headers or {}})
@@ -100,16 +99,16 @@ class ServerEngine:
 
     @property
     def identity(self) -> EngineIdentity:
-        """The release that the servers say they are; what they hold the weights in they don't say."""
+        """The release that the servers report; the number format of the weights is unknown."""
         return EngineIdentity(self.name, self._version)
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """So many problems a server; how much its cache holds isn't known from here."""
+        """`in_flight` problems for each server; the size of its cache is unknown."""
         return self._max_concurrency * len(self._urls), 2**62
 
     async def start(self) -> None:
-        """Open the connections and ask each server which models it has."""
+        """Open the connections, and check each server's list of models."""
         import aiohttp
 
         headers = dict(self._headers)
@@ -164,13 +163,13 @@ class ServerEngine:
         )
 
     async def close(self) -> None:
-        """Close the connections; the servers go on."""
+        """Close the connections; the servers continue."""
         http, self._http = self._http, None
         if http is not None:
             await http.close()
 
     def url_of(self, problem: str) -> str:
-        """The server of a problem: always the same one, however many processes ask."""
+        """The server of a problem, the same in all processes."""
         digest = hashlib.sha256(problem.encode("utf-8", "surrogatepass")).digest()
         return self._urls[int.from_bytes(digest[:8], "big") % len(self._urls)]
 
@@ -196,7 +195,7 @@ class ServerEngine:
             )
 
     async def _ask_version(self, url: str) -> str:
-        """vLLM says it beside `/v1`; whoever doesn't is no worse for it."""
+        """Read vLLM's release beside `/v1`; other servers may lack it."""
         try:
             place = f"{url.removesuffix('/v1')}/version"
             async with (
@@ -208,7 +207,7 @@ class ServerEngine:
             return UNKNOWN
 
     async def _row(self, problem: str, work: Awaitable[T]) -> T:
-        """The answer to a row, whose failure is its own, unless those before it found nothing else."""
+        """Answer a row; its failure is its own, unless the rows before it failed too."""
         url = self.url_of(problem)
         try:
             answer = await work
@@ -225,16 +224,16 @@ class ServerEngine:
         return await self._send("POST", self.url_of(problem), "completions", body, most, self._timeout)
 
     def _own(self, server: str) -> dict[str, str]:
-        """The header that only this server gets: the credentials that stood in its URL."""
+        """The server's credentials header, from its URL."""
         basic = self._credentials.get(server)
         return {} if basic is None else {"Authorization": basic}
 
     async def _send(
         self, method: str, server: str, what: str, body: dict[str, Any] | None, most: int, limit: float
     ) -> answers.Answer:
-        """One request, with pauses between tries; what the last try met tells a dead server from a failed row.
+        """Send a request with retries; the last attempt distinguishes a dead server from a failed row.
 
-        Each try takes at most `limit` seconds, its answer at most `most` bytes.
+        Each attempt takes at most `limit` seconds, its response at most `most` bytes.
         """
         import aiohttp
 
@@ -251,16 +250,16 @@ class ServerEngine:
                 ):
                     # Of a refusal only the first words are shown.
                     good = response.status == 200
-                    said = await _read(response, most if good else answers.WORDS_BYTES)
-                if good and len(said) <= most:
-                    return answers.parsed(said)
+                    content = await _read(response, most if good else answers.WORDS_BYTES)
+                if good and len(content) <= most:
+                    return answers.parsed(content)
                 if good:
                     raise RequestFailed(
                         f"`{url}` gave more than the {most} bytes that an answer to this request can have"
                     )
                 if 300 <= response.status < 400:
                     raise RequestFailed(_redirected(url, response.status, response.headers.get("Location")))
-                reason = f"{response.status} {answers.excerpt(said.decode(errors='replace'))!r}"
+                reason = f"{response.status} {answers.excerpt(content.decode(errors='replace'))!r}"
                 if response.status not in _PASSING:
                     raise RequestFailed(f"`{url}` refused the request: {reason}")
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -278,8 +277,8 @@ class ServerEngine:
                 break
             await asyncio.sleep(pause)
         tries = len(self._pauses) + 1
-        told = f"no answer from `{url}` after {tries} {'tries' if tries > 1 else 'try'}; the last one: {reason}"
-        raise _Unanswered(told) if there else EngineDied(told)
+        failure = f"no answer from `{url}` after {tries} {'tries' if tries > 1 else 'try'}; the last one: {reason}"
+        raise _Unanswered(failure) if there else EngineDied(failure)
 
 
 def _key() -> str | None:
@@ -329,7 +328,7 @@ def _body(prompt_ids: list[int], sampling: Sampling, seed: int | None) -> dict[s
         "frequency_penalty": 0.0,
         "stop_token_ids": list(sampling.stop_token_ids),
         "stop": list(sampling.stop),
-        # A stop text may be that of a special token, and all that was generated is told.
+        # A stop text may be a special token, and all generated tokens are returned.
         "skip_special_tokens": False,
         "include_stop_str_in_output": True,
         "return_token_ids": True,

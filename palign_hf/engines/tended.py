@@ -1,7 +1,7 @@
-"""An engine that starts with its first question, and once more when it dies; the second death ends the run.
+"""Supervised engine: starts at the first request, and restarts once when it dies; the second death ends the run.
 
-A crash in the middle of a long run is usually an accident (memory, a driver), and what was answered is kept. An engine
-that dies again would die for ever: the run stops and says how to go on.
+A crash in a long run is usually an accident (memory, a driver), and all answers are kept. An engine that dies again is
+not restarted: the run stops with instructions to resume.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from palign_hf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Before its first question an engine has no say yet: one problem goes in, and its question starts the engine.
+# Before its first request an engine has no known capacity: one problem starts, and its request starts the engine.
 NOT_STARTED = (1, 2**62)
 
 
 class EngineLost(UserError):
-    """The engine died more often than it may; what was answered before is safe."""
+    """The engine died more often than allowed; all answers before are kept."""
 
 
 class TendedEngine:
-    """Passes everything through; whoever asks first starts it, and whoever sees it die first restarts it.
+    """Forwards requests; the first request starts the engine, and the first to see it die restarts it.
 
-    A run whose answers are all kept from before asks nothing, and so loads no student.
+    A run whose answers are all in the ledger makes no request, and so loads no student.
     """
 
     def __init__(self, engine: Engine, restarts: int = 1, starting: Callable[[], None] = lambda: None) -> None:
@@ -51,44 +51,44 @@ class TendedEngine:
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """That of the engine inside, as it was when it last started; one problem until then."""
+        """Capacity of the inner engine when it last started; one problem until then."""
         return self._capacity
 
     @property
     def identity(self) -> EngineIdentity:
-        """That of the engine inside, as it was when it last started."""
+        """Identity of the inner engine when it last started."""
         if self._identity is None:
             raise EngineDied(f"the {self.name} engine has not started, so it can't say what it is")
         return self._identity
 
     @property
     def answered_by(self) -> EngineIdentity | None:
-        """The same, or None where nobody has been asked yet."""
+        """The same, or None before the first request."""
         return self._identity
 
     @property
     def started(self) -> bool:
-        """Whether the engine inside runs."""
+        """Whether the inner engine runs."""
         return self._started
 
     async def start(self) -> None:
-        """Start the engine inside, unless it runs."""
+        """Start the inner engine, unless it runs."""
         async with self._turn:
             if not self._started:
                 await self._begin()
 
     async def close(self) -> None:
-        """Close the engine inside; a later question starts it again."""
+        """Close the inner engine; a later request starts it again."""
         async with self._turn:
             self._started, self._capacity = False, NOT_STARTED
             await self._engine.close()
 
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
-        """As the engine inside, after a restart if need be."""
+        """Forward to the inner engine, with a restart if needed."""
         return await self._ask(lambda: self._engine.score(prompt_ids, label_ids, problem))
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
-        """As the engine inside, after a restart if need be."""
+        """Forward to the inner engine, with a restart if needed."""
         return await self._ask(lambda: self._engine.generate(prompt_ids, sampling, problem))
 
     async def _ask(self, request: Callable[[], Awaitable[Any]]) -> Any:
@@ -106,12 +106,12 @@ class TendedEngine:
             if life != self._life:
                 return
             if not self._started:
-                # Closed while it was asked: an answer is not wanted any more, and no engine must come back for it.
+                # Closed during the request: the answer isn't needed any more, so no engine may restart for it.
                 raise error
             if not self._left:
                 raise EngineLost(
                     f"The {self.name} engine died again ({error}), so the run stops here. Every answer is "
-                    f"kept: run the same command again and it goes on where it stopped."
+                    f"kept: run the same command again to resume."
                 ) from error
             self._left -= 1
             logger.warning("The %s engine died (%s): starting it again, once.", self.name, error)
@@ -121,7 +121,7 @@ class TendedEngine:
             except (EngineUnavailable, EngineDied) as failure:
                 raise EngineLost(
                     f"The {self.name} engine died ({error}) and can't be started again: {failure} Every answer is "
-                    f"kept: once that is mended, run the same command again and it goes on where it stopped."
+                    f"kept: fix the cause and run the same command again to resume."
                 ) from failure
 
     async def _begin(self) -> None:

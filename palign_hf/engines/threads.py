@@ -1,7 +1,7 @@
-"""How many threads a forward pass on this machine's CPUs should have.
+"""CPU thread count for forward passes.
 
-torch counts the cores of the machine; a container or a batch job may use fewer, and two threads on the halves of one
-core slow each other down.
+torch counts the cores of the machine; a container or a batch job may use fewer, and two threads on one core slow each
+other down.
 """
 
 import math
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def sensible_threads(root: Path = Path("/")) -> int:
-    """The cores that this process may use: its affinity without the second halves, within the quota of its cgroup."""
+    """The physical cores that this process may use, by its affinity and the quota of its cgroup."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = {_siblings(root, cpu) for cpu in allowed}
     return max(1, min(len(cores), _quota(root)))
 
 
 def _siblings(root: Path, cpu: int) -> str:
-    """The CPUs that share a core with this one; only itself where the system doesn't tell."""
+    """The CPUs that share a core with this one; only itself where the system doesn't report it."""
     try:
         return (root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     except OSError:
@@ -25,7 +25,7 @@ def _siblings(root: Path, cpu: int) -> str:
 
 
 def _quota(root: Path) -> int:
-    """The CPUs' worth of time that the cgroup grants, at least one; as good as none where it grants all."""
+    """The CPUs that the cgroup's quota grants, at least one; unlimited without a quota."""
     try:
         allowed, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,12 +1,12 @@
-"""transformers in this process: for machines without vLLM, and the independent check of the other engines.
+"""transformers engine in this process: for machines without vLLM, and as an independent check of the other engines.
 
-One growing key-value cache: a score computes only what it doesn't share with the score before it, so one problem at a
-time goes fastest. Layers whose past can't be cut back (sliding window, recurrent) are computed afresh each time.
-The samples of one prompt are generated as one batch, whose rows share the reading of the prompt.
+One growing key-value cache: a score computes only the tokens that it doesn't share with the score before it, so one
+problem at a time is fastest. Layers whose past can't be cropped (sliding window, recurrent) are recomputed each time.
+The samples of one prompt are generated as one batch, whose rows share the prompt's forward pass.
 
-What is repeatable: the noise of a draw depends on the seed alone, on every device. A sample comes again as long as the
-logits are the same, and on CPUs (toy student, bfloat16 and float32) they are, alone and as one of several samples; a
-GPU's kernels round otherwise for another number of rows, so there a sample may part ways where two tokens are near.
+Reproducibility: the noise of a draw depends on the seed alone, on every device. A sample is the same as long as the
+logits are the same, and on CPUs (toy student, bfloat16 and float32) they are, alone and as one of several samples; GPU
+kernels round differently for another number of rows, so there a sample may differ where two tokens are near.
 """
 
 import asyncio
@@ -168,9 +168,9 @@ class TransformersEngine:
         logging.disable_progress_bar()
         device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
         made: Any = AutoModelForCausalLM.from_pretrained(self._student, output_loading_info=True, **self._load)
-        loaded, told = made
+        loaded, info = made
         if getattr(loaded.config, "quantization_config", None) is None:
-            refuse_incomplete(self._student, told)
+            refuse_incomplete(self._student, info)
         model: PreTrainedModel = loaded.to(device).eval()
         self._try(model)
         # `generate` fills what a request leaves open from the model's own settings: only its stop tokens are wanted.
@@ -178,7 +178,7 @@ class TransformersEngine:
         return model
 
     def _try(self, model: "PreTrainedModel") -> None:
-        """A first forward pass: weights that are no numbers are refused before they answer anything."""
+        """Run a first forward pass: weights that give NaN are refused before any request."""
         import torch
 
         embeddings: Any = model.get_input_embeddings()
@@ -207,7 +207,7 @@ class TransformersEngine:
         return Score(read, top in label_ids, prompt_tokens=len(prompt_ids), cached_tokens=reused)
 
     def _keep_shared(self, prompt_ids: list[int]) -> int:
-        """Cut the cache back to what `prompt_ids` shares with it, and say how many tokens that is."""
+        """Crop the cache to its common beginning with `prompt_ids`; return the number of shared tokens."""
         from transformers import DynamicCache
 
         shared = 0
@@ -296,7 +296,7 @@ class TransformersEngine:
 
 
 def _plain(cache: "DynamicCache") -> bool:
-    """Whether all layers keep the whole past, so that it can be cut back or copied."""
+    """Whether all layers keep the whole past, so that the cache can be cropped or copied."""
     from transformers.cache_utils import DynamicLayer
 
     return bool(cache.layers) and all(type(layer) is DynamicLayer for layer in cache.layers)

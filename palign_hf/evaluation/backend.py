@@ -1,9 +1,9 @@
-"""A model for lighteval over our engines: `Pipeline(model=StudentModel(evaluation), ...)`.
+"""lighteval model over our engines: `Pipeline(model=StudentModel(evaluation), ...)`.
 
-Samples come from a `StudentEvaluation`, which draws and labels them, or from those that were drawn before. lighteval's
-own backends can't do what an honest figure needs: its vLLM one doesn't run with today's vLLM, the one over
-transformers seeds nothing and doesn't sample unless the student's files say so, none can switch thinking off, and what
-they cache is taken for current when the weights have changed. Nothing is cached here: each sample is in our ledger.
+Samples come from a `StudentEvaluation`, which draws and labels them, or from a recorded set. lighteval's own backends
+can't be used: its vLLM backend doesn't run with current vLLM, the transformers one sets no seed and samples only if
+the student's files ask for it, none can switch thinking off, and their caches survive a change of weights. Nothing is
+cached here: each sample is in our ledger.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from palign_hf.evaluation.settings import EvaluationSettings
 
 
 class Answers(Protocol):
-    """Where samples come from: `n` of each problem."""
+    """A source of `n` samples of each problem."""
 
     n: int
 
@@ -30,7 +30,7 @@ class Answers(Protocol):
 
 
 class Recorded:
-    """Samples that are there already."""
+    """Samples that were drawn before."""
 
     def __init__(self, samples: Iterable[Sample], n: int) -> None:
         self.n = n
@@ -39,7 +39,7 @@ class Recorded:
             self._of.setdefault((sample.benchmark, sample.question or ""), []).append(sample)
 
     def samples(self, rows: Iterable[Mapping[str, Any]], count: int | None = None) -> Iterator[Sequence[Sample]]:
-        """Those of each problem; a problem that stands in its benchmark twice has its samples twice, n each time."""
+        """The samples of each problem; a problem that is in its benchmark twice has n samples for each occurrence."""
         for row in rows:
             found = self._of.get((row["benchmark"], row["question"]), [])
             one, found[: self.n] = found[: self.n], []
@@ -52,16 +52,16 @@ class Recorded:
 
 
 class StudentModel(LightevalModel):
-    """A student as lighteval asks it, and only for free text: there are no log-likelihoods here."""
+    """A student for lighteval, for free text only: there are no log-likelihoods."""
 
     def __init__(self, answers: Answers, name: str, settings: EvaluationSettings | None = None) -> None:
-        """`name` is what lighteval's files are called by; `settings` go into them."""
+        """`name` is the name in lighteval's files; `settings` are written into them."""
         self._answers = answers
         self._cache = _NoCache()
         self.config = ModelConfig(model_name=name, generation_parameters=_parameters(settings))
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
-        """The texts of all samples of each problem; what is known of them goes into `doc.specific`."""
+        """Return the texts of all samples of each problem; their labels go into `doc.specific`."""
         if wrong := [doc for doc in docs if doc.num_samples != self._answers.n]:
             raise UserError(
                 f"`{wrong[0].task_name}` asks for {wrong[0].num_samples} samples of each problem, and the student is "
@@ -75,31 +75,31 @@ class StudentModel(LightevalModel):
         return responses
 
     def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Not to be had."""
-        raise UserError("A student is asked for free text here, not for log-likelihoods. Choose tasks of `palign`.")
+        """Not supported."""
+        raise UserError("A student gives free text here, no log-likelihoods. Choose tasks of `palign`.")
 
     loglikelihood_rolling = loglikelihood
 
     @property
     def tokenizer(self) -> Any:
-        """The student's own, where one draws; samples that are there already come without."""
+        """The student's tokenizer; recorded samples have none."""
         if (runner := getattr(self._answers, "runner", None)) is None:
-            raise UserError("Samples that were drawn before come without a tokenizer. Load that of the student.")
+            raise UserError("Recorded samples have no tokenizer. Load the student's.")
         return runner.tokenizer
 
     @property
     def add_special_tokens(self) -> bool:
-        """The renderer of prompts has its own say."""
+        """False: prompts are rendered with their special tokens."""
         return False
 
     @property
     def max_length(self) -> int:
-        """The student's context is looked after where samples are drawn."""
+        """The context is checked where samples are drawn."""
         return 2**31
 
 
 class _NoCache:
-    """lighteval keeps answers by the name of a model, which stays when its weights change."""
+    """Disables lighteval's cache, which is keyed by the model's name and survives a change of weights."""
 
     def _init_registry(self, registry: object) -> None:
         pass

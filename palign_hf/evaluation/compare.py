@@ -1,7 +1,8 @@
-"""Several models on the same problems: each figure with its interval, and how far each model is from the first.
+"""Comparison of models on the same problems: each figure with its interval, and each model's difference from the
+first.
 
-Differences are paired over problems, so they are surer than a look at two intervals suggests. A difference whose
-interval holds 0 may be chance; of many that are looked at, one in twenty leaves 0 out by chance alone.
+Differences are paired over problems, so they are more precise than two separate intervals suggest. A difference whose
+interval contains 0 may be chance; of many comparisons, one in twenty excludes 0 by chance alone.
 """
 
 import os
@@ -31,7 +32,7 @@ _TABLE, _FIGURES, _PLOT = "comparison.md", "comparison.json", "comparison.png"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of models, the first of which the others are compared with; over all problems, or a group of them."""
+    """Figures of models over all problems or a group; the others are compared with the first."""
 
     group: str
     measures: Mapping[str, Measures]
@@ -53,7 +54,7 @@ class Comparison:
 
     @cached_property
     def names(self) -> list[str]:
-        """The measures that are shown: as many k as all models have samples for, and what any of them knows."""
+        """The displayed measures: every k that all models have samples for, and the measures that any model has."""
         n = min(one.n for one in self.measures.values())
         several = ["maj@n"] if len({one.n for one in self.measures.values()}) == 1 else []
         passes = [*(f"pass@{k}" for k in shown_ks(n)), *several]
@@ -122,11 +123,11 @@ class Comparisons:
         for one in (self.overall, *self.groups):
             blocks += [*table(one.head(), one.rows()), ""]
         problems = len(next(iter(self.overall.measures.values())).problems)
-        said = (
+        note = (
             f"Over {problems} problems. In brackets: 95 % intervals by resampling problems (BCa); differences are "
             f"paired over the same problems."
         )
-        return "\n".join([*blocks, said, "", *(f"- {escaped(line)}" for line in remarks(self.overall.partial))])
+        return "\n".join([*blocks, note, "", *(f"- {escaped(line)}" for line in remarks(self.overall.partial))])
 
     def write(self, folder: str | Path, overwrite: bool = False) -> list[Path]:
         """Table, figures and plot into a folder; what else has their names is never written over.
@@ -170,8 +171,8 @@ def check_home(folder: Path, files: Sequence[str], overwrite: bool = False, name
         )
 
 
-def _is_comparison(told: Mapping[str, Any]) -> bool:
-    return isinstance(told.get("files"), dict) and {"models", "figures", "differences", "groups"} <= told.keys()
+def _is_comparison(data: Mapping[str, Any]) -> bool:
+    return isinstance(data.get("files"), dict) and {"models", "figures", "differences", "groups"} <= data.keys()
 
 
 def _within(file: Any, folder: Path) -> bool:
@@ -213,7 +214,7 @@ def compare(
 
 
 def _groups(models: Models, column: str, seed: int, partial: Mapping[str, str]) -> list[Comparison]:
-    """One comparison for each value of a column of the first model, whose problems are everybody's."""
+    """One comparison for each value of a column of the first model, whose problems all models share."""
     first = next(iter(models.values()))
     values = {sample.problem: _value(sample, column) for sample in first}
     parted = {name: grouped(samples, lambda sample: values[sample.problem]) for name, samples in models.items()}
@@ -230,7 +231,7 @@ def _groups(models: Models, column: str, seed: int, partial: Mapping[str, str]) 
 
 
 def _wanted(models: Models, by: Sequence[str]) -> list[str]:
-    """The columns to group by; benchmarks are told apart in any case."""
+    """The columns to group by; benchmarks are always separated."""
     first = next(iter(models.values()))
     known = ["benchmark", *dict.fromkeys(name for sample in first for name in sample.about if name != PARTIAL)]
     for column in by:
@@ -248,10 +249,10 @@ def _value(sample: Sample, column: str) -> Any:
 
 
 def _names(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """What models are called: as given, else as their files, with as many folders as tell them apart."""
+    """Names of the models: as given, else the file names with as many folders as make them unique."""
     if names is not None:
         if len(names) != len(files) or len(set(names)) != len(names):
-            raise UserError(f"{listed(names)} don't name {len(files)} files. Give each file a name of its own.")
+            raise UserError(f"{listed(names)} don't name {len(files)} files. Give each file its own name.")
         return list(names)
     parts = [Path(file).expanduser().absolute().with_suffix("").parts for file in files]
     for length in range(1, max(map(len, parts)) + 1):

@@ -1,8 +1,7 @@
-"""How one sample is written: in one go, or in pieces between which a draft is closed or a loop is ended.
+"""Generation of one sample, in one piece or in pieces that close a draft or end a loop.
 
-A student that doesn't end its draft never comes to an answer. With a budget, its draft is closed after so many tokens
-and the student goes on from there. What is drawn after a piece has a seed of its own, so a sample that was written in
-pieces isn't the one that it would have been in one go.
+A student that doesn't end its draft never reaches an answer. With a budget, its draft is closed after that many tokens
+and the student continues from there. Each piece has its own seed, so a sample in pieces differs from one in one piece.
 """
 
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.loops import loops
 
 
-# Why a sample ended that was stopped for going round in circles; others end as engines say.
+# Finish reason of a sample that was stopped in a loop; other samples have the engine's.
 LOOPED = "loop"
-# After so many tokens it is looked whether a text goes round in circles.
+# Tokens between two checks for a loop.
 LOOK_EVERY = 512
 
 
@@ -58,9 +57,9 @@ class Writer:
             if self._settings.stop_loops:
                 most = min(most, LOOK_EVERY)
             sampling = self._settings.drawing(most, sample_seed(seed, piece), stop)
-            said = await self._ask(prompt + written, sampling, problem)
-            (answer,) = said.samples
-            cached = said.cached_tokens if cached is None else cached
+            reply = await self._ask(prompt + written, sampling, problem)
+            (answer,) = reply.samples
+            cached = reply.cached_tokens if cached is None else cached
             written += answer.token_ids
             piece += 1
             if answer.finish_reason == "stop" and answer.stop is None:
@@ -87,6 +86,6 @@ class Writer:
         return self._settings.style.close
 
     def _drafting(self, written: list[int]) -> bool:
-        """Whether a draft was begun that is still open, or may be about to begin."""
+        """Whether a draft is open, or may be about to begin."""
         tags, text = self._settings.style, self._text(written).lstrip()
         return tags.open.startswith(text) or (text.startswith(tags.open) and not tags.split(text)[2])

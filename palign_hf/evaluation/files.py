@@ -1,4 +1,4 @@
-"""Rows of JSON lines and parquet files, whatever stands in them; a broken line is named by its number."""
+"""Reading and writing of rows in JSON lines and parquet files; a broken line is named by its number."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 _LINES = (".jsonl", ".ndjson", ".json")
 READ = (*_LINES, *(f"{suffix}.gz" for suffix in _LINES), ".parquet")
 WRITTEN = (".jsonl", ".parquet")
-# What an evaluation's folder calls the table of its samples.
+# File of the samples in an evaluation's folder.
 SAMPLES_FILE = "samples.parquet"
 
 
@@ -47,12 +47,12 @@ def read_rows(file: str | Path) -> list[Row]:
 def writer(
     file: str | Path, overwrite: bool = False, read: str | Path | None = None
 ) -> Callable[[Iterable[Sample]], None]:
-    """What writes samples to a file, in the format of its suffix; a wrong name is refused now, before any work.
+    """Return a function that writes samples to a file, in the format of its suffix; a wrong path is refused at once.
 
     Args:
-        file (`str` or `Path`): where to write.
-        replace (`bool`): whether samples that are there may be written over; anything else never is.
-        read (`str` or `Path`): the file or folder that is read, which is not written over.
+        file (`str` or `Path`): file to write.
+        replace (`bool`): whether existing samples may be overwritten; anything else never is.
+        read (`str` or `Path`): the file or folder that is read, which is not overwritten.
     """
     path = Path(os.path.expanduser(file))
     if path.suffix not in WRITTEN:
@@ -71,12 +71,12 @@ def writer(
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples to a file in the format of its suffix, all of them or nothing."""
+    """Write samples to a file in the format of its suffix, atomically."""
     _write(path, [sample.row() for sample in samples])
 
 
 def read_samples(file: str | Path) -> list[Sample]:
-    """The samples of a file that `writer` has written; columns beyond the table are what is known of the problems."""
+    """Read the samples of a file that `writer` wrote; columns beyond the table describe the problems."""
     rows = read_rows(file)
     names = dict.fromkeys(name for row in rows for name in row)
     if missing := [name for name in SAMPLES.columns if name not in names]:

@@ -1,4 +1,4 @@
-"""Outputs that are there already, graded without a model: what `palign grade` does."""
+"""Grading of existing outputs without a model, for `palign grade`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ _BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class GradeConfig(KnowsOldNames):
-    """What to grade, and how. `columns` say what stands where, `carry` what else to keep.
+    """What to grade, and how. `columns` map roles to columns, `carry` names further columns to keep.
 
-    `problems` and `samples` are what the file must have; `tag_style` is that around drafts, recognised where they are
-    None; `out` is a file for the labels.
+    `problems` and `samples` are the expected counts; `tag_style` is that of drafts, recognized where None;
+    `output_file` gets the labels.
     """
 
     file: str
@@ -45,7 +45,7 @@ class GradeConfig(KnowsOldNames):
 
 
 def grade_file(config: GradeConfig) -> Summary:
-    """Read, grade, check that all is there, write the labels, and sum them up."""
+    """Read, grade, check completeness, write the labels, and summarize them."""
     write = writer(config.output_file, config.overwrite, config.file) if config.output_file else None
     given = style_of(config.tag_style) if config.tag_style else None
     if not 0 < config.seconds < 1e6:
@@ -78,7 +78,7 @@ def grade_file(config: GradeConfig) -> Summary:
 def grade(
     outputs: Sequence[Output], pool: GraderPool, tag_style: TagStyle, progress: bool | None = None
 ) -> list[Sample]:
-    """Every output as a sample, in order; what has nothing in it is wrong without a grader."""
+    """Grade every output in order; an empty one is wrong without a grader."""
     samples: list[Sample] = []
     bar = Progress(len(outputs), "grading", progress, unit="sample")
     try:
@@ -95,7 +95,7 @@ def grade(
 
 
 def recognised(outputs: Sequence[Output]) -> TagStyle:
-    """The tag style with which outputs begin, `none` if they begin with no tag; of several, one must be named."""
+    """The tag style with which outputs begin, `none` without tags; of several, one must be given."""
     begun = {
         style.name
         for style in TAG_STYLES.values()
@@ -103,12 +103,12 @@ def recognised(outputs: Sequence[Output]) -> TagStyle:
     }
     if len(begun) > 1:
         raise UserError(
-            f"Some outputs begin with the tags of {listed(sorted(begun))}, so which mark a draft can't be told. Say "
+            f"Some outputs begin with the tags of {listed(sorted(begun))}, so which mark a draft is unclear. Say "
             f"so: `tag_style={min(begun)}`."
         )
     return style_of(begun.pop() if begun else "none")
 
 
 def unjudged(samples: Sequence[Sample]) -> Counter[str]:
-    """Why texts that are there couldn't be judged, and how often: they count as wrong."""
+    """Count the reasons why texts couldn't be graded; they count as wrong."""
     return Counter(one.error for one in samples if one.error and (one.text or "").strip())

@@ -1,12 +1,11 @@
-"""How sure a figure is: 95 % intervals by resampling problems, and of differences on the same problems. Pure.
+"""95 % intervals of figures and of paired differences, by resampling problems.
 
-Problems are drawn with replacement, each with all its samples: the samples of a problem are no independent evidence.
-The intervals are bias-corrected and accelerated (BCa): shares near 0 or 1 of few problems, as on AIME, are skewed, and
-where a tenth of 30 problems is solved, plain percentiles hold the truth less often than they say. Where all problems
-agree there is nothing to resample, and an interval of no width would claim certainty: then it reaches as far as it can
-with problems so rare that, with a chance of 2.5 %, none of them was drawn.
-
-Differences are paired: both figures come from the same drawn problems, so what makes a problem hard for all cancels.
+Problems are drawn with replacement, each with all its samples: the samples of a problem are not independent. The
+intervals are bias-corrected and accelerated (BCa): shares near 0 or 1 of few problems, as on AIME, are skewed, and
+plain percentiles cover the truth less often than they claim. Where all problems agree there is nothing to resample,
+and an interval of zero width would claim certainty: then it reaches as far as it can with problems so rare that, with
+a chance of 2.5 %, none of them was drawn. Differences are paired: both figures come from the same drawn problems, so
+the difficulty of problems cancels.
 """
 
 from collections.abc import Mapping
@@ -21,14 +20,14 @@ from palign_hf.evaluation.metrics import Measure, Measures
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-# So many draws at once: some 40 MB.
+# Draws per block: some 40 MB.
 _BLOCK = 5_000_000
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and where it lies; both ends are None where nothing can be said."""
+    """A figure with its interval; both ends are None where there is none."""
 
     value: float
     low: float | None
@@ -55,7 +54,7 @@ def differences(one: Measures, other: Measures, seed: int = 0, resamples: int = 
 
 
 def check_same_problems(models: Mapping[str, Measures]) -> None:
-    """Refuse what can't be paired, in words."""
+    """Refuse models with different problems."""
     (first, base), *others = models.items()
     for name, measures in others:
         if measures.problems == base.problems:
@@ -73,7 +72,7 @@ def check_same_problems(models: Mapping[str, Measures]) -> None:
 
 
 def _advice(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> str:
-    """What to do about problems, each a benchmark and an id, that aren't the same."""
+    """Remedy for problems, each a benchmark and an id, that differ."""
     names, others = ({benchmark for benchmark, _ in which} for which in (ours, theirs))
     if not names & others and {id for _, id in ours} & {id for _, id in theirs}:
         return (
@@ -83,13 +82,13 @@ def _advice(ours: set[tuple[str, str]], theirs: set[tuple[str, str]]) -> str:
     if names == others and not ours & theirs:
         return (
             "None of their ids is the same: where a file has no column of ids, they are the numbers of its rows. "
-            "Grade both again with the column that tells problems apart, as `columns={'id': 'question'}`."
+            "Grade both again with the column that identifies problems, as `columns={'id': 'question'}`."
         )
     return "Evaluate both on the same ones."
 
 
 class _Sums:
-    """What the measures sum up to: over all problems, over each draw, and with each problem left out."""
+    """The sums of the measures: over all problems, over each draw, and with each problem left out."""
 
     def __init__(self, measures: list[Measure], seed: int, resamples: int) -> None:
         columns = np.stack([side for one in measures for side in (one.totals, one.weights)], axis=1)
@@ -121,7 +120,7 @@ def _figures(sums: np.ndarray, which: list[int]) -> np.ndarray:
 
 
 def _levels(value: float, drawn: np.ndarray, without: np.ndarray) -> list[float]:
-    """Which quantiles of the draws are the ends (Efron's BCa)."""
+    """The quantiles of the draws at the ends (Efron's BCa)."""
     # Shares of few problems take few values: those equal to the figure lie half on either side.
     near = np.isclose(drawn, value, rtol=0, atol=1e-12)
     below = (np.count_nonzero(drawn[~near] < value) + np.count_nonzero(near) / 2) / len(drawn)
@@ -137,7 +136,7 @@ def _levels(value: float, drawn: np.ndarray, without: np.ndarray) -> list[float]
 
 
 def agreed(value: float, problems: int, bounds: tuple[float, float] | None) -> Interval:
-    """All problems say the same: others may exist, but so rare that so many problems have shown none."""
+    """The interval where all problems agree: exceptions may exist, but too rare to occur among `problems` problems."""
     if bounds is None:
         return Interval(value, None, None)
     unseen = 1 - ((1 - LEVEL) / 2) ** (1 / problems)

@@ -1,7 +1,7 @@
-"""One metric of lighteval that measures everything: each sample is graded once, and its labels stay with the problem.
+"""lighteval metric that computes all measures: each sample is graded once, and its labels stay with the problem.
 
-A backend that has labelled its samples already puts them into `doc.specific["samples"]`; those of any other backend
-are graded here, in the pool of graders, and put there. So lighteval's details hold the labels of every sample.
+A backend that has labelled its samples puts them into `doc.specific["samples"]`; those of any other backend are graded
+here, in the grader pool, and put there. So lighteval's details contain the labels of every sample.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ class LabelledSamples(SampleLevelComputation, SamplingMetric):
         self.n, self.grader = n, grader
 
     def num_samples(self) -> int:
-        """How many samples lighteval is to ask for."""
+        """Number of samples that lighteval requests."""
         return self.n
 
     def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> dict[str, float]:
-        """All measures; what isn't known of the samples of a backend, as why they ended, is left out."""
+        """All measures; those that a backend's samples don't support, such as finish reasons, are left out."""
         assert doc.specific is not None
         if "samples" not in doc.specific:
             doc.specific["samples"] = [sample.row() for sample in self._graded(doc, model_response)]
@@ -94,8 +94,8 @@ def _name(name: str, n: int) -> str:
 
 def _style(text: str) -> TagStyle:
     """The tags that a text begins with."""
-    said = text.lstrip()
-    return next((one for one in TAG_STYLES.values() if one.open and said.startswith(one.open)), tag_style("none"))
+    begun = text.lstrip()
+    return next((one for one in TAG_STYLES.values() if one.open and begun.startswith(one.open)), tag_style("none"))
 
 
 @lru_cache(maxsize=4)

@@ -1,14 +1,14 @@
-"""What is measured of samples: one total and one weight a problem, so that intervals come from the same numbers. Pure.
+"""Measures of samples: one total and one weight per problem, so that intervals use the same numbers.
 
 * `pass@k`: the chance that at least one of k samples is right, estimated without bias from the n of a problem; its
-  mean over problems. `pass@1` is so the share of right samples, and not the verdict on the first one.
+  mean over problems. So `pass@1` is the share of right samples, not the verdict on the first one.
 * `avg@n`: the share of right samples of a problem, its mean over problems: the same figure as `pass@1`.
 * `maj@n`: whether the most frequent answer among n samples is right. Answers are compared as numbers or, without their
   layout, as texts; samples without an answer don't vote, and a problem without any vote is wrong. Where answers tie,
   the share of them that is right counts. A strict vote needs a box.
 * rates, tokens and the share of the draft: means over samples.
 
-Each of the first three is there strict and lenient. n is the least number of samples that a problem has: `maj@n` takes
+Each of the first three has a strict and a lenient form. n is the least number of samples of a problem: `maj@n` takes
 the first n of each problem, the others take all.
 """
 
@@ -33,7 +33,7 @@ _SHARE = (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measure:
-    """A figure as the sum of `totals` over that of `weights`, both one a problem; `bounds` if no value is outside."""
+    """A figure: the sum of `totals` over that of `weights`, one of each per problem; `bounds` limit all values."""
 
     totals: np.ndarray
     weights: np.ndarray
@@ -47,9 +47,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measures:
-    """All that is measured of one set of samples, by name ("strict pass@1", "closed", "tokens").
+    """All measures of one set of samples, by name ("strict pass@1", "closed", "tokens").
 
-    `n` is the least number of samples of a problem, `most` the largest. What isn't known of all samples is left out.
+    `n` is the least number of samples of a problem, `most` the largest. A measure that not all samples support is left
+    out.
     """
 
     problems: tuple[tuple[str, str], ...]
@@ -66,7 +67,7 @@ class Measures:
 
 
 def pass_curve(n: int, right: np.ndarray) -> np.ndarray:
-    """`pass@k` for k = 1..n of problems with so many right samples of n: one row a problem.
+    """`pass@k` for k = 1..n of problems with `right` right samples of n: one row a problem.
 
     As a product of k factors, none of which can overflow: the chance that the first is wrong, and the second, ...
     """
@@ -77,7 +78,7 @@ def pass_curve(n: int, right: np.ndarray) -> np.ndarray:
 
 
 def shown_ks(n: int) -> list[int]:
-    """For which k `pass@k` is told: all of a few, else the powers of two, and n."""
+    """The displayed k of `pass@k`: all if few, else the powers of two, and n."""
     return list(range(1, n + 1)) if n <= 4 else [*(2**power for power in range(n.bit_length()) if 2**power < n), n]
 
 
@@ -91,7 +92,7 @@ def majority(votes: Iterable[tuple[str, bool]]) -> float:
 
 @lru_cache(maxsize=65536)
 def same_answer(answer: str) -> str:
-    """What answers have in common that are the same one: a number its value, anything else its text without layout."""
+    """Key of equal answers: the value of a number, the text without layout of anything else."""
     if len(answer) > LONGEST:
         return answer.strip()
     text = bare(answer)

@@ -1,7 +1,7 @@
-"""Outputs of any table: one row a problem with a list of outputs, or one row a sample. Pure.
+"""Reader of outputs in any table: one row a problem with a list of outputs, or one row a sample.
 
-The reference's layout is `answer` and `output`, a list of texts; they may be objects with the text and why it ended.
-Our own SAMPLES are read, too, and for anything else the columns are named. Nothing that was expected goes missing: a
+The reference layout is `answer` and `output`, a list of texts; they may be objects with the text and its finish
+reason. Our own SAMPLES are read, too, and for anything else the columns are named. Nothing expected is dropped: a
 problem without outputs has as many empty ones as the others have outputs.
 """
 
@@ -17,7 +17,7 @@ from palign_hf.evaluation.samples import SAMPLES, Output
 from palign_hf.literals import number_text
 
 
-# What is read -> the columns that are known to hold it.
+# Role -> known column names.
 KNOWN: dict[str, tuple[str, ...]] = {
     "output": ("output", "outputs", "text"),
     "gold": ("answer", "gold"),
@@ -45,7 +45,7 @@ _REPLACED = "half a character, replaced by \ufffd"
 
 @dataclass(frozen=True)
 class Outputs:
-    """All outputs of a file, how it was read, and what is to be said about it."""
+    """All outputs of a file, how it was read, and notes about it."""
 
     outputs: list[Output]
     columns: dict[str, str]
@@ -59,9 +59,9 @@ def read_outputs(
     carry: Iterable[str] = (),
     benchmark: str = "outputs",
 ) -> Outputs:
-    """The outputs of rows, those of a problem together; `columns` say what stands where, as {"gold": "label"}.
+    """Read the outputs of rows, grouped by problem; `columns` map roles to columns, as {"gold": "label"}.
 
-    `carry` names columns to keep beside the labels; `benchmark` is the name where no column has one.
+    `carry` names columns to keep with the labels; `benchmark` is the name where no column has one.
     """
     present = list(dict.fromkeys(name for row in rows for name in row))
     ours = not columns and set(SAMPLES.columns) <= set(present)
@@ -78,12 +78,10 @@ def read_outputs(
 
 
 def _columns(present: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Which column holds what: as given, else the one that is known to."""
+    """The column of each role: as given, else the known one."""
     for target, column in given.items():
         if target not in KNOWN:
-            raise UserError(
-                f"`{shown(target)}` is nothing that is read{nearest(target, KNOWN)}. Name {listed(KNOWN)}."
-            )
+            raise UserError(f"`{shown(target)}` is not a column role{nearest(target, KNOWN)}. Name {listed(KNOWN)}.")
         if column not in present:
             raise UserError(
                 f"There is no column `{shown(column)}`, given for the {target}{nearest(column, present)}. There are "
@@ -132,18 +130,18 @@ class _Reader:
             if (before := seen.setdefault((problem["benchmark"], problem["id"]), at)) != at:
                 raise UserError(
                     f"The problem `{shown(problem['id'])}` has the rows {before + 1} and {at + 1}. Put its outputs "
-                    f"into one row, or name a column that tells problems apart: `columns={{'id': ...}}`."
+                    f"into one row, or name a column that identifies problems: `columns={{'id': ...}}`."
                 )
             if not texts:
                 self.notes[f"problems without outputs, counted with {each} empty ones"] += 1
             beside = self._beside(row, len(texts))
             for sample, part in enumerate(texts or [None] * each):
-                told = {name: values[sample] for name, values in beside.items()}
-                told |= part if isinstance(part, dict) else {"text": part}
-                yield Output(**problem, sample=sample, **self._part(at, told))
+                fields = {name: values[sample] for name, values in beside.items()}
+                fields |= part if isinstance(part, dict) else {"text": part}
+                yield Output(**problem, sample=sample, **self._part(at, fields))
 
     def _beside(self, row: Mapping[str, Any], texts: int) -> dict[str, list[Any]]:
-        """What other columns say of each output, in lists like theirs."""
+        """The values of other columns for each output, where they are lists of the same length."""
         found = {}
         for name in _PARTS:
             cell = self._cell(row, name)
@@ -172,8 +170,8 @@ class _Reader:
             for count, (at, row) in enumerate(group):
                 numbered = self._number(at, row, "sample")
                 part = {name: row[self.columns[name]] for name in _PARTS if self._cell(row, name) is not None}
-                told = self._part(at, part | {"text": self._cell(row, "output")})
-                yield Output(**self._problem(at, row), sample=count if numbered is None else numbered, **told)
+                fields = self._part(at, part | {"text": self._cell(row, "output")})
+                yield Output(**self._problem(at, row), sample=count if numbered is None else numbered, **fields)
 
     def _problem(self, at: int, row: Mapping[str, Any]) -> dict[str, Any]:
         gold = written(self._cell(row, "gold"))
@@ -197,23 +195,23 @@ class _Reader:
         }
 
     def _part(self, at: int, part: Mapping[str, Any]) -> dict[str, Any]:
-        """One output as an object: its text, and what else is known of it."""
+        """One output as an object: its text and the values beside it."""
         text = next((part[name] for name in _TEXTS if part.get(name) is not None), None)
         if text is not None and not isinstance(text, str):
             raise self._wrong(at, "output", text, "text, or an object with `text`")
         if not any(name in part for name in (*_TEXTS, "error")):
             raise self._wrong(at, "output", part, f"text, or an object with one of {listed(_TEXTS)}")
-        told: dict[str, Any] = {"text": self._mended(text)}
+        fields: dict[str, Any] = {"text": self._mended(text)}
         for name, kind in _PARTS.items():
             value = part.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise self._wrong(at, name, value, "a whole number" if kind is int else "text")
             if isinstance(value, int):
                 self._check_range(at, name, value)
-            told[name] = value
+            fields[name] = value
         # A grade's own error is found again; what is kept is why there is no text.
-        told["error"] = told["error"] if text is None else None
-        return told
+        fields["error"] = fields["error"] if text is None else None
+        return fields
 
     def _number(self, at: int, row: Mapping[str, Any], target: str) -> int | None:
         value = self._cell(row, target)
@@ -224,7 +222,7 @@ class _Reader:
         return value
 
     def _check_range(self, at: int, target: str, value: int) -> None:
-        """Refuse what the column of SAMPLES can't hold: counts are never negative, and no text has so many tokens."""
+        """Refuse values that SAMPLES can't hold: counts are never negative, and no text has that many tokens."""
         least, most = _RANGES.get(target, (0, 2**31 - 1))
         if not least <= value <= most:
             raise self._wrong(at, target, value, f"a whole number from {least} to {most}")
@@ -239,7 +237,7 @@ class _Reader:
             if question is not None and (before := seen.setdefault(question, at)) != at:
                 raise UserError(
                     f"Rows {before + 1} and {at + 1} have the same question and no id, so whether they are samples of "
-                    f"one problem can't be told. Say so: `columns={{'id': '{self.columns['question']}'}}`."
+                    f"one problem is unknown. If so: `columns={{'id': '{self.columns['question']}'}}`."
                 )
 
     def _mended(self, text: str | None) -> str | None:
@@ -257,7 +255,7 @@ class _Reader:
 
 
 def written(value: Any) -> str | None:
-    """Text, or a number as people write it (142.0 is "142"); None for what is blank or neither."""
+    """Text, or a number as people write it (142.0 is "142"); None for blanks and anything else."""
     if isinstance(value, str):
         return value if value.strip() else None
     if isinstance(value, bool):

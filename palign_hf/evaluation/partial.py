@@ -1,7 +1,7 @@
-"""Which benchmarks were asked in part, or from a copy with other content: told beside every figure of theirs. Pure.
+"""Partial benchmarks (a part of the problems, or a copy with other content), marked beside every figure.
 
-Each sample carries the reason in the column `partial`, so that whatever is made of samples can say it: a report, a
-comparison, a card. Where there is no such column, or it is empty, a benchmark is whole as far as it is known.
+Each sample carries the reason in the column `partial`, so that reports, comparisons and cards can show it. Where the
+column is missing or empty, a benchmark is complete as far as known.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ PARTIAL = "partial"
 
 
 def partial_of(samples: Iterable[Sample]) -> dict[str, str]:
-    """The reason of each benchmark that isn't whole, by its name."""
+    """Map each partial benchmark to its reason."""
     found: dict[str, str] = {}
     for sample in samples:
         if reason := sample.about.get(PARTIAL):
@@ -22,19 +22,19 @@ def partial_of(samples: Iterable[Sample]) -> dict[str, str]:
 
 
 def told(reasons: Mapping[str, str]) -> str:
-    """All reasons in a line."""
+    """All reasons in one line."""
     return ", ".join(f"{name} {reason}" for name, reason in reasons.items())
 
 
 def heading(name: str, reasons: Mapping[str, str]) -> str:
-    """What stands above figures: of the benchmark of that name, else of all benchmarks."""
+    """Heading of figures: of the benchmark of that name, else of all benchmarks."""
     if not reasons:
         return name
     return f"{name} (partial: {reasons.get(name) or told(reasons)})"
 
 
 def remarks(reasons: Mapping[str, str]) -> list[str]:
-    """What is to be said about the figures."""
+    """Remarks below the figures."""
     return [
         f"{name} is partial ({reason}): these are no figures of the whole benchmark, and no leaderboard gets them"
         for name, reason in reasons.items()

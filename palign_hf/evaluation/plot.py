@@ -1,4 +1,4 @@
-"""The figures of a comparison as a PNG: a panel a measure, in it a line a model with its 95 % interval."""
+"""Plot of a comparison as PNG: one panel per measure, one line per model with its 95 % interval."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

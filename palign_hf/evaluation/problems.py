@@ -1,7 +1,7 @@
-"""The problems of tasks: rows of benchmarks, and of the world that ships with the package, as one table.
+"""Problems of the evaluation tasks, from benchmarks and the toy world, as one table.
 
-A task is called as lighteval calls it, `palign:math_500`, or by its last name; `palign` is all of them. Gold answers
-are text: 142.0 is "142", as people write it.
+A task has lighteval's name, `palign:math_500`, or its last part; `palign` is all of them. Gold answers are text: 142.0
+is "142", as people write it.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 FAMILY = "palign"
-# The last name of each task -> the benchmark that it asks.
+# Last part of each task's name -> its benchmark.
 _OF = {"math_500": "MATH-500", "aime24": "AIME24", "aime25": "AIME25", "amc12": "AMC12", "gsm8k": "GSM8K"}
 TOY, TOY_SOURCE, TOY_SPLIT = "toy", "palign-toy", "test"
 TASKS = (*_OF, TOY)
@@ -48,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Task:
-    """A task with its rows as they were published; `partial` says in what they aren't the whole benchmark."""
+    """A task with its published rows; `partial` describes how they differ from the whole benchmark."""
 
     name: str
     rows: "Dataset"
@@ -56,17 +56,17 @@ class Task:
 
     @property
     def problems(self) -> list[Problem]:
-        """Its problems, in the order of the rows; each has an id of its own."""
+        """Its problems, in the order of the rows, each with a unique id."""
         found = [problem_of(self.name, row) for row in self.rows]
         if self.partial:
             found = [replace(one, about={**one.about, PARTIAL: self.partial}) for one in found]
         twice = {id for id, count in Counter(one.id for one in found).items() if count > 1}
-        # Some benchmarks repeat a name; which row it is tells them apart.
+        # Some benchmarks repeat a name; the row number makes it unique.
         return [replace(one, id=f"{one.id}#{at}") if one.id in twice else one for at, one in enumerate(found)]
 
 
 def task_names(given: Iterable[str]) -> tuple[str, ...]:
-    """The last names of tasks, each once and in the order given; refused if there is no such task."""
+    """The last parts of task names, each once and in the given order; unknown tasks are refused."""
     names: list[str] = []
     for one in given:
         name = one.removeprefix(f"{FAMILY}:")
@@ -74,8 +74,8 @@ def task_names(given: Iterable[str]) -> tuple[str, ...]:
             names += TASKS
         elif name not in TASKS:
             raise UserError(
-                f"`{shown(one)}` is no task{nearest(shown(name), TASKS)}. Choose from {listed(TASKS)}, or `{FAMILY}` "
-                f"for all of them."
+                f"`{shown(one)}` is not a task{nearest(shown(name), TASKS)}. Choose from {listed(TASKS)}, or "
+                f"`{FAMILY}` for all of them."
             )
         else:
             names.append(name)
@@ -83,7 +83,7 @@ def task_names(given: Iterable[str]) -> tuple[str, ...]:
 
 
 def open_task(name: str, places: Places = None, max_samples: int | None = None) -> Task:
-    """A task with its rows, or the first `max_samples` of them."""
+    """Open a task with all its rows, or at most `max_samples` of them."""
     (name,) = task_names([name])
     if name == TOY:
         home = shipped(TOY_SOURCE)
@@ -102,7 +102,7 @@ def open_task(name: str, places: Places = None, max_samples: int | None = None) 
 
 
 def benchmark_of(task: str) -> str | None:
-    """The benchmark that a task asks; None for the one that ships with the package."""
+    """The benchmark of a task; None for the toy task."""
     return _OF.get(task)
 
 
@@ -162,7 +162,7 @@ def problem_columns(batch: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def problem_table(tasks: Sequence[Task]) -> "Dataset":
-    """All problems of tasks as one table; what only some benchmarks know of theirs is null for the others."""
+    """All problems of tasks in one table; columns that a benchmark lacks are null."""
     from datasets import Dataset, Features, Value
 
     problems = [problem for task in tasks for problem in task.problems]

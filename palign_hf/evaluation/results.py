@@ -1,7 +1,7 @@
-"""An evaluation in lighteval's own files: its results as JSON, and the details of every problem as parquet.
+"""lighteval result files of an evaluation: results as JSON, and the details of every problem as parquet.
 
-lighteval's pipeline runs over the samples that are there: with its tasks, its aggregation and its layout, so whoever
-reads results of lighteval reads ours. Nothing is asked or graded again.
+lighteval's pipeline runs over the existing samples with its tasks, aggregation and layout, so any reader of lighteval
+results reads ours. Nothing is generated or graded again.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def write_results(
     name: str,
     places: Places = None,
 ) -> dict[str, Any]:
-    """lighteval's files in a folder, beside others; what it has aggregated, by task. `name` is the student's."""
+    """Write lighteval's files into a folder; return its aggregated figures by task. `name` is the student's."""
     from palign_hf.evaluation import shim
 
     shim.install(downloads=False)
@@ -60,7 +60,7 @@ def write_results(
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """A run says what it has to say itself; lighteval's bars and remarks are about loading and saving."""
+    """Silence lighteval's progress bars and log lines about loading and saving."""
     import datasets
 
     shown = datasets.are_progress_bars_disabled()

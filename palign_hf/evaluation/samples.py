@@ -1,7 +1,7 @@
-"""One evaluated output with its labels, as a dataclass and as the SAMPLES table. Pure, but for the table's features.
+"""One evaluated output with its labels, as a dataclass and as the SAMPLES table.
 
-`strict`, `lenient`, `answer` and `error` are the grader's; the other labels are read from the text. An output with
-nothing in it is wrong, whatever its gold answer: it has no box, and no draft that was ended.
+`strict`, `lenient`, `answer` and `error` are the grader's; the other labels are computed from the text. An empty
+output is wrong for any gold answer: it has no box, and no ended draft.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a student wrote to a problem, before it is graded. `text` is None for one that crashed: `error` says why.
+    """A student's output for a problem, before grading. `text` is None for a crashed one, with the reason in `error`.
 
-    `forced_at` is the number of tokens after which its draft was closed for it; None where it closed it by itself.
-    `about` is what else is known of the problem, such as its difficulty, to report by.
+    `forced_at` is the number of tokens after which its draft was closed by a budget; None where the student closed it.
+    `about` are other columns of the problem, such as its difficulty, to report by.
     """
 
     id: str
@@ -50,10 +50,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """What is to be known of a text.
+    """Labels of a text.
 
-    `draft`: it begins with a tagged draft. `closed`: that draft, if there is one, was ended. `cut`: its tokens ran out
-    (None where nobody knows why it ended). `draft_share`: characters of the draft over those of the text.
+    `draft`: it begins with a tagged draft. `closed`: that draft, if any, was ended. `cut`: it reached its token limit
+    (None where the finish reason is unknown). `draft_share`: characters of the draft over those of the text.
     """
 
     strict: bool
@@ -87,7 +87,7 @@ class Sample(Labels):
 
     @property
     def problem(self) -> tuple[str, str]:
-        """What names the problem: ids are those of a benchmark."""
+        """Key of the problem: ids are unique within a benchmark."""
         return self.benchmark, self.id
 
     @classmethod
@@ -97,7 +97,7 @@ class Sample(Labels):
         return cls(**known, about={name: value for name, value in row.items() if name not in SAMPLES.columns})
 
     def row(self) -> dict[str, Any]:
-        """The row of the table, and what is told about the problem as further columns."""
+        """The row of the table, with the problem's other columns."""
         return {name: getattr(self, name) for name in SAMPLES.columns} | dict(self.about)
 
 
@@ -133,7 +133,7 @@ SAMPLES = Table(
 
 
 def label(text: str | None, grade: Grade, finish_reason: str | None, tags: TagStyle) -> Labels:
-    """The labels of a text: those of the grader and those that the text itself has."""
+    """The labels of a text, by the grader and from the text itself."""
     cut = finish_reason == "length" if finish_reason is not None else None
     if text is None or not text.strip():
         nothing = NO_OUTPUT if text is None else EMPTY
@@ -149,29 +149,29 @@ def label(text: str | None, grade: Grade, finish_reason: str | None, tags: TagSt
             cut=bool(cut),
             draft_share=0.0,
         )
-    said = text.lstrip()
-    draft, _, closed = tags.split(said)
+    stripped = text.lstrip()
+    draft, _, closed = tags.split(stripped)
     return Labels(
         strict=grade.strict,
         lenient=grade.lenient,
         answer=grade.answer,
         error=grade.error,
-        draft=bool(tags.open) and said.startswith(tags.open),
+        draft=bool(tags.open) and stripped.startswith(tags.open),
         closed=closed,
         boxed=last_boxed(text) is not None,
         loop=loops(text),
         cut=cut,
-        draft_share=len(draft) / len(said),
+        draft_share=len(draft) / len(stripped),
     )
 
 
 def ungraded(output: Output) -> Grade:
-    """What stands for the grade of an output with nothing in it, which no grader sees."""
+    """The grade of an empty output, which no grader sees."""
     return Grade(False, False, None, output.error)
 
 
 def sampled(output: Output, grade: Grade, tags: TagStyle) -> Sample:
-    """An output as a sample; one with nothing in it has no tokens, unless it is known what it cost."""
+    """Combine an output and its grade; an empty output has no tokens unless its cost is known."""
     known = {one.name: getattr(output, one.name) for one in fields(Output) if one.name not in ("error", "tokens")}
     tokens = 0 if output.tokens is None and output.blank else output.tokens
     return Sample(**known, tokens=tokens, **asdict(label(output.text, grade, output.finish_reason, tags)))
@@ -180,9 +180,9 @@ def sampled(output: Output, grade: Grade, tags: TagStyle) -> Sample:
 def check_complete(
     samples: Iterable[Output | Sample], problems: int | None = None, each: int | None = None
 ) -> dict[tuple[str, str], int]:
-    """How many samples each problem has; refused unless there are so many problems, with so many samples each.
+    """Count the samples of each problem; raise unless there are `problems` problems with `each` samples each.
 
-    To be called before anything is reported: what is missing would make any figure better than it is.
+    Call it before anything is reported: missing samples would make figures better than they are.
     """
     counts: Counter[tuple[str, str]] = Counter()
     seen: set[tuple[str, str, int]] = set()
@@ -191,7 +191,7 @@ def check_complete(
         key = (one.benchmark, one.id, one.sample)
         if key in seen:
             raise UserError(
-                f"Sample {one.sample} of the problem `{shown(one.id)}` is there twice. Leave out what is there twice, "
+                f"Sample {one.sample} of the problem `{shown(one.id)}` occurs twice. Remove the duplicate, "
                 f"or number the samples of each problem."
             )
         seen.add(key)
@@ -210,5 +210,5 @@ def check_complete(
 
 
 def _few(wrong: Sequence[tuple[str, str]], counts: Mapping[tuple[str, str], int]) -> str:
-    told = ", ".join(f"`{shown(key[1])}` has {counts[key]}" for key in wrong[:_NAMED])
-    return told + (", ..." if len(wrong) > _NAMED else "")
+    named = ", ".join(f"`{shown(key[1])}` has {counts[key]}" for key in wrong[:_NAMED])
+    return named + (", ..." if len(wrong) > _NAMED else "")

@@ -1,10 +1,10 @@
-"""How sure a figure of several trainings is: problems and seeds both drawn at random, and crossed. Pure.
+"""95 % intervals over several trainings: problems and seeds as crossed random effects.
 
-A student that is trained again with another seed is another student, so five seeds on the same problems are no five
-hundred problems: what one seed has in common over all problems doesn't go away by asking more of them. Each figure is
-a mean over a table of problems and seeds. Its variance is that of problems, of seeds and of the rest, each over as
-many as there are (two-way random effects, estimated from the mean squares), and the interval is Student's with
-Satterthwaite's degrees of freedom: few seeds that differ much make it wide.
+A student trained with another seed is another student, so five seeds on the same problems are not five hundred
+problems: what a seed shares over all problems doesn't vanish with more problems. Each figure is a mean over a table of
+problems and seeds. Its variance is that of problems, of seeds and of the rest, each over their number (two-way random
+effects, estimated from the mean squares), and the interval is Student's with Satterthwaite's degrees of freedom: few
+seeds that differ much make it wide.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def crossed(values: np.ndarray, bounds: Bounds = (0.0, 1.0)) -> Interval:
     values = np.asarray(values, float)
     if values.ndim != 2 or min(values.shape) < 2:
         raise UserError(
-            f"A table of {' x '.join(map(str, values.shape))} values says nothing of how problems and seeds differ. "
+            f"A table of {' x '.join(map(str, values.shape))} values has no variance over problems and seeds. "
             f"Give at least 2 problems and 2 seeds."
         )
     problems, seeds = values.shape

@@ -1,7 +1,7 @@
-"""Several students, one after the other and each in a folder of its own; then all of them side by side.
+"""Evaluation of several students in turn, each in its own folder, and their comparison.
 
-One engine is up at a time. A student that fails is told of and doesn't lose the others, and the same command asks only
-what is missing. The first student that was named is the one with which the others are compared.
+One engine is up at a time. A failed student is reported and doesn't stop the others, and the same command draws only
+what is missing. The others are compared with the first student.
 """
 
 import traceback
@@ -21,7 +21,7 @@ from palign_hf.streams import print_err, print_out
 
 
 def named(students: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Students by the names of their folders: as given, else as they are called themselves; clashes are refused."""
+    """Map folder names to students: as given, else the students' own names; clashes are refused."""
     given = list(students.items()) if isinstance(students, Mapping) else [(_called(one), one) for one in students]
     if len(given) < 2:
         alone = [one for _, one in given]
@@ -35,8 +35,8 @@ def named(students: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
                 f"`students={{'before': ..., 'after': ...}}`."
             )
         if (place := _place(student)) in places:
-            raise UserError(f"`{shown(student)}` is there twice among the students. Leave one of them out.")
-        # On some disks names that differ only in case are one.
+            raise UserError(f"`{shown(student)}` is listed twice in `students`. Remove one of them.")
+        # Some file systems ignore case.
         if (other := homes.get(name.casefold())) is not None:
             raise UserError(
                 f"`{shown(other)}` and `{shown(student)}` would both be written to the folder `{shown(name)}`. Name "
@@ -57,10 +57,10 @@ def _place(student: str) -> str:
 
 
 class SeveralRun:
-    """One process's part of the evaluations of several students, by name; they end in `folder`."""
+    """One process's part in the evaluations of several students; the comparison goes to `folder`."""
 
     def __init__(self, folder: Path, runs: Mapping[str, TransformRun[Any, Any]], overwrite: bool = False) -> None:
-        """`overwrite` is whether the comparison of other files may be written over."""
+        """`overwrite` is whether the comparison of other files may be overwritten."""
         needs_matplotlib("students")
         self._folder, self._runs, self._replace = folder, runs, overwrite
         check_home(folder, [str(folder / name) for name in runs], overwrite, "output_dir")
@@ -68,11 +68,11 @@ class SeveralRun:
         self._failed: list[str] = []
 
     def agree(self) -> Any:
-        """What all processes must have in common."""
+        """The settings that all processes share."""
         return {name: run.agree() for name, run in self._runs.items()}
 
     def work(self, shard: Shard, agreed: Any) -> None:
-        """The shard of each student; in one process each is reported before the next begins."""
+        """Evaluate the shard of each student; in one process each is reported before the next begins."""
         for name, run in self._runs.items():
             with self._alone(name):
                 try:
@@ -83,7 +83,7 @@ class SeveralRun:
                     self._finish(name, 1)
 
     def finish(self, count: int) -> Ending:
-        """Report whoever isn't reported yet, and compare all."""
+        """Report the remaining students, and compare all."""
         for name in self._runs:
             if name not in self._endings and name not in self._failed:
                 with self._alone(name):
@@ -109,12 +109,12 @@ class SeveralRun:
             return []
         return [
             f"{len(self._failed)} of {len(self._runs)} students failed, for the reasons above: "
-            f"{listed(self._failed)}. The same command tries those again, and asks of the others only what is missing."
+            f"{listed(self._failed)}. The same command retries those, and draws only what is missing of the others."
         ]
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """What ends this student's evaluation is said, and the next one's turn comes."""
+        """Report an error that ends one student's evaluation, and continue with the next."""
         try:
             yield
         except Exception as error:

@@ -1,8 +1,8 @@
-"""What lighteval 0.13 needs to run beside today's libraries, in one place.
+"""Compatibility of lighteval 0.13 with current libraries.
 
-It imports all of its own tasks before it looks at others, and three modules of them fail: two use an argument that
-huggingface_hub 2 no longer has, one downloads a file when it is imported. Empty modules stand in for those that would
-fail here; their tasks can't be run then, all others can.
+It imports all of its own tasks before any others, and three of their modules fail: two use an argument that
+huggingface_hub 2 dropped, one downloads a file on import. Empty modules replace those that would fail here; their
+tasks can't be run then, all others can.
 """
 
 import inspect
@@ -36,9 +36,9 @@ def require_lighteval() -> None:
 
 
 def install(downloads: bool = True) -> list[str]:
-    """Stand in for modules that would fail; the names of those. To be called before lighteval looks for tasks.
+    """Replace modules that would fail, and return their names. Call it before lighteval looks for tasks.
 
-    Without `downloads` for those, too, that fetch word lists when they are imported.
+    Without `downloads` also those that fetch word lists on import.
     """
     require_lighteval()
     downloading = [] if downloads else [f"{_TASKS}.{name}.main" for name in ("ifeval", "ifbench")]
@@ -50,10 +50,10 @@ def install(downloads: bool = True) -> list[str]:
 
 
 def _import_what_changes_the_process() -> None:
-    """Import two modules of lighteval here, and undo what they do to whoever imports them.
+    """Import two modules of lighteval here, and undo their changes to the process.
 
-    Its model of transformers turns gradients off, so that nobody could train afterwards; its code tasks raise Python's
-    limit for the digits of a number that is read.
+    Its transformers model turns gradients off, so that nothing could be trained afterwards; its code tasks raise
+    Python's limit for the digits of a number.
     """
     import torch
 
@@ -66,7 +66,7 @@ def _import_what_changes_the_process() -> None:
 
 @contextmanager
 def reading(rows: Mapping[str, Mapping[str, "Dataset"]]) -> Iterator[None]:
-    """Give lighteval's tasks their data by the name of the task, instead of letting them load it once more."""
+    """Give lighteval's tasks their data by task name, instead of loading it again."""
     from lighteval.tasks.lighteval_task import LightevalTask
 
     before = LightevalTask.download_dataset_worker

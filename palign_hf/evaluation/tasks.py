@@ -1,7 +1,7 @@
-"""Tasks for lighteval: `--custom-tasks palign_hf.evaluation.tasks`, and `palign:math_500` or `palign` for all.
+"""lighteval tasks: `--custom-tasks palign_hf.evaluation.tasks`, and `palign:math_500` or `palign` for all.
 
-The prompt is that of training. Data comes from the Hub at its pinned commit, or from the folder of copies that
-PALIGN_BENCHMARKS names; PALIGN_SAMPLES is the number of samples a problem, 3 where it isn't set.
+The prompt is that of training. Data comes from the Hub at its pinned commit, or from the folder of copies in
+PALIGN_BENCHMARKS; PALIGN_SAMPLES is the number of samples a problem, 3 by default.
 
     python -m palign_hf.lighteval accelerate model_name=... palign:aime24 --custom-tasks palign_hf.evaluation.tasks
 """
@@ -35,7 +35,7 @@ from palign_hf.prompts import SOLVE
 from palign_hf.runs.parts import whole
 
 
-# How many samples of each problem lighteval asks for, where its own command line is used.
+# Samples of each problem under lighteval's own command line.
 VARIABLE = "PALIGN_SAMPLES"
 _VERSION = 1
 
@@ -49,12 +49,12 @@ def tasks_table(
     toy: str = TOY_SOURCE,
     grader: str = "math",
 ) -> list[LightevalTaskConfig]:
-    """The configurations of tasks; `toy` is where the data of the toy task lie."""
+    """The configurations of tasks; `toy` is the folder of the toy task's data."""
     return [_config(name, n, max_tokens, places, toy, grader) for name in names]
 
 
 def document(problem: Problem, task: str) -> Doc:
-    """A problem as lighteval has it: the message of training, and what the metric needs."""
+    """A problem as lighteval's `Doc`: the message of training, and the metric's data."""
     specific = {"id": problem.id, "benchmark": problem.benchmark, "question": problem.question, "gold": problem.gold}
     return Doc(
         task_name=task,
@@ -67,7 +67,7 @@ def document(problem: Problem, task: str) -> Doc:
 
 
 def __getattr__(name: str) -> Any:
-    """The table is made when lighteval asks for it, by what the environment says then."""
+    """Build the table when lighteval reads it, by the environment at that time."""
     if name != "TASKS_TABLE":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return tasks_table(n=_samples(), toy=str(_toy_folder()))
@@ -111,12 +111,12 @@ def _samples() -> int:
 
 
 def _toy_folder() -> Path:
-    """The toy problems as a folder that `load_dataset` reads; written once, beside the ledgers."""
+    """The toy problems as a folder for `load_dataset`; written once, beside the ledgers."""
     home = ledger_folder().parent / "toy-problems"
     file = home / f"{TOY_SPLIT}.parquet"
     rows = open_task(TOY).rows
     home.mkdir(parents=True, exist_ok=True)
-    # Each time anew: another release may know other problems.
+    # Rewritten each time: another release may have other problems.
     with whole(file) as unfinished:
         rows.to_parquet(str(unfinished))
     return home

@@ -1,1 +1,1 @@
-"""PAIRS as the stages after alignment take them up: read and checked, or as the rows of a baseline."""
+"""PAIRS for the stages after alignment: reader, baselines and conversations."""

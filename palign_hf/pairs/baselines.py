@@ -1,11 +1,11 @@
-"""What P-ALIGN is compared with, out of the same rows: the answer alone, the whole trace, a fixed share of it, ...
+"""Baselines for P-ALIGN from the same rows: the answer alone, the whole trace, a fixed share of it, and others.
 
     baseline(pairs, "label")
     baseline(pairs, "fixed(ratio=0.25)", prefixes, tokenizer="Qwen/Qwen2.5-7B-Instruct", budget=2_000_000)
 
-Each gives a table of PAIRS, so every view and trainer takes it as it takes the pairs themselves: one row a problem,
-of its first kept sample. But for `p-align`, the target has no prefix and so no tags, what was measured on the sample
-is null, and `reason` names the baseline. Columns that aren't of PAIRS are kept.
+Each is a table of PAIRS, so every view and trainer takes it like the pairs themselves: one row a problem, of its first
+kept sample. Except for `p-align`, the target has no prefix and so no tags, measurements of the sample are null, and
+`reason` names the baseline. Other columns than those of PAIRS are kept.
 """
 
 import logging
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("palign_hf")
 
-# Raise it with any change of what a row becomes: `datasets` caches by the name of a function, not by what it does.
+# Raise it with any change of a row's output: `datasets` caches by the name of a function, not by its code.
 BASELINE_VERSION = 1
 
-# Why a row of PAIRS is not among those of a baseline, beside its own status.
+# Reasons why a row of PAIRS isn't in a baseline, besides its own status.
 _OTHER_SAMPLE = "another sample of its problem"
 _EMPTY = "the target would be empty"
 
@@ -49,19 +49,55 @@ def baseline(
     seed: int = 0,
     per_problem: int | None = 1,
 ) -> "Dataset":
-    """The rows to train a baseline on, in the order of `pairs`.
+    r"""Return the training rows of a baseline, in the order of `pairs`.
 
     Args:
-        pairs: a table of PAIRS; its kept rows are used.
-        kind: one of `BASELINES`, with its parameter in brackets or as a mapping: `p-align` (the pairs themselves),
-            `label` (the boxed gold answer), `trace` (the whole of it), `prefix` and `continuation` (each alone),
+        pairs (`Dataset`):
+            A table of PAIRS; its kept rows are used.
+        kind (`str`, `Mapping` or `Baseline`):
+            One of `BASELINES`, with its parameter in brackets or as a mapping: `p-align` (the pairs themselves),
+            `label` (the boxed gold answer), `trace` (the whole trace), `prefix` and `continuation` (each alone),
             `fixed(ratio=0.25)` (the first share of the trace's tokens, to the nearest end of a sentence) or
-            `first(tokens=128)` (so many tokens of the trace).
-        prefixes: the table with the traces by `id`, as PREFIXES or TRACES are.
-        tokenizer: the student's, or the student's name; `fixed`, `first` and a budget are counted in its tokens.
-        budget: the most tokens of all targets together, without tags and end tokens. Rows are taken in an order drawn
-            by `seed` and `id`, each that still fits.
-        per_problem: kept samples of a problem; only `p-align` can have more than the first, None means all.
+            `first(tokens=128)` (the first tokens of the trace).
+        prefixes (`Dataset`, *optional*):
+            The table with the traces by `id`, such as PREFIXES or TRACES; needed for baselines made of the trace.
+        tokenizer (`PreTrainedTokenizerBase` or `str`, *optional*):
+            The student's tokenizer, or the student's name; needed for `fixed`, `first` and a budget.
+        budget (`int`, *optional*):
+            Maximum tokens of all targets together, without tags and end tokens. Rows are taken in an order drawn by
+            `seed` and `id`, each that still fits.
+        seed (`int`, defaults to 0):
+            Seed of the order under a budget.
+        per_problem (`int`, *optional*, defaults to 1):
+            Kept samples of a problem; only `p-align` can have more than the first, None means all.
+
+    Returns:
+        `Dataset`: a table of PAIRS.
+
+    Raises:
+        [`UserError`]: if no row is kept, a trace or answer is missing, or a parameter is invalid.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import baseline, load_pairs
+    >>> from palign_hf.schema import PAIRS
+
+    >>> row = dict.fromkeys(PAIRS.columns) | {
+    ...     "id": "a",
+    ...     "question": "What is 2 + 3?",
+    ...     "prefix": "I add. ",
+    ...     "continuation": "It is 5.",
+    ...     "answer": "5",
+    ...     "status": "kept",
+    ...     "sample": 0,
+    ...     "flags": [],
+    ... }
+    >>> pairs = load_pairs(Dataset.from_list([row], features=PAIRS.features))
+    >>> baseline(pairs, "label")[0]["continuation"]
+    '\\boxed{5}'
+    ```
     """
     rows, _ = read_baseline(
         pairs, kind, prefixes, tokenizer=tokenizer, budget=budget, seed=seed, per_problem=per_problem
@@ -79,7 +115,7 @@ def read_baseline(
     seed: int = 0,
     per_problem: int | None = 1,
 ) -> "tuple[Dataset, Counter[str]]":
-    """`baseline`, and how many rows of `pairs` are not in it, by the reason."""
+    """`baseline`, and the count of left-out rows of `pairs` by reason."""
     made = make_baseline(kind)
     if per_problem is not None and per_problem < 1:
         raise UserError(f"`per_problem={per_problem}` must be at least 1. Write None to take all samples.")
@@ -112,11 +148,11 @@ def read_baseline(
 def baseline_row(
     row: dict[str, Any], index: int, kind: str, text: str | None, ends: list[int] | None, version: int
 ) -> dict[str, Any]:
-    """A row whose target is one text: the start of its column `text`, up to its end, or its boxed answer."""
+    """A row whose target is one text: its column `text` up to an end, or the boxed answer."""
     end = None if ends is None else ends[index]
     target = f"\\boxed{{{row['answer']}}}" if text is None else (row[text] or "")[:end]
-    told = {"prefix": None, "continuation": target, "reason": f"baseline `{kind}`"}
-    return {name: told.get(name) for name in PAIRS.columns if name not in _SAME}
+    changed = {"prefix": None, "continuation": target, "reason": f"baseline `{kind}`"}
+    return {name: changed.get(name) for name in PAIRS.columns if name not in _SAME}
 
 
 def _of_kind(chosen: "Dataset", made: Baseline, prefixes: "Dataset | None", tokens: TextTokenizer | None) -> "Dataset":
@@ -152,7 +188,9 @@ def _of_kind(chosen: "Dataset", made: Baseline, prefixes: "Dataset | None", toke
 
 
 def _first_kept(pairs: "Dataset", per_problem: int | None) -> tuple[list[int], Counter[str]]:
-    """The rows of the first kept samples of each problem, in the order of rows; how many others there are, and why."""
+    """The rows of the first kept samples of each problem, in the order of rows, and the counts of other rows by
+    reason.
+    """
     kept: dict[str, list[tuple[int, int]]] = {}
     left_out: Counter[str] = Counter()
     for at, row in enumerate(pairs.select_columns(["id", "sample", "status"])):

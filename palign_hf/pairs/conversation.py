@@ -1,7 +1,7 @@
-"""A pair as a conversation of two turns: the problem in the solve prompt, then what the student is to write.
+"""Conversations of pairs: the problem in the solve prompt, then the target as the reply.
 
-A null prefix, as baselines have, is no prefix and gets no tags; an empty one is a prefix that was found to need
-nothing, and gets them.
+A null prefix, as in baselines, has no tags; an empty prefix is a found prefix of a problem that needs none, and has
+tags.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ Turns = list[dict[str, str]]
 
 
 def target_text(row: Mapping[str, Any], style: TagStyle) -> str:
-    """What the student learns to write: the tagged prefix and the continuation, or the latter alone."""
+    """The training target: the tagged prefix and the continuation, or the continuation alone."""
     if row["prefix"] is None:
         return str(row["continuation"])
     return style.wrap(row["prefix"], row["continuation"])
 
 
 def tag_inside(row: Mapping[str, Any], style: TagStyle) -> str | None:
-    """A tag that stands in the prefix or the continuation itself: the target would have it twice.
+    """A tag that occurs in the prefix or the continuation itself, so that the target would have it twice.
 
-    A target without a prefix has no tags, so there is nothing to mistake one for.
+    A target without a prefix has no tags, so nothing can be confused with one.
     """
     if row["prefix"] is None:
         return None

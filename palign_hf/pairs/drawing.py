@@ -1,9 +1,9 @@
-"""A draw by hash, which no order of rows can change. Pure."""
+"""Hash order: draws that don't depend on the order of rows."""
 
 import hashlib
 
 
 def draw(seed: int, *names: object) -> bytes:
-    """The place of something in a draw, by its names alone: the smallest is drawn first."""
+    """Sort key of an item in a draw, by its names alone: the smallest is drawn first."""
     text = "\0".join(map(str, (seed, *names)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

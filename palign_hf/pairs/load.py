@@ -1,7 +1,7 @@
-"""Reading PAIRS: a table of this release as it is, and one of version 1 brought up to it.
+"""Reader of PAIRS, of the current version and of version 1.
 
-A row of version 1 had all of PREFIXES, one verdict `correct` and no outcome. It becomes `kept` or `rejected` by that
-verdict, which counts as the strict and the lenient one; what version 1 didn't know stays null.
+A row of version 1 had all columns of PREFIXES, one verdict `correct` and no outcome. It becomes `kept` or `rejected`
+by that verdict, which counts as strict and lenient; what version 1 lacks stays null.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from palign_hf.traces.sources import open_source
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
-# Raise it with any change of what `read_version_1` makes of a row: `datasets` caches by the name of a function.
+# Raise it with any change of `read_version_1`'s output: `datasets` caches by the name of a function.
 READER_VERSION = 1
 
 # Rows of a baseline have no prefix, and one that was skipped may be so for want of a question.
@@ -38,12 +38,37 @@ def load_pairs(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> "Dataset":
-    """A checked table of PAIRS; further columns are kept.
+    """Load and check a table of PAIRS; further columns are kept.
 
     Args:
-        source: a Hub id, a file, a glob or a folder (also that of a run), or a loaded dataset.
-        split: `train` has what is kept, `rejected` the rest; a source without splits is read whole.
-        config, revision, token: as in `datasets.load_dataset`.
+        source (`str`, `Path`, `Dataset` or `DatasetDict`):
+            Hub id, file, glob, folder (also a run's output folder), or loaded dataset.
+        config (`str`, *optional*):
+            Configuration name, as in `datasets.load_dataset`.
+        split (`str`, defaults to `"train"`):
+            `train` has the kept rows, `rejected` the others; a source without splits is read whole.
+        revision (`str`, *optional*), token:
+            Revision on the Hub, as in `datasets.load_dataset`.
+
+    Returns:
+        `Dataset`: a table of PAIRS; one of version 1 is converted.
+
+    Raises:
+        [`UserError`]: if the source can't be read, is a stream, or is no table of PAIRS.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset
+    >>> from palign_hf import load_pairs
+    >>> from palign_hf.schema import PAIRS
+
+    >>> row = dict.fromkeys(PAIRS.columns) | {"id": "a", "question": "What is 2 + 3?", "status": "kept", "sample": 0}
+    >>> row |= {"prefix": "I add. ", "continuation": "It is 5.", "answer": "5", "flags": []}
+    >>> pairs = load_pairs(Dataset.from_list([row], features=PAIRS.features))
+    >>> len(pairs)
+    1
+    ```
     """
     from datasets import Dataset
 
@@ -78,7 +103,7 @@ def is_pairs(columns: Iterable[str]) -> bool:
 
 
 def split_by_outcome(pairs: "Dataset") -> "DatasetDict":
-    """What a run publishes: `train` with the rows that are kept, `rejected` with all others and their reasons."""
+    """The splits of a run: `train` with the kept rows, `rejected` with all others and their reasons."""
     from datasets import DatasetDict
 
     kept: list[int] = []
@@ -89,7 +114,7 @@ def split_by_outcome(pairs: "Dataset") -> "DatasetDict":
 
 
 def read_version_1(row: dict[str, Any], index: int, numbers: list[int] | None, version: int) -> dict[str, Any]:
-    """What version 2 has in place of a row of version 1; `numbers` are those of the samples if they have none."""
+    """The row of version 2 for a row of version 1; `numbers` are the sample numbers if the table has none."""
     right = row["correct"]
     out = dict.fromkeys(name for name in PAIRS.columns if name not in row) | {"strict": right, "lenient": right}
     if numbers is not None:
@@ -144,7 +169,7 @@ def _check_columns(present: list[str], what: str) -> None:
 
 
 def _exactly_typed(pairs: "Dataset") -> "Dataset":
-    """Files of text know no widths, and no type where all is null."""
+    """Cast columns of text files, which have no widths, and no type where all is null."""
     from datasets import Features
 
     wanted = Features({name: PAIRS.features.get(name, kind) for name, kind in pairs.features.items()})

@@ -1,4 +1,4 @@
-"""The kinds of baselines: by name and parameter, and which text of a row each has as its target."""
+"""Kinds of baselines: name, parameter, and target text."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from palign_hf.segmentation import cuts
 
 
 class Tokens(Protocol):
-    """What a cut is counted with: a `TextTokenizer`."""
+    """Token counts for cuts; implemented by `TextTokenizer`."""
 
     def count_before(self, text: str, ends: list[int]) -> list[int]:
         """For each offset in `text`, how many of its tokens start before it."""
@@ -22,7 +22,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class Baseline:
-    """A kind without parameters. `text` is the column that the target is taken from, None for the gold answer."""
+    """A kind without parameters. `text` is the column of the target, None for the gold answer."""
 
     name: ClassVar[str]
     text: ClassVar[str | None]
@@ -39,7 +39,7 @@ class Baseline:
 
 
 class PAlign(Baseline):
-    """Prefix and continuation: what the others are compared with."""
+    """Prefix and continuation, the reference of the comparison."""
 
     name, text = "p-align", "continuation"
 
@@ -57,20 +57,20 @@ class Trace(Baseline):
 
 
 class PrefixOnly(Baseline):
-    """The prefix, which ends in the middle of the solution."""
+    """The prefix alone, which ends in the middle of the solution."""
 
     name, text = "prefix", "prefix"
 
 
 class ContinuationOnly(Baseline):
-    """What the student wrote, without what it went on from."""
+    """The student's continuation, without its prefix."""
 
     name, text = "continuation", "continuation"
 
 
 @dataclass(frozen=True)
 class Fixed(Baseline):
-    """The first share of a trace's tokens, to the nearest end of a sentence (of two, the first); never nothing."""
+    """The first share of a trace's tokens, to the nearest end of a sentence (of two, the first); never empty."""
 
     name: ClassVar[str] = "fixed"
     text: ClassVar[str | None] = "trace"
@@ -97,7 +97,7 @@ class Fixed(Baseline):
 
 @dataclass(frozen=True)
 class First(Baseline):
-    """The first tokens of a trace, as many as are given or all: a literal start of it, wherever that breaks off."""
+    """The first tokens of a trace, at most as many as given, wherever they end."""
 
     name: ClassVar[str] = "first"
     text: ClassVar[str | None] = "trace"
@@ -122,7 +122,7 @@ BASELINES = {kind.name: kind for kind in _KINDS}
 
 
 def make_baseline(spec: "str | Mapping[str, Any] | Baseline") -> Baseline:
-    """The baseline a user means: text such as `label` or `fixed(ratio=0.25)`, a mapping with its `name`, or one."""
+    """Build a baseline from text (`label`, `fixed(ratio=0.25)`), a mapping with its `name`, or a `Baseline`."""
     if isinstance(spec, Baseline):
         return spec
     if isinstance(spec, Mapping):

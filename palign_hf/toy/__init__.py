@@ -1,7 +1,7 @@
-"""A small world whose truth is known, for two CPU cores.
+"""The toy world: small problems with known answers and known sufficient prefixes, for two CPU cores.
 
-`world/` has its problems and measures, `student/` the shipped student and how it is made, `demo/` what `palign demo`
-shows. By its name `palign-toy` it is a student and a source of traces (see `palign_hf.shipped`).
+`world/` generates problems and measures cuts, `student/` holds the shipped student and its build, `demo/` is
+`palign demo`. The name `palign-toy` resolves to a student and to a source of traces (see `palign_hf.shipped`).
 """
 
 from pathlib import Path
@@ -20,15 +20,15 @@ NAME = "palign-toy"
 
 
 def student_folder() -> Path:
-    """The student, as `from_pretrained` and vLLM load it."""
+    """Folder of the shipped student, in the layout that `from_pretrained` and vLLM load."""
     return Path(__file__).parent / "student" / "weights"
 
 
 def traces(split: str) -> "Dataset":
-    """A split of TRACES with a fixed number of rows; `toy_traces` makes as many as one likes, with their truth."""
+    """Return a split of TRACES with its fixed number of rows; `toy_traces` generates any number, with the truth."""
     return toy_traces(split, ROWS[split]).select_columns(list(TRACES.columns))
 
 
 def problems(split: str) -> "Dataset":
-    """The problems of a split, to be solved: with their family and difficulty."""
+    """Return the problems of a split with their family and difficulty, without traces."""
     return toy_traces(split, ROWS[split]).select_columns(["id", "question", "answer", "family", "difficulty"])

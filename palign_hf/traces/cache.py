@@ -1,7 +1,8 @@
-"""Where tables made from a source are cached: in the cache of `datasets`, never beside the source.
+"""Cache location of tables derived from a source: the cache of `datasets`, never the source's folder.
 
-`datasets` writes what `map`, `filter` and `sort` make into the folder of the table's own file, which for a table
-written by `save_to_disk` is the source itself. Here its file gets a link in the cache, and the table is used by that.
+`datasets` writes the results of `map`, `filter` and `sort` into the folder of the table's own file, which for a table
+written by `save_to_disk` is the source itself. So that file gets a link in the cache, and the table is read through
+it.
 """
 
 import copy
@@ -19,7 +20,7 @@ Rows = TypeVar("Rows", bound="Dataset | IterableDataset")
 
 
 def cached_apart(dataset: Rows) -> Rows:
-    """The dataset, such that nothing made from it is written beside the files that it was read from."""
+    """Return the dataset so that nothing derived from it is written beside its source files."""
     from datasets import Dataset
 
     if not isinstance(dataset, Dataset) or not any(_is_source(file["filename"]) for file in dataset.cache_files):
@@ -31,7 +32,7 @@ def cached_apart(dataset: Rows) -> Rows:
 
 
 def cache_folder(kind: str, file: str | Path, *more: object) -> Path:
-    """A folder in the cache of `datasets` for what is made from a file as it is now."""
+    """A folder in the cache of `datasets` for tables derived from the current content of a file."""
     import datasets
 
     real, about = os.path.realpath(file), os.stat(file)
@@ -41,7 +42,7 @@ def cache_folder(kind: str, file: str | Path, *more: object) -> Path:
 
 
 def _is_source(file: str) -> bool:
-    """Whether a table's file lies somewhere else than where `datasets` keeps what it makes."""
+    """Whether a table's file is outside the cache of `datasets`."""
     import datasets
     from datasets import fingerprint
 
@@ -53,7 +54,7 @@ def _is_source(file: str) -> bool:
 
 
 def _apart(table: Any) -> Any:
-    """The table with each file of a source replaced by a link to it; the memory that is mapped stays the same."""
+    """The table with each source file replaced by a link to it; the mapped memory stays the same."""
     from datasets.table import ConcatenationTable, InMemoryTable, MemoryMappedTable
 
     if isinstance(table, ConcatenationTable):
@@ -63,7 +64,7 @@ def _apart(table: Any) -> Any:
     try:
         return MemoryMappedTable(table.table, _link(table.path), replays=table.replays)
     except OSError:
-        # A cache that can't be written, or a system without links: what is made goes into a temporary folder.
+        # A cache that can't be written, or a system without links: derived tables go into a temporary folder.
         return InMemoryTable(table.table)
 
 

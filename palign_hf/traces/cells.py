@@ -1,4 +1,4 @@
-"""What a cell of somebody's dataset holds: text, a number, the turns of a conversation. Pure, no dependencies."""
+"""Values of foreign dataset cells: text, numbers, turns of a conversation."""
 
 import math
 from decimal import Decimal
@@ -19,7 +19,7 @@ class Dropped(Exception):
 
 
 def scalar(row: dict[str, Any], column: str, index: int) -> str | None:
-    """Text as it is, a number as people write it (142.0 is "142"), None for blank text and NaN; of a list its one."""
+    """Text as it is, a number as people write it (142.0 is "142"), None for blanks and NaN; a list's single item."""
     value = row[column]
     if isinstance(value, list) and len(value) < 2:
         value = value[0] if value else None
@@ -45,7 +45,7 @@ def given_id(row: dict[str, Any], index: int, column: str | None, remedy: str) -
 
 
 def filled(value: Any, what: str, index: int, column: str) -> str:
-    """Text with something in it; a row without is dropped, and `what` says what it lacks."""
+    """Non-empty text; a row without is dropped, and `what` names the missing part."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         raise Dropped(f"{what} missing")
     if not isinstance(value, str):
@@ -56,7 +56,7 @@ def filled(value: Any, what: str, index: int, column: str) -> str:
 
 
 def turns_of(value: Any) -> list[dict[str, Any]] | None:
-    """The turns of a conversation, or None if the value is no conversation."""
+    """The turns of a conversation, or None for any other value."""
     if isinstance(value, dict) and value and all(isinstance(items, list) for items in value.values()):
         # A legacy `Sequence` of turns arrives as a dict of columns.
         value = [dict(zip(value, items, strict=True)) for items in zip(*value.values(), strict=True)]
@@ -66,9 +66,9 @@ def turns_of(value: Any) -> list[dict[str, Any]] | None:
 
 
 def speech(turns: list[dict[str, Any]], wanted: str, reply: str = "trace") -> list[dict[str, Any]]:
-    """The turns of user (u) and assistant (a), if they are the ones wanted in that order; system prompts are left out.
+    """The turns of user (u) and assistant (a), if they match `wanted`; system prompts are left out.
 
-    A longer conversation is dropped: which of its exchanges is the question and which the `reply` can't be told.
+    A longer conversation is dropped: which of its exchanges is the question and which the `reply` is unknown.
     """
     spoken, order = [], ""
     for turn in turns:
@@ -85,12 +85,12 @@ def speech(turns: list[dict[str, Any]], wanted: str, reply: str = "trace") -> li
 
 
 def content(turn: dict[str, Any]) -> Any:
-    """What is said in a turn."""
+    """Text of a turn."""
     return turn["content"] if turn.get("content") is not None else turn.get("value")
 
 
 def wrong_type(value: Any, index: int, column: str, wanted: str) -> SchemaError:
-    """The error about a value that isn't what its column is read as."""
+    """The error for a value of another type than its column is read as."""
     return SchemaError(
         f"Row {index + 1}: column `{column}` holds a `{type(value).__name__}` ({shown(repr(value))}), "
         f"but {wanted} is needed. Convert it first with a `map`, or choose another column, as with "

@@ -1,4 +1,4 @@
-"""A dataset whose layout is known, row by row to TRACES: as a table that `datasets` caches, or as a stream."""
+"""Conversion of a dataset with a known layout to TRACES, as a cached table or as a stream."""
 
 import logging
 from collections import Counter
@@ -21,7 +21,7 @@ _ID_ADVICE = (
 
 
 def read_table(dataset: "Dataset", layout: Layout, name: str | None, report: TraceReport) -> "Dataset":
-    """All rows at once, counted in `report`; ids made unique, the whole checked."""
+    """Convert all rows, counted in `report`, with unique ids and all checks."""
     dataset = dataset.select_columns(layout.columns())
     dataset = dataset.map(
         read_row_of_map,
@@ -49,7 +49,7 @@ def read_table(dataset: "Dataset", layout: Layout, name: str | None, report: Tra
 def with_unique_ids(
     dataset: "Dataset", column: str | None, report: TraceReport, advice: str = _ID_ADVICE
 ) -> "Dataset":
-    """Repeated content gets ids of its own, which is noted; a repeated id of the dataset's `column` is an error."""
+    """Make ids of repeated content unique, with a note; a repeated id of the dataset's `column` is an error."""
     ids = dataset["id"][:]
     if len(set(ids)) == len(ids):
         return dataset
@@ -62,7 +62,7 @@ def with_unique_ids(
 def read_stream(
     dataset: "IterableDataset", layout: Layout, name: str | None, report: TraceReport
 ) -> "IterableDataset":
-    """Rows as they are asked for; `report` counts them on the way."""
+    """Convert rows on demand; `report` counts them on the way."""
     return dataset.select_columns(layout.columns()).map(
         read_row_of_stream,
         batched=True,
@@ -76,7 +76,7 @@ def read_stream(
 
 
 def read_row_of_map(row: dict[str, Any], index: int, layout: Layout, name: str | None, version: int) -> dict[str, Any]:
-    """`read_row` as `Dataset.map` calls it; `version` is there for the fingerprint of the cache."""
+    """`read_row` for `Dataset.map`; `version` is part of the cache's fingerprint."""
     return read_row(row, index, layout, name)
 
 
@@ -88,7 +88,7 @@ def read_row_of_stream(
     report: TraceReport,
     ids: "_Ids",
 ) -> dict[str, list[Any]]:
-    """`read_row` as `IterableDataset.map` calls it: a batch of one row in, none or one out, counted at once."""
+    """`read_row` for `IterableDataset.map`: a batch of one row in, none or one out, counted at once."""
     if indices[0] == 0:
         report.restart()
         ids.restart()

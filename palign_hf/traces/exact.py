@@ -1,6 +1,6 @@
-"""Text files read such that their numbers keep their digits: those of JSON as copies, those of CSV as text.
+"""Exact reading of numbers in text files: JSON through copies, CSV as text.
 
-The readers of `datasets` make 64-bit floats of large integers, infinity of larger ones, and 101 of a CSV's 0101.
+The readers of `datasets` turn large integers into 64-bit floats, larger ones into infinity, and a CSV's 0101 into 101.
 """
 
 import gzip
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from palign_hf.schema import Table
 
-# Raise it with any change of what a copy holds.
+# Raise it with any change of a copy's content.
 _VERSION = 1
 # How tables write what is missing. `NA` and `None` may be answers.
 _MISSING = ["", "nan", "NaN", "<NA>", "null", "NULL"]
-# What a packed file may unpack to, at least, and how many times its size, at most.
+# Smallest size limit of an unpacked file, and the largest ratio to its packed size.
 MOST_UNPACKED = 2**30
 MOST_PACKED = 100
 
@@ -33,7 +33,7 @@ _Path = tuple[str, ...]
 
 
 def exact_json(file: Path) -> Path:
-    """The file itself, or where a number in it would lose digits, a copy with the columns of such numbers as text."""
+    """The file itself, or, where a number in it would lose digits, a copy with the columns of such numbers as text."""
     check_levels(file)
     found = _inexact(file)
     if not found:
@@ -51,7 +51,7 @@ def exact_json(file: Path) -> Path:
 
 
 def check_levels(file: Path) -> None:
-    """Refuse JSON that is nested too deep; the line is named."""
+    """Refuse JSON that is nested too deep; the error names the line."""
     whole: list[str] = []
     for at, line in enumerate(_lines(file), 1):
         if whole or (at == 1 and line.lstrip().startswith("[")):
@@ -59,9 +59,7 @@ def check_levels(file: Path) -> None:
         try:
             check_nesting(line)
         except ValueError as error:
-            raise UserError(
-                f"`{file.name}` can't be read: line {at}: {error}. Mend that line, or cut it off."
-            ) from None
+            raise UserError(f"`{file.name}` can't be read: line {at}: {error}. Fix that line, or remove it.") from None
     try:
         check_nesting("".join(whole))
     except ValueError as error:
@@ -69,7 +67,7 @@ def check_levels(file: Path) -> None:
 
 
 def csv_as_text(file: Path, **options: Any) -> dict[str, Any]:
-    """Options for `datasets` by which every cell of a CSV is read as the text that it is, an empty one as null."""
+    """Options for `datasets` that read every cell of a CSV as text, an empty one as null."""
     import pandas as pd
     from datasets import Features, Value
 
@@ -79,7 +77,7 @@ def csv_as_text(file: Path, **options: Any) -> dict[str, Any]:
 
 
 def typed(dataset: "Dataset", table: "Table") -> "Dataset":
-    """Texts of a table's columns as the numbers and truth values that they spell, for files of text."""
+    """Convert a table's text columns to the numbers and booleans that they spell, for text files."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from datasets import Features, Value
@@ -90,13 +88,13 @@ def typed(dataset: "Dataset", table: "Table") -> "Dataset":
             try:
                 pc.cast(dataset.data.column(name), wanted.pa_type)
             except pa.ArrowInvalid:
-                continue  # whoever checks the table says what it holds
+                continue  # the check of the table reports its content
             kinds[name] = wanted
     return dataset if kinds == dict(dataset.features) else dataset.cast(Features(kinds))
 
 
 def _inexact(file: Path) -> set[_Path]:
-    """The columns in which a number isn't exact as a float; none of a file that is no JSON, which its reader says."""
+    """The columns in which a number isn't exact as a float; none for invalid JSON, which its reader reports."""
     found: set[_Path] = set()
     try:
         for row in _values(file, only_maybe=True):
@@ -107,7 +105,9 @@ def _inexact(file: Path) -> set[_Path]:
 
 
 def _values(file: Path, only_maybe: bool = False) -> Iterator[Any]:
-    """The rows of JSON lines or of an array, with their numbers as written; `only_maybe` those that may be inexact."""
+    """Yield the rows of JSON lines or of an array, with their numbers as written; `only_maybe` skips certainly exact
+    ones.
+    """
     lines = (line for line in _lines(file) if line.strip())
     first = next(lines, "")
     if not first:

@@ -1,7 +1,7 @@
-"""Folders of a source: what their cards and states name must lie in them, and be readable as such.
+"""Containment checks for source folders: files named by cards and states must be inside the folder and readable.
 
-A card can name any file of this machine or any URL as its data, and `datasets` follows it. A folder that somebody else
-wrote would so bring other files into tables that get published.
+A card can name any file of this machine or any URL as its data, and `datasets` follows it. A foreign folder could so
+bring other files into tables that get published.
 """
 
 import os
@@ -19,12 +19,12 @@ _SAVED = ("dataset_dict.json", "state.json")
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether `save_to_disk` has written the folder."""
+    """Whether `save_to_disk` wrote the folder."""
     return any((folder / name).is_file() for name in _SAVED)
 
 
 def check_saved(folder: Path) -> None:
-    """Refuse a folder of `save_to_disk` whose files are broken, or that name data outside of it."""
+    """Refuse a folder of `save_to_disk` whose files are broken, or that names data outside of it."""
     if not (folder / "dataset_dict.json").is_file():
         _check_split(folder, folder)
         return
@@ -48,13 +48,13 @@ def _check_split(folder: Path, split: Path) -> None:
 
 
 def _entry(folder: Path, file: Path, key: str | None, kind: type) -> Any:
-    """An entry of a JSON file beside the data, or all of it."""
+    """An entry of a JSON file beside the data, or the whole file."""
     try:
-        told = load_json(file.read_text(encoding="utf-8"))
+        data = load_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         why = "is missing" if isinstance(error, FileNotFoundError) else f"can't be read: {shown(str(error), 200)}"
         raise _broken(folder, f"`{file.relative_to(folder)}` {why}") from error
-    found = told if key is None else told.get(key) if isinstance(told, dict) else None
+    found = data if key is None else data.get(key) if isinstance(data, dict) else None
     if not isinstance(found, kind):
         raise _broken(folder, f"`{file.relative_to(folder)}` holds no {f'`{key}`' if key else 'JSON object'}")
     return found
@@ -68,7 +68,7 @@ def _broken(folder: Path, why: str) -> UserError:
 
 
 def check_card(folder: Path) -> None:
-    """Refuse a card that can't be read, or that names data outside of its folder."""
+    """Refuse an unreadable card, and one that names data outside of its folder."""
     for name in CARDS:
         card = folder / name
         if not card.is_file():
@@ -77,13 +77,13 @@ def check_card(folder: Path) -> None:
             if not _stays(path):
                 raise UserError(
                     f"The card `{folder.name}/{name}` names `{shown(path)}` as data, which is no path within the "
-                    f"folder: a folder's card can't send its reader to other files or URLs. Pass that place itself, "
+                    f"folder: a folder's card may not refer to other files or URLs. Pass that path or URL itself, "
                     f"or change `configs` in the card."
                 )
 
 
 def check_inside(folder: Path, files: Iterable[str | Path]) -> None:
-    """Refuse data files that lie outside of their folder, as links may; the Hub's own cache links to its blobs."""
+    """Refuse data files outside of their folder (links); the Hub's own cache links to its blobs."""
     real = Path(os.path.realpath(folder))
     homes = [real, real.parent.parent / "blobs"] if real.parent.name == "snapshots" else [real]
     for file in files:
@@ -107,14 +107,14 @@ def _read(folder: Path, card: Path) -> Any:
         return load_yaml(text, repeated_keys=True)
     except (YamlError, OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"The YAML of the card `{folder.name}/{card.name}` can't be read: {shown(str(error), 300)}. Mend it, or "
+            f"The YAML of the card `{folder.name}/{card.name}` can't be read: {shown(str(error), 300)}. Fix it, or "
             f"pass the data files themselves, as `{folder.name}/*.parquet`."
         ) from error
 
 
-def _paths(told: Any) -> Iterator[str]:
-    """Every place that a card names as data."""
-    configs = told.get("configs") if isinstance(told, dict) else None
+def _paths(data: Any) -> Iterator[str]:
+    """Yield every path that a card names as data."""
+    configs = data.get("configs") if isinstance(data, dict) else None
     for config in configs if isinstance(configs, list) else [configs]:
         if isinstance(config, dict):
             for key in ("data_files", "data_dir"):
@@ -133,7 +133,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _stays(path: str) -> bool:
-    """Whether a path or pattern is one within its folder, going by its text."""
+    """Whether a path or pattern stays within its folder, judged by its text."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     away = path.startswith("~") or os.path.isabs(path) or path.startswith(("/", "\\")) or ".." in parts
     return not away and "://" not in path and "::" not in path and not path[1:2] == ":"

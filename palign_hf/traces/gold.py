@@ -1,4 +1,4 @@
-"""The gold answer: which columns are known to hold it, and what in their text it is. Pure, no dependencies."""
+"""Gold answers: known answer columns, and the marked answer in their text."""
 
 import re
 from collections.abc import Container, Sequence
@@ -59,14 +59,14 @@ _MOST_BELOW = 100
 
 
 def known_columns(present: Sequence[str], known: Sequence[str], taken: Container[str]) -> tuple[str, ...]:
-    """The columns of `present` that `known` names, in the order of `known`; those `taken` hold something else."""
+    """The columns of `present` that are in `known`, in the order of `known`, without those in `taken`."""
     order = {_plain(name): rank for rank, name in enumerate(known)}
     found = [name for name in present if _plain(name) in order and name not in taken]
     return tuple(sorted(found, key=lambda name: order[_plain(name)]))
 
 
 def stated(text: str) -> tuple[str, str] | None:
-    """What a text marks as its answer, and how: by its last box, or by the `####` at its end."""
+    """The answer that a text marks, and how: by its last box, or by the `####` at its end."""
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed, "boxed"
@@ -85,7 +85,7 @@ def after_hashes(text: str) -> str | None:
 
 
 def is_bare(text: str, most: int) -> bool:
-    """Whether a text can be an answer as it stands: one short line, and not the text of a teacher."""
+    """Whether a text is an answer as it stands: one short line without a teacher's thinking."""
     short = text.strip()
     if short.removeprefix("-").isdecimal():
         return True  # a number, however long
@@ -93,7 +93,7 @@ def is_bare(text: str, most: int) -> bool:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two golds are the same to the eye; no more than that, for it only decides whether to note it."""
+    """Whether two golds look the same; used only to decide whether to note a difference."""
     plain, other_plain = _bared(one), _bared(other)
     try:
         return float(plain) == float(other_plain)

@@ -1,4 +1,4 @@
-"""Which column of a teacher dataset holds what: the known layouts, and how one is recognised or set by hand."""
+"""Column layouts of teacher datasets: the known ones, recognition, and manual settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from palign_hf.traces.text import has_thinking
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns that a row of TRACES is read from; strings only, so that it hashes the same in every process.
+    """The columns that a row of TRACES is read from; strings only, so that its hash is the same in every process.
 
-    The shape of a value decides how it is read: text as it is, a list of texts (generations) by `correct`, a list of
-    turns by role. `needs` must be there; `source`, `correct`, `input` and `id` may be. `answers` and `solutions` are
-    found in the dataset, whatever its layout.
+    The type of a value decides how it is read: text as it is, a list of texts (generations) by `correct`, a list of
+    turns by role. The columns in `needs` are required; `source`, `correct`, `input` and `id` are optional. `answers`
+    and `solutions` are found in the dataset, whatever its layout.
     """
 
     name: str
@@ -91,9 +91,9 @@ _QUESTIONS = ("question", "problem", "prompt", "instruction", "query", "input")
 def choose_layout(
     present: Sequence[str], rows: Sequence[dict[str, Any]], columns: dict[str, str] | None, known: str | None
 ) -> Layout:
-    """The layout to read with: forced by `known`, set by hand through `columns`, or recognised from what is present.
+    """Choose the layout: forced by `known`, set through `columns`, or recognized from the columns.
 
-    `columns` with both `question` and `trace` leaves every layout out; with fewer it changes a known layout.
+    `columns` with both `question` and `trace` ignores all layouts; with fewer it changes a known layout.
     """
     columns = columns or {}
     check_named(columns, known)
@@ -122,7 +122,7 @@ def _with_gold(layout: Layout, present: Sequence[str], columns: dict[str, str], 
 
 
 def check_named(columns: Mapping[str, str], known: str | None) -> None:
-    """Refuse names that are wrong whatever the dataset holds, so that it needn't be read first."""
+    """Refuse names that are wrong for any dataset, before it is read."""
     for target, name in columns.items():
         if target not in _TARGETS:
             raise SchemaError(

@@ -1,4 +1,4 @@
-"""`load_traces` and `read_traces`: open a source, choose its layout, convert it, and give the account of it."""
+"""`load_traces` and `read_traces`: open a source, choose its layout, and convert it with a report."""
 
 import logging
 from dataclasses import replace
@@ -27,7 +27,7 @@ logger = logging.getLogger("palign_hf")
 
 
 class ReadOptions(TypedDict, total=False):
-    """The options of `load_traces` beside `streaming`, for its overloads."""
+    """The options of `load_traces` except `streaming`, for its overloads."""
 
     columns: dict[str, str] | None
     known: str | None
@@ -73,23 +73,51 @@ def load_traces(
     max_samples: int | None = None,
     content_ids: bool = False,
 ) -> "Dataset | IterableDataset":
-    """Load teacher traces as the TRACES table: exactly its five columns, and none of the others.
+    """Load teacher traces as a table of TRACES: exactly its five columns, without the others.
 
-    Logs one line of account on the logger `palign_hf`; `read_traces` returns it. It is a warning if rows were dropped,
-    or if the gold answer is the teacher's own for want of a column that holds it.
+    Logs one summary line on the logger `palign_hf`; `read_traces` returns it. It is a warning if rows were dropped, or
+    if the gold answer is the teacher's own because no column holds a better one.
 
     Args:
-        source: a Hub id, a file, a glob ("data/*.parquet") or a folder (parquet, arrow, jsonl, json, csv, tsv, also
-            as .gz, `save_to_disk`), or a loaded dataset.
-        columns: target -> source column, for `question`, `trace`, `answer`, `solution` (its marked answer is read),
-            `id` and `source`. With both `question` and `trace`, nothing else is read but the gold answer, and that
-            from known columns if neither `answer` nor `solution` is named; with fewer, a known layout is changed.
-        known: the name of a known layout (`KNOWN`), instead of recognising it from the columns.
-        source_name: what to write in the `source` column; else the Hub id or the name of the file or folder.
-        split, config, revision, token: as in `datasets.load_dataset`.
-        streaming: return an `IterableDataset` that is converted as it is read.
-        max_samples: read only the first so many rows.
-        content_ids: ignore an `id`, `uuid` or `unique_id` column and make ids from question and trace.
+        source (`str`, `Path`, `Dataset`, `IterableDataset` or a dictionary of splits):
+            Hub id, file, glob ("data/*.parquet"), folder (parquet, arrow, jsonl, json, csv, tsv, also as .gz, or
+            `save_to_disk`), `palign-toy`, or loaded dataset.
+        columns (`dict[str, str]`, *optional*):
+            Source columns by target: `question`, `trace`, `answer`, `solution` (its marked answer is read), `id` and
+            `source`. With both `question` and `trace` only these are read, and the gold answer from known columns if
+            neither `answer` nor `solution` is named; with fewer, a known layout is changed.
+        known (`str`, *optional*):
+            Name of a known layout (`KNOWN`), instead of recognition from the columns.
+        source_name (`str`, *optional*):
+            Value of the `source` column; by default the Hub id or the name of the file or folder.
+        split (`str`, *optional*):
+            Split name, as in `datasets.load_dataset`.
+        config (`str`, *optional*):
+            Configuration name, as in `datasets.load_dataset`.
+        revision, token:
+            Revision on the Hub, as in `datasets.load_dataset`.
+        streaming (`bool`, defaults to `False`):
+            Whether to return an `IterableDataset` that is converted as it is read.
+        max_samples (`int`, *optional*):
+            Read at most this many rows, from the first on.
+        content_ids (`bool`, defaults to `False`):
+            Whether to make ids from question and trace, and ignore an `id`, `uuid` or `unique_id` column.
+
+    Returns:
+        `Dataset` or, with `streaming=True`, `IterableDataset`: a table of TRACES.
+
+    Raises:
+        [`UserError`]: if the source can't be read or is empty, or its layout is unknown.
+
+    Example:
+
+    ```python
+    >>> from palign_hf import load_traces
+
+    >>> traces = load_traces("palign-toy", split="test", limit=3)
+    >>> len(traces), sorted(traces.column_names)
+    (3, ['answer', 'id', 'question', 'source', 'trace'])
+    ```
     """
     dataset, report = read_traces(
         source,
@@ -139,7 +167,7 @@ def read_traces(
     max_samples: int | None = None,
     content_ids: bool = False,
 ) -> tuple["Dataset | IterableDataset", TraceReport]:
-    """`load_traces` with its `TraceReport`; for a stream the report fills as rows are read."""
+    """`load_traces` that also returns its `TraceReport`; for a stream the report fills as rows are read."""
     from datasets import Dataset
 
     if max_samples is not None and max_samples < 1:

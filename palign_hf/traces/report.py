@@ -1,4 +1,4 @@
-"""What reading a teacher dataset did, counted: rows in = rows out + rows dropped, each with its reason."""
+"""Report of reading a teacher dataset: rows in = rows out + rows dropped, each with its reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from palign_hf.errors import listed
 
 
-# Where an answer came from that isn't gold but for want of a better one.
+# Origin of an answer that is used only because no better one exists.
 OWN_ANSWER = "the teacher's own"
 OWN_ADVICE = (
     "No column is known to hold a better one, and a wrong trace counts as right by its own answer. "
@@ -17,7 +17,7 @@ OWN_ADVICE = (
 
 @dataclass
 class TraceReport:
-    """The account of one reading; while streaming it grows as rows are consumed, and restarts with the stream."""
+    """Counts of one reading; while streaming they grow as rows are consumed, and restart with the stream."""
 
     source: str | None = None
     layout: str = ""
@@ -28,12 +28,12 @@ class TraceReport:
     dropped: Counter[str] = field(default_factory=Counter)
     # Where the gold answer came from -> rows kept; "none" for those without one.
     answers_found: Counter[str] = field(default_factory=Counter)
-    # What was odd about rows that were kept -> rows.
+    # Notes about kept rows -> rows.
     notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def warning(self) -> str | None:
-        """What can't be trusted in the gold answers, why, and what to do; None if nothing."""
+        """Warning about unreliable gold answers, with a remedy; None if there are none."""
         own = self.answers_found[OWN_ANSWER]
         if not own:
             return None

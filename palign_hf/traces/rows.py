@@ -1,4 +1,4 @@
-"""One source row to one row of TRACES, with the account of what was done to it. Pure Python, no dependencies."""
+"""Conversion of one source row to a row of TRACES."""
 
 import hashlib
 from typing import Any
@@ -11,7 +11,7 @@ from palign_hf.traces.report import OWN_ANSWER
 from palign_hf.traces.text import has_thinking, split_thinking
 
 
-# Raise it with any change of what `read_row` makes of a row: it is the part of the cache key that code can't be.
+# Raise it with any change of `read_row`'s output: the cache key doesn't include the code.
 READER_VERSION = 3
 
 _NO_ID = (
@@ -22,7 +22,7 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 def read_row(row: dict[str, Any], index: int, layout: Layout, name: str | None) -> dict[str, Any]:
-    """The row of TRACES, plus `_dropped` (a reason or None), `_answer_from` and `_notes` for the report.
+    """Return the row of TRACES, plus `_dropped` (reason or None), `_answer_from` and `_notes` for the report.
 
     A row that lacks a question or trace is dropped with a reason; a value of the wrong type raises `SchemaError`.
     """
@@ -121,5 +121,5 @@ def gold_answer(
 
 
 def _marked(text: str) -> tuple[str, str] | None:
-    """What a column marks as its answer; a text with thinking in it is a teacher's, whatever the column is called."""
+    """The marked answer of a column; a text with thinking in it is a teacher's, whatever the column's name."""
     return None if has_thinking(text) else stated(text)

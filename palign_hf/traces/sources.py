@@ -1,4 +1,4 @@
-"""Where teacher data comes from: a Hub id, a file, a glob, a folder, or a dataset already loaded."""
+"""Sources of teacher data: a Hub id, a file, a glob, a folder, or a loaded dataset."""
 
 import difflib
 import glob
@@ -32,7 +32,7 @@ _FORMATS = {
     **_TEXTS,
     **{f"{suffix}.gz": kind for suffix, kind in _TEXTS.items()},
 }
-# Format -> the builder of `datasets` and its options, where it isn't simply called so.
+# Format -> builder of `datasets` and its options, where the builder's name differs.
 _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {"tsv": ("csv", {"sep": "\t"})}
 _SUPPORTED = f"{listed(['.parquet', '.arrow', *_TEXTS])} (all but the first two also with `.gz`)"
 # What the readers of `datasets` raise for files that are cut off or hold something else.
@@ -64,7 +64,7 @@ def open_source(
         opened, name = _open_path(str(source), split, config, revision, streaming, token)
     else:
         raise UserError(
-            f"`source` is a `{type(source).__name__}`, which is no place that traces can be read from. Pass a Hub id, "
+            f"`source` is a `{type(source).__name__}`, from which no traces can be read. Pass a Hub id, "
             f"a file, glob or folder, or a `datasets.Dataset` (`Dataset.from_list` makes one from a list of rows)."
         )
     dataset = _one_split(opened, split, f"`{name or type(source).__name__}`", applied=isinstance(source, (str, Path)))
@@ -177,8 +177,7 @@ def _open_files(what: str, files: list[Path], split: str | None, streaming: bool
 def _mixed(what: str, suffixes: Counter[str], instead: str) -> UserError:
     counts = ", ".join(f"{count} `{suffix}`" for suffix, count in sorted(suffixes.items()))
     return UserError(
-        f"{what} mixes formats ({counts}), and which of them are the traces can't be told. "
-        f"Pass one file, or {instead}."
+        f"{what} mixes formats ({counts}), so which of them are the traces is unknown. Pass one file, or {instead}."
     )
 
 
@@ -214,7 +213,7 @@ def _open_folder(path: Path, split: str | None, config: str | None, streaming: b
 
 
 def _open_shards(path: Path, kind: str, split: str | None, config: str | None, streaming: bool) -> Any:
-    """A folder of a run, by the names of its shards: to `datasets` a bracket in its own name would be a pattern."""
+    """Open a run's folder by its shards' names: `datasets` would read a bracket in the folder's name as a pattern."""
     _refuse(path.name, config=config)
     found: dict[str, list[str]] = {}
     for file in sorted((path / "data").iterdir() if (path / "data").is_dir() else ()):
@@ -241,7 +240,7 @@ def _open_data_of(
     streaming: bool,
     what: str | None = None,
 ) -> Any:
-    """A folder by its card and the names of its files, which are those of a builder of this kind."""
+    """Open a folder by its card and file names, which must match a builder of this kind."""
     import datasets
 
     what = what or f"`{path.name}`"
@@ -302,8 +301,10 @@ def _open_hub(
             f"Check the spelling; a gated or private dataset needs `hf auth login`."
         ) from error
     except httpx2.HTTPError as error:
-        told = shown(redact(" ".join(str(error).split())), 300).rstrip(".")
-        raise UserError(f"`{source}` can't be read from the Hub: {told or type(error).__name__}. Try again.") from None
+        reason = shown(redact(" ".join(str(error).split())), 300).rstrip(".")
+        raise UserError(
+            f"`{source}` can't be read from the Hub: {reason or type(error).__name__}. Try again."
+        ) from None
     except ConnectionError as error:
         raise UserError(
             f"`{source}` is no local path{_near(path)}, so the Hub was asked, and it could not be reached: {error}. "
@@ -335,7 +336,7 @@ def _hub_texts(
 
 
 def _load(what: str, *args: Any, remote: bool = False, **kwargs: Any) -> Any:
-    """`datasets.load_dataset`, its errors led by the name that the user gave."""
+    """`datasets.load_dataset`, with the user's name of the source in its errors."""
     import datasets
 
     with _in_words(what, remote):
@@ -344,7 +345,7 @@ def _load(what: str, *args: Any, remote: bool = False, **kwargs: Any) -> Any:
 
 @contextmanager
 def _in_words(what: str, remote: bool = False) -> Iterator[None]:
-    """What `datasets` and the readers below it raise for somebody else's data, led by the name that the user gave."""
+    """Convert errors of `datasets` and its readers into messages that begin with the user's name of the source."""
     import datasets
     import httpx2
 
@@ -353,24 +354,26 @@ def _in_words(what: str, remote: bool = False) -> Iterator[None]:
     except UserError:
         raise
     except datasets.exceptions.DatasetGenerationError as error:
-        raise UserError(f"{what} can't be read: {_said(error.__cause__ or error)}. Check that it is whole.") from error
+        raise UserError(
+            f"{what} can't be read: {_reason(error.__cause__ or error)}. Check that it is whole."
+        ) from error
     except StopIteration as error:
         raise UserError(f"{what} is empty: it holds no rows. Check how it was written.") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{what} can't be read: {_said(error)}. Check that it is whole.") from error
+        raise UserError(f"{what} can't be read: {_reason(error)}. Check that it is whole.") from error
     except ValueError as error:
-        raise UserError(f"{what} can't be loaded: {_said(error)} Check `config=...` and `split=...`.") from error
+        raise UserError(f"{what} can't be loaded: {_reason(error)} Check `config=...` and `split=...`.") from error
     except Exception as error:
         if remote and isinstance(error, OSError | httpx2.HTTPError):
-            raise  # the Hub's are for whoever asked it
+            raise  # the Hub's errors are handled by the caller
         # A card or a state can hold anything, and each part of `datasets` fails on it in its own way.
         raise UserError(
-            f"{what} can't be loaded: `datasets` fails on it with {type(error).__name__}: {_said(error)}. Look at its "
+            f"{what} can't be loaded: `datasets` fails on it with {type(error).__name__}: {_reason(error)}. Check its "
             f"card and what else lies beside the data, or pass the data files themselves."
         ) from error
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return shown(" ".join(str(error).split()), 500)
 
 
@@ -381,12 +384,12 @@ def _refuse(what: str, **options: str | None) -> None:
 
 
 def _suffix(path: Path) -> str:
-    """The suffix that tells the format: `.jsonl.gz` is one."""
+    """The suffix of the format, such as `.jsonl.gz`."""
     return "".join(path.suffixes[-2 if path.suffix.lower() == ".gz" else -1 :]).lower()
 
 
 def _near(path: Path) -> str:
-    """The entry that the user may have meant, looked for beside the first part of the path that does not exist."""
+    """The entry that the user may have meant, beside the first part of the path that does not exist."""
     missing = path
     while not missing.parent.is_dir() and missing.parent != missing:
         missing = missing.parent

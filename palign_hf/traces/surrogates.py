@@ -1,7 +1,7 @@
-"""JSON lines whose texts hold half a surrogate pair, which no table can: read all the same, the broken places marked.
+"""Reader of JSON lines with unpaired surrogates, which no table can hold: the broken places are marked.
 
-One such row would keep a whole file from being read. The mark is no character of any text, so that whoever works with
-the row sees that it is broken (`asking.batches.broken`), and the others go on.
+One such row would make a whole file unreadable. The mark is a noncharacter, so that later stages recognize the broken
+row (`asking.batches.broken`), and the other rows are read.
 """
 
 import gzip
@@ -34,7 +34,7 @@ def _rows(file: Path) -> Iterator[Any]:
 
 
 def _mended(value: Any) -> Any:
-    """The value with a mark for each half of a pair; a whole pair was made one character by the parser."""
+    """The value with a mark for each unpaired surrogate; the parser has already joined valid pairs."""
     if isinstance(value, str):
         return _HALF.sub(MARK, value)
     if isinstance(value, list):

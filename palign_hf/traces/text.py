@@ -1,4 +1,4 @@
-"""What a teacher's text is made of: the thinking between its tags, and the reply after it. Pure, no dependencies."""
+"""Thinking and reply of a teacher's text."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ _TAGS = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>")
 
 
 class Thinking(NamedTuple):
-    """A teacher's text taken apart: the thinking byte for byte, what follows it, and what was odd about it."""
+    """A teacher's text split into thinking (byte for byte) and reply, with notes about irregularities."""
 
     trace: str
     response: str
@@ -20,10 +20,11 @@ def has_thinking(text: str) -> bool:
 
 
 def split_thinking(text: str) -> Thinking:
-    """Take the thinking out of its tags; a text without tags is all trace, and its own response.
+    """Split a text at its thinking tags; a text without tags is all trace, and its own response.
 
-    A missing closing tag leaves everything after the opening one (and no response: the teacher was cut off); a missing
-    opening tag, which chat templates put in the prompt, leaves everything before the closing one.
+    A missing closing tag makes everything after the opening one thinking (without a response: the teacher was cut
+    off); a missing opening tag, which chat templates put in the prompt, makes everything before the closing one
+    thinking.
     """
     for opening, closing in _TAGS:
         end = text.find(closing)

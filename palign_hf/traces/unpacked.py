@@ -1,4 +1,4 @@
-"""How much a parquet file holds once it is decoded: a few megabytes may stand for more than a disk takes."""
+"""Size limit of decoded parquet files: a few megabytes may decode to more than a disk holds."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,15 +10,15 @@ from palign_hf.errors import UserError
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-# What the rows of a file may take, at least, and how many times its size, at most. Real traces take up to ten times.
+# Smallest size limit of a file's decoded rows, and the largest ratio to its size. Real traces reach a ratio of ten.
 MOST_DECODED = 2**30
 MOST_RATIO = 100
-# Rows are decoded for counting so many bytes at a time, by the size of the largest value there could be.
+# Bytes that are decoded at a time for counting, by the size of the largest possible value.
 _AT_ONCE = 2**26
 
 
 def check_decoded(files: Iterable[Path]) -> None:
-    """Refuse parquet files whose rows take far more room than they do, before they are written out as a table."""
+    """Refuse parquet files whose decoded rows are far larger than the file, before they are written as a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -30,7 +30,7 @@ def check_decoded(files: Iterable[Path]) -> None:
                 if _at_most(file) <= most or _decoded(file, most) <= most:
                     continue
         except (pa.ArrowException, OSError):
-            continue  # its reader says what is wrong
+            continue  # its reader reports the error
         raise UserError(
             f"`{path.name}` has {size / 2**20:,.1f} MiB, but its rows take more than {most / 2**30:,.1f} GiB once "
             f"they are decoded: the same values stand in it over and over. Write the rows and columns that are needed "

@@ -1,4 +1,4 @@
-"""The default search: climb by jumps, bisect the last gap, and ask more only where more can pay for itself."""
+"""The default search: jumps up, bisects the last gap, and probes more only where that pays."""
 
 import bisect
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from palign_hf.truncation.walk import Found, LoopSearch, Steps
 
 LARGEST = 1e30  # stands for an infinite margin, so that sums stay numbers
 
-# Cuts to ask around a crossing when the judge has been seen to waver, as distances from it.
+# Cuts to ask around a crossing when the judge wavers, as distances from it.
 _AROUND = (2, -2, 4, -4, 6, -6)
-# Problems that are expected to need no prefix: so often the question of cut 0 saves a first jump.
+# Expected share of problems without a needed prefix: there the probe of cut 0 saves a first jump.
 _NO_PREFIX = 0.1
 
 
 @dataclass(frozen=True)
 class Ascend(LoopSearch):
-    """The default: jumps up by the cheapest schedule, then bisection of the last gap.
+    """The default search: jumps up by the cheapest schedule, then bisection of the last gap.
 
     A judge wavers: a first ENOUGH may be a spike. So the answer is the crossing of the isotonic fit of all margins,
-    once `confirm` ENOUGH stand there in a row and the margins from there on sum to `caution` times all falls of the
-    margin seen so far. Every other question has a price, `probe_cost` tokens beside the tokens of the trace that it
-    is the first to show: cut 0 is asked first where the first jump is long, and cuts around the crossing where the
-    falls are large against the margins beside it, and a longer or shorter prefix is worth the question.
+    once `confirm` ENOUGH follow there in a row and the margins from there on sum to `caution` times all falls of the
+    margin so far. Every other probe has a price, `probe_cost` tokens plus the tokens of the trace that it shows first:
+    cut 0 is probed first where the first jump is long, and cuts around the crossing where the falls are large against
+    the margins beside it, and a longer or shorter prefix is worth the probe.
     """
 
     name: ClassVar[str] = "ascend"
@@ -56,7 +56,7 @@ class Ascend(LoopSearch):
 
     def steps(self, tokens: Sequence[int], limit: int) -> Steps:
         m = len(tokens) - 1
-        # A lone ENOUGH at the frontier isn't believed: more must be shown, until `confirm` and `caution` are content.
+        # A single ENOUGH at the frontier isn't accepted: more is shown, until `confirm` and `caution` are satisfied.
         settle = min(self.confirm - 1, m) + self.caution
         schedule = jumps(m, tokens[m], self.probe_cost, self.prior, settle)
         cuts: list[int] = []
@@ -82,7 +82,7 @@ class Ascend(LoopSearch):
             if doubt > cuts[-1]:
                 if cuts[-1] == limit:
                     return Found(cuts[start], True)
-                # A quarter of a jump: enough to tell a spike from a crossing, and little is lost if it was one.
+                # A quarter of a jump: enough to distinguish a spike from a crossing, at little cost.
                 doubt = cuts[-1] + max(1, (next_cut(schedule, tokens, cuts[-1], limit) - cuts[-1]) // 4)
             spare -= 1
             cut = doubt
@@ -90,7 +90,7 @@ class Ascend(LoopSearch):
     def _doubt(
         self, tokens: Sequence[int], cuts: list[int], margins: list[float], start: int, evidence: float
     ) -> int | None:
-        """The cut that would settle what is still open about the crossing at `cuts[start]`; None if nothing is.
+        """The cut that would settle the crossing at `cuts[start]`; None if it is settled.
 
         A cut above the frontier means that everything up to it is known, and more must be shown.
         """
@@ -102,7 +102,7 @@ class Ascend(LoopSearch):
         unsure = self.caution * sum(a - b for a, b in pairwise(margins) if a > b)
         if unsure:
             firm = min(margins[start], -margins[start - 1]) if start else margins[start]
-            # With odds of unsure : firm the answer moves, by half of the way to the cut that is asked.
+            # With odds of unsure : firm the answer moves by half of the way to the cut that probed asked.
             worth = 2 * self.probe_cost * (unsure + firm) / unsure
             for look in (found + distance for distance in _AROUND):
                 if 0 <= look <= frontier and look not in cuts and abs(tokens[look] - tokens[found]) > worth:

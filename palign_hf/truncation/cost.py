@@ -1,4 +1,4 @@
-"""What probes cost an engine that caches prefixes: exact accounting, so that savings are counted and not estimated."""
+"""Exact cost of probes on an engine with a prefix cache."""
 
 from palign_hf.errors import UserError
 
@@ -6,7 +6,7 @@ from palign_hf.errors import UserError
 class BlockCache:
     """The prefix cache of one problem: whole blocks are reused, and the last token of a prompt is always computed.
 
-    Only what prompts share (head and trace) is worth keeping: a judge's suffix stands elsewhere each time.
+    Only the shared part of prompts (head and trace) is cached: a judge's suffix is at another place each time.
     """
 
     def __init__(self, block: int = 16) -> None:

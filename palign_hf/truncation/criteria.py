@@ -190,7 +190,8 @@ class BoundSelfJudge:
         shortest = len(prompt.ids(0)) + self._room
         refused = None
         if control := prompt.control:
-            refused = f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
+            named = ", ".join(control)
+            refused = f"this student's tokenizer can't distinguish {named} in the text from control tokens"
         return Case(
             name=name,
             ends=ends,

@@ -1,7 +1,8 @@
 """Forecast of a truncation for `--dry-run`: rows, tokens and costs, before an engine is started.
 
-The search itself is run on some of the rows, with a judge that never wavers and prefixes that end as the prior
-predicts. So the figures are those of the rows' own lengths and of this search; only where prefixes end is a guess.
+The search itself runs on some of the rows, with a judge that never wavers and prefixes that end as the prior
+predicts. So the figures are those of the rows' own lengths and of this search; only the ends of the prefixes are
+assumed.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from palign_hf.truncation.transform import PrefixTruncation
 
-# Rows that are tokenised; the rest is taken to be like them.
+# Rows that are tokenized; the forecast extrapolates from them.
 _SAMPLE = 200
 # Neighbours in the sample get quantiles far from each other, and all of them together are spread evenly.
 _GOLDEN = 0.6180339887498949
@@ -55,12 +56,12 @@ class Forecast:
 
 
 def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
-    """Rows, tokens, and an estimate of what a prefix-caching engine has to compute, marked as what it is."""
+    """Describe rows and tokens, and estimate what a prefix-caching engine has to compute."""
     search, settings = truncation.search, truncation.settings
     rows = len(traces)
     sample = traces.select(range(0, rows, -(-rows // _SAMPLE)))
     prior = search.prior if isinstance(search, Ascend) else Prior()
-    # A user's own search or criterion is not called for a forecast, so its questions are unknown.
+    # A user's own search or criterion is not called for a forecast calls no custom code, so its questions are unknown.
     own = next((one for one in (search, truncation.criterion) if isinstance(one, Uncalled)), None)
     known = own is None
     judge, sums = truncation.judge(), Forecast()
@@ -87,7 +88,7 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
         return "\n".join([*lines, "computed   nothing: this search asks no judge"])
     if own is not None:
         return "\n".join([*lines, f"computed   not known: `{own.name}` is your own, and `--dry-run` doesn't call it"])
-    whose = "as in published data; a pilot tells more" if prior == Prior() else "as the prior of this search says"
+    whose = "as in published data; a pilot is more precise" if prior == Prior() else "by the prior of this search"
     return "\n".join(
         [
             *lines,
@@ -101,7 +102,7 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
 
 
 def _ends(prior: Prior, quantile: float) -> float:
-    """The share at which a prefix of that rank ends; above 1 where nothing suffices."""
+    """The share at which a prefix of that quantile ends; above 1 where nothing suffices."""
     below = quantile / (1 - prior.never)
     if below > 1:
         return 2.0

@@ -1,4 +1,4 @@
-"""Margins that should rise with the cut, and what to make of them when they don't."""
+"""Isotonic analysis of margins that should rise with the cut."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,7 +1,7 @@
-"""What a truncation run did, and whether its judge was measuring anything.
+"""Report of a truncation run, with diagnostics of its judge.
 
-Computed from the PREFIXES table itself, so it can be had for any published dataset; the costs come from the run's own
-counters, where there was one. Fallbacks (`full_trace`) are counted apart from findings, everywhere.
+Computed from the PREFIXES table itself, so it works for any published dataset; the costs come from the run's counters,
+where there was a run. Fallbacks (`full_trace`) are always counted apart from findings.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
-# Beyond these a judge is warned about: both ends of the scale saturated, labels it would not have said, or wavering.
+# Limits for warnings about a judge: both ends of the scale saturated, unlikely labels, or wavering.
 _LOW_MASS = 0.5
 _ENOUGH_AT_NOTHING = 0.3
 _NOT_ENOUGH_AT_ALL = 0.3
@@ -39,19 +39,19 @@ _TAGGED = "the prefix holds a tag of the training target itself"
 _TERMS = {
     "sufficient": "the student judged a shorter beginning of the trace to be enough to finish alone.",
     "full_trace": "nothing shorter than the whole trace was judged enough; never counted among the findings.",
-    "fixed": "cut by a rule, judged by nobody.",
-    "skipped, error": "a row that no search could start with, and one whose questions were not answered.",
+    "fixed": "cut by a rule, without a judge.",
+    "skipped, error": "a row that no search could start with, and one with a failed probe.",
     "prefix ratio": "tokens of the prefix over those of its trace.",
     "probe": "one question to the judge: is this beginning enough?",
     "tokens over floor": "prompt tokens computed over the least possible: the found prefix shown once.",
     "verdict taken back": "an ENOUGH that turned into NOT_ENOUGH when more was shown.",
-    "label mass": "probability of the two labels together; near 0 the student would have said something else.",
+    "label mass": "probability of the two labels together; near 0 if the student would write something else.",
 }
 
 
 @dataclass
 class Report(StageReport):
-    """The figures of one run; `None` where nothing was measured."""
+    """Figures of one run; `None` where nothing was measured."""
 
     stage = "truncate"
     terms = _TERMS
@@ -97,47 +97,47 @@ class Report(StageReport):
 
     @property
     def failed(self) -> int:
-        """Rows that ended in an error: a run with any of them has not succeeded."""
+        """Rows that ended in an error: a run with any of them is not a success."""
         return self.statuses["error"]
 
     def warnings(self) -> list[str]:
-        """Signs that the judge is not measuring sufficiency, each with what to do."""
-        said = []
+        """Warnings that the judge is not measuring sufficiency, each with a remedy."""
+        found = []
         if self.label_mass is not None and self.label_mass < _LOW_MASS:
-            said.append(
-                f"The two labels have {self.label_mass:.1%} of the probability on average: the student would rather "
-                f"say something else, so its margins mean little. Use an instruction-tuned student or another wording "
-                f"(`template` of the criterion)."
+            found.append(
+                f"The two labels have {self.label_mass:.1%} of the probability on average: the student would "
+                f"rather write something else, so its margins mean little. Use an instruction-tuned student or "
+                f"another wording (`template` of the criterion)."
             )
         if often(self.enough_at_nothing, self.asked_at_nothing, _ENOUGH_AT_NOTHING):
-            said.append(
-                f"The judge says ENOUGH to {self.enough_at_nothing:.0%} of the problems without any prefix: either "
-                f"they are easy for this student, or it says ENOUGH to anything. Check with rollouts first."
+            found.append(
+                f"The judge answers ENOUGH for {self.enough_at_nothing:.0%} of the problems without any prefix: "
+                f"either they are easy for this student, or it answers ENOUGH to anything. Check with rollouts first."
             )
         if self.enough_at_all is not None and often(1 - self.enough_at_all, self.asked_at_all, _NOT_ENOUGH_AT_ALL):
-            said.append(
-                f"The judge says NOT_ENOUGH to {1 - self.enough_at_all:.0%} of the whole traces it saw: those "
+            found.append(
+                f"The judge answers NOT_ENOUGH for {1 - self.enough_at_all:.0%} of the whole traces it saw: those "
                 f"rows fall back to the full trace. The student may be too small to judge, or the context too short."
             )
         if often(self.violation_share, self.asked_twice, _WAVERING):
-            said.append(
+            found.append(
                 f"In {self.violation_share:.0%} of the problems the judge takes an ENOUGH back when it is shown more: "
                 f"the cut is uncertain by several segments. Measure it with `audit=0.02`."
             )
         if tagged := self.reasons.get(_TAGGED):
-            said.append(
+            found.append(
                 f"{tagged} prefixes hold `{_STYLE.open.strip()}` or `{_STYLE.close.strip()}` in their own text, "
                 f"which would be taken for their border: alignment skips them, and training leaves them out."
             )
         if self.failed:
-            said.append(
+            found.append(
                 f"{self.failed} rows ended in an error and have no prefix; `palign truncate` and the recipes ask them "
                 f"again when you run again, `map` does with `load_from_cache_file=False`."
             )
-        return said
+        return found
 
     def lines(self) -> list[tuple[str, str]]:
-        """What happened, as (name, value) pairs in the order in which one reads them."""
+        """The figures as (name, value) pairs in reading order."""
         pairs = self.counted()
         if self.ratio_quantiles:
             ratios = {"mean": self.ratio_mean or 0.0, **self.ratio_quantiles}
@@ -151,7 +151,7 @@ class Report(StageReport):
             ("tokens from the cache", self.cached_tokens, ","),
             ("cached share", self.cached_share, ".1%"),
             ("tokens over floor", self.tokens_over_floor, ".2f"),
-            (f"ENOUGH without prefix ({self.asked_at_nothing} rows told)", self.enough_at_nothing, ".1%"),
+            (f"ENOUGH without prefix ({self.asked_at_nothing} rows known)", self.enough_at_nothing, ".1%"),
             (f"ENOUGH at the whole trace ({self.asked_at_all} asked)", self.enough_at_all, ".1%"),
             (f"verdict taken back ({self.asked_twice} asked twice or more)", self.violation_share, ".1%"),
             ("label mass", self.label_mass, ".3f"),
@@ -160,11 +160,11 @@ class Report(StageReport):
         )
 
     def title(self) -> str:
-        """The heading of the page, before it is escaped."""
+        """Heading of the page, unescaped."""
         return f"{self.rows} traces, cut where {self.settings.get('student_name', '?')} says enough"
 
     def facts(self) -> dict[str, Any]:
-        """What the page says of the run."""
+        """The page's facts about the run."""
         about = self.settings
         search, source = about.get("search", {}), about.get("input", {})
         return {
@@ -189,7 +189,7 @@ class _Count:
     """Goes over the rows once and keeps only counts and ratios."""
 
     def __init__(self) -> None:
-        # Told even where there are none, but for what no run of this stage can write.
+        # Listed even where the count is 0, except statuses that this stage never writes.
         self.statuses = Counter({status: 0 for status in STATUSES if status != "published"})
         self.reasons: Counter[str] = Counter()
         self.ratios: list[float] = []

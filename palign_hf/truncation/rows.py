@@ -1,7 +1,7 @@
-"""One row on its way: a trace, the questions asked about it, and what they make of it in the PREFIXES table.
+"""A row during truncation: a trace, its probes, and its PREFIXES columns.
 
-A probe is looked up in the ledger, else asked, then committed, and only then told to the search. What goes wrong with
-a row stays with that row. This is the one place that says what a status means.
+A probe is read from the ledger or computed, then committed, and only then passed to the search. An error of a row
+affects that row alone. All statuses are assigned here.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from palign_hf.truncation.criteria import UNPARSABLE, Case, Judge, Probe
 from palign_hf.truncation.search import Found, Search
 
 
-# A text without a verdict is no verdict: it is kept for the record, and asked again by the next run.
+# A text without a verdict is kept for the record, and the next run probes again.
 PROBES = AnswerTable(Probe, "probes", key=("segments",), provisional=f"verdict = '{UNPARSABLE}'", told_by="verdict")
 
-# An audit asks so many evenly spaced cuts of a chosen problem, both ends included.
+# Evenly spaced cuts that an audit probes, both ends included.
 _AUDIT_CUTS = 16
 # Share of a trace that a search is expected to show, for admission: what it really shows is rarely more.
 _EXPECTED_SHARE = 0.6
@@ -31,21 +31,21 @@ Ask = Callable[[Case, int], Awaitable[Probe]]
 
 
 class Memory(Protocol):
-    """What a search asks of a ledger."""
+    """The ledger interface that a search needs."""
 
     def recall(self, problem: bytes) -> dict[int, Probe]:
-        """What is known of a problem."""
+        """The stored probes of a problem."""
 
     async def record(self, problem: bytes, answer: Probe, engine: EngineIdentity | None = None) -> Probe:
-        """Store a probe; what is stored comes back."""
+        """Store a probe and return the stored one."""
 
 
 @dataclass(slots=True)
 class Row:
-    """A trace being searched: a job (`key`, `weight`), and how its search went.
+    """A trace being searched: a job (`key`, `weight`), and the state of its search.
 
-    It ends with `found`, or with `error` in words, or with neither where nothing fits the context; a row that no
-    search can start with has no `case` and says why in `skipped`.
+    It ends with `found`, or with `error`, or with neither where nothing fits the context; a row that no search can
+    start with has no `case` and its reason in `skipped`.
     """
 
     source: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def floor_tokens(self) -> int:
-        """The tokens that no search can save: head, shortest sufficient prefix (or all that fits), one question."""
+        """Minimum tokens of any search: head, shortest sufficient prefix (or all that fits), one question."""
         if self.case is None or self.found is None or not self.probes:
             return 0
         cut = self.found.segments if self.found.sufficient else max(self.case.reach, 0)
@@ -75,7 +75,9 @@ class Row:
 
 
 def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, audit: float) -> Row:
-    """Cut a trace into segments and get it ready to be judged; `audit` is the share whose whole curve is asked."""
+    """Cut a trace into segments and prepare it for the judge; `audit` is the share of rows whose whole curve is
+    probed.
+    """
     question, trace = source["question"], source["trace"]
     if not question or not trace:
         return Row(source, b"", None, skipped=f"the {'question' if not question else 'trace'} is empty")
@@ -90,7 +92,7 @@ def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, 
 
 
 class Searcher:
-    """Searches rows: what to ask next, of whom, and where answers are kept."""
+    """Searches rows with a search, a judge and a ledger."""
 
     def __init__(
         self,
@@ -100,8 +102,9 @@ class Searcher:
         engine: Callable[[], EngineIdentity | None] = lambda: None,
         extra_cuts: Callable[[Row], Iterable[int]] | None = None,
     ) -> None:
-        """`ledger` and `engine` are looked up when a row needs them: many runs need neither. `extra_cuts` are asked
-        after a search has ended; by default those of an audit, if the row was drawn for one."""
+        """`ledger` and `engine` are called when a row needs them: many runs need neither. `extra_cuts` are probed
+        after a search has ended; by default those of an audit, if the row was drawn for one.
+        """
         self._search, self._ask, self._ledger, self._engine = search, ask, ledger, engine
         self._extra_cuts = extra_cuts or _audit_cuts
 
@@ -122,13 +125,13 @@ class Searcher:
         seen = {probe.segments for probe in row.probes}
         for cut in dict.fromkeys(self._extra_cuts(row)) if self._search.judged else ():
             if cut not in seen and await self._answer(row, case, cut, known) is None:
-                # The search itself ended well: a failed audit is no error of the row.
+                # The search itself succeeded: a failed audit is no error of the row.
                 row.error = None
                 break
         return row
 
     async def _answer(self, row: Row, case: Case, cut: int, known: Mapping[int, Probe]) -> float | None:
-        """A margin from the ledger or the engine; None, with the reason in `row.error`, if there is no verdict."""
+        """A margin from the ledger or the engine; None, with the reason in `row.error`, without a verdict."""
         probe = known.get(cut)
         if probe is None:
             try:
@@ -160,7 +163,7 @@ class Searcher:
 
 
 def _is_number(value: Any) -> bool:
-    """Also numpy's and torch's numbers."""
+    """Whether it is a number, also of numpy or torch."""
     try:
         return not isinstance(value, str | bytes) and isinstance(float(value), float)
     except (TypeError, ValueError, OverflowError):
@@ -176,11 +179,11 @@ def _audit_cuts(row: Row) -> list[int]:
 
 
 def _drawn(key: bytes, share: float) -> bool:
-    """Whether a problem is audited: by its content, so that the choice depends on nothing else."""
+    """Whether a problem is audited, decided by its content alone."""
     return int.from_bytes(hashlib.sha256(b"audit" + key).digest()[:8], "big") < share * 2**64
 
 
-# What a row without a finding holds: no prefix, and nulls where a number would be mistaken for a measurement.
+# Columns of a row without a finding: no prefix, and null where a number could be mistaken for a measurement.
 _NOTHING: dict[str, Any] = {
     "prefix": "",
     "prefix_end": 0,

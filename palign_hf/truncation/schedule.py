@@ -1,8 +1,8 @@
-"""How far the ascending search jumps: the cheapest schedule under a fixed prior of where prefixes end.
+"""Jump schedule of the ascending search: the cheapest one under a prior of where prefixes end.
 
-Showing one more token costs one token, asking again costs `probe_cost`, and what is shown beyond the answer is lost.
-An answer at the frontier itself costs `settle` more questions, since nothing above it speaks for it yet. The schedule
-minimises the expected sum by dynamic programming on a grid over the share of the trace's tokens. It depends on the
+Showing one more token costs one token, another probe costs `probe_cost`, and tokens beyond the answer are lost. An
+answer at the frontier itself costs `settle` more probes, since nothing above it confirms it yet. The schedule
+minimizes the expected sum by dynamic programming on a grid over the share of the trace's tokens. It depends on the
 size of a problem and on the prior alone, never on which problems finished before.
 """
 
@@ -31,10 +31,10 @@ _RELEASED = ((0.0, 0.0), (0.115, 0.1), (0.254, 0.5), (0.564, 0.9), (1.0, 1.0))
 
 @dataclass(frozen=True)
 class Prior:
-    """Where sufficient prefixes end, as a distribution over the share of the trace's tokens.
+    """Distribution of the ends of sufficient prefixes over the share of the trace's tokens.
 
     `knots` are points of a piecewise linear CDF over the problems that some prefix suffices for; `never` is the share
-    of the others. Problems that need no prefix are left out: cut 0 is a question of its own.
+    of the others. Problems that need no prefix are excluded: cut 0 is a separate probe.
     """
 
     knots: tuple[tuple[float, float], ...] = _RELEASED
@@ -56,10 +56,11 @@ class Prior:
 
     @classmethod
     def from_ratios(cls, ratios: Sequence[float], never: int, weight: float = 20.0) -> "Prior":
-        """The prior of a pilot: the shares at which it found prefixes, and how many problems had none that sufficed.
+        """The prior of a pilot: the shares at which it found prefixes, and the number of problems without a sufficient
+        one.
 
-        A histogram, smoothed by `weight` rows' worth of the default prior so that a small pilot rules nothing out.
-        Shares of 0 are left out, see the class.
+        A histogram, smoothed by `weight` rows of the default prior so that a small pilot excludes nothing. Shares of 0
+        are left out, see the class.
         """
         wrong = next((ratio for ratio in ratios if not 0 <= ratio <= 1), None)
         if wrong is not None:
@@ -110,7 +111,7 @@ def jumps(segments: int, tokens: int, probe_cost: float, prior: Prior, settle: f
 
 
 def next_cut(jumps: Sequence[int], tokens: Sequence[int], frontier: int, limit: int) -> int:
-    """The cut to ask after a NOT_ENOUGH at `frontier` (< `limit`): nearest to the scheduled share, always above it."""
+    """Next cut after NOT_ENOUGH at `frontier` (< `limit`): nearest to the scheduled share, above the frontier."""
     total = tokens[-1]
     if not total:
         return limit

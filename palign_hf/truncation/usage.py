@@ -1,4 +1,4 @@
-"""What a truncation asked and what it cost."""
+"""Counts and costs of a truncation's probes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from palign_hf.truncation.criteria import UNPARSABLE, Probe
 
 @dataclass
 class Usage(Counters):
-    """Counts over all probes that the rows rest on; `asked` were answered in this run, the others in earlier ones."""
+    """Counts over all probes of the rows; `asked` were computed in this run, the others in earlier ones."""
 
     probes: int = 0
     asked: int = 0

@@ -1,4 +1,4 @@
-"""Base class and protocols of searches: a walk asks one cut at a time, and a search is written as a loop."""
+"""Base class and protocols of searches: a walk probes one cut at a time, and a search is written as a generator."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,15 +11,16 @@ from palign_hf.config import described
 
 @dataclass(frozen=True)
 class Found:
-    """The end of a walk. `sufficient` is False when nothing within reach was judged so (`segments` is then m), and
-    for the searches that ask no judge."""
+    """The end of a walk. `sufficient` is False when nothing within reach was judged sufficient (`segments` is then m),
+    and for searches without a judge.
+    """
 
     segments: int
     sufficient: bool
 
 
 class Walk(Protocol):
-    """One problem's search: ask `next`, answer with `tell`, until `next` is None."""
+    """One problem's search: probe `next`, answer with `tell`, until `next` is None."""
 
     def next(self) -> int | None: ...
 
@@ -30,7 +31,7 @@ class Walk(Protocol):
 
 @runtime_checkable
 class Search(Protocol):
-    """A way to look for the shortest sufficient prefix; frozen, hashable and picklable."""
+    """A search for the shortest sufficient prefix; frozen, hashable and picklable."""
 
     name: ClassVar[str]
     judged: ClassVar[bool]
@@ -40,12 +41,12 @@ class Search(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
-# The loop of a search: it yields a cut, is sent the margin, and returns what it found.
+# The generator of a search: it yields a cut, receives the margin, and returns the result.
 Steps = Generator[int, float, Found]
 
 
 class SteppedWalk:
-    """Runs the loop of a search one answer at a time, and refuses answers that can't be used."""
+    """Runs the generator of a search one answer at a time, and refuses invalid answers."""
 
     __slots__ = ("_asking", "_found", "_steps")
 
@@ -56,11 +57,11 @@ class SteppedWalk:
         self._advance(None)
 
     def next(self) -> int | None:
-        """The cut to ask; None once the walk is finished."""
+        """The cut to probe; None once the walk is finished."""
         return self._asking
 
     def tell(self, cut: int, margin: float) -> None:
-        """Answer what `next` gave."""
+        """Answer the cut that `next` gave."""
         if cut != self._asking:
             asked = "the walk is finished" if self._asking is None else f"the walk asks cut {self._asking}"
             raise ValueError(
@@ -138,7 +139,7 @@ class LoopSearch(ABC):
 
     @abstractmethod
     def steps(self, tokens: Sequence[int], limit: int) -> Steps:
-        """The loop: yields the cuts to ask, receives their margins, and returns the cut that it found.
+        """The loop: yields the cuts to probe, receives their margins, and return the cut that result.
 
         Args:
             tokens (`Sequence[int]`):

@@ -312,7 +312,7 @@ def test_few_kept_problems_are_warned_about(kept, of, warned):
     ("changes", "limit", "word"),
     [
         ({"flags": ["cut"]}, 30, "`max_tokens`"),
-        ({"flags": ["loop"]}, 20, "circles"),
+        ({"flags": ["loop"]}, 20, "repeat themselves"),
         ({"flags": ["no_box"]}, 30, "doesn't box"),
         ({"flags": ["leak"]}, 20, "gives the answer away"),
         ({"flags": ["restart"]}, 30, '`mode="prefill"`'),

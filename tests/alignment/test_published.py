@@ -284,7 +284,7 @@ class TestPlain:
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (rows(alpaca()), {"tag_style": "none"}, "`tag_style='none'` marks no border"),
+        (rows(alpaca()), {"tag_style": "none"}, "`tag_style='none'` has no tags"),
         (rows(alpaca()), {"tag_style": "prefx"}, "`prefx` is no tag style .nearest match: `prefix`"),
         (rows(alpaca()), {"max_samples": 0}, "`max_samples=0` must be at least 1"),
         (

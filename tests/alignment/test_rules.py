@@ -1,4 +1,4 @@
-"""What speaks against a sample: its answer first, then the flags that are refused."""
+"""Reasons to reject a sample: its answer first, then the refused flags."""
 
 import pytest
 from hypothesis import given

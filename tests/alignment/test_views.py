@@ -161,7 +161,7 @@ class TestPreferences:
     )
     def test_what_was_not_rejected_for_what_it_says_is_no_match(self, other):
         rejected = pair(**{"sample": 1, "status": "rejected", "reason": "wrong"} | other)
-        with pytest.raises(UserError, match=r'after the same prefix.*`sampling="all"`'):
+        with pytest.raises(UserError, match=r'of the same prefix.*`sampling="all"`'):
             to_dpo(table(pair(), rejected))
 
     def test_no_match_is_made_of_one_split_alone(self):
@@ -222,7 +222,7 @@ def test_rows_with_tags_inside_their_text_are_left_out_of_views_with_a_warning(v
     assert list(view(table(ROW, odd))) == list(view(table(ROW)))
     assert "1 of 2 rows left out of the view: their text holds a tag of `tag_style='prefix'`" in caplog.text
     assert len(view(table(ROW, odd), tag_style="draft")) == 2
-    with pytest.raises(UserError, match="All 1 rows hold a tag of `tag_style='prefix'`.*Take other tags"):
+    with pytest.raises(UserError, match="All 1 rows contain a tag of `tag_style='prefix'`.*Give other `tags`"):
         view(table(odd))
 
 

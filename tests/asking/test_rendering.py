@@ -246,7 +246,7 @@ def test_labels_that_part_at_their_first_token_are_read_there(caplog):
         prompt = JudgePrompt(student, JUDGE, LABELS, "merged")
     assert prompt.forced_ids == []
     assert student.convert_ids_to_tokens(prompt.label_ids) == ["[ENOUGH", "["]
-    assert "`merged` tells the labels apart by tokens of unequal spelling (`[` begins `[ENOUGH`)" in caplog.text
+    assert "`merged` distinguishes the labels by tokens of unequal spelling (`[` begins `[ENOUGH`)" in caplog.text
 
 
 def test_labels_of_equal_spelling_warn_of_nothing(caplog):
@@ -282,7 +282,7 @@ def test_a_label_that_is_unknown_is_no_label():
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        (None, "has no chat template, so it can't be asked anything"),
+        (None, "has no chat template, so no prompt can be rendered"),
         ("<|im_start|>assistant\n", "drops or repeats the user's text"),
         (tiny.CHATML + "{{ messages[0].content }}", "drops or repeats the user's text"),
         ("{{ messages[0].content[:200] }}", "drops or repeats the user's text"),
@@ -308,7 +308,7 @@ def test_a_template_that_loops_is_ended_and_refused(monkeypatch):
 def test_a_tokenizer_without_offsets_is_refused():
     from transformers import ByT5Tokenizer
 
-    with pytest.raises(UserError, match=r"tokenizer of `slow` tells no offsets.*tokenizer\.json"):
+    with pytest.raises(UserError, match=r"tokenizer of `slow` gives no offsets.*tokenizer\.json"):
         JudgePrompt(ByT5Tokenizer(), JUDGE, LABELS, "slow")
 
 

@@ -171,7 +171,7 @@ def test_what_fits_passes(engine, given):
 )
 def test_no_option_puts_another_in_the_students_place(engine, option, beside):
     message = refusal(engine, {option: "another"})
-    assert f"can't say `{option}`: the engine answers for the student of the run. Give `{beside}` beside" in message
+    assert f"can't set `{option}`: the engine loads the student of the run. Give `{beside}` beside" in message
 
 
 @given(

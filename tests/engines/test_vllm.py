@@ -38,7 +38,7 @@ def test_a_seed_that_would_end_the_engine_is_refused(device, pieces, refused):
     if not refused:
         engine._check_seeds(Sampling(max_tokens=4, temperature=1.0, seed=3))
         return
-    with pytest.raises(EngineUnavailable, match="can't draw with a `seed`.*Leave out the engine options"):
+    with pytest.raises(EngineUnavailable, match="can't use a `seed` with chunked.*Leave out the engine options"):
         asyncio.run(engine.generate([1, 2], Sampling(max_tokens=4, temperature=1.0, seed=3), "p"))
 
 

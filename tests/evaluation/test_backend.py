@@ -111,7 +111,7 @@ def test_who_draws_lends_its_tokenizer(pupil):
     drawing = StudentEvaluation(str(pupil), engine="transformers")
     model = StudentModel(drawing, "me/student")
     assert model.tok_encode("So it is 4.") == drawing.runner.tokenizer.encode("So it is 4.", add_special_tokens=False)
-    with pytest.raises(UserError, match="come without a tokenizer"):
+    with pytest.raises(UserError, match="Recorded samples have no tokenizer"):
         _ = StudentModel(Recorded([], 3), "me/student").tokenizer
 
 

@@ -136,5 +136,5 @@ def test_the_number_of_problems_and_samples_is_held_to():
         check_complete(samples, problems=4)
     with pytest.raises(UserError, match="1 of 3 problems don't have the 2 samples .* `p002` has 1"):
         check_complete(samples[:-1], each=2)
-    with pytest.raises(UserError, match="Sample 1 of the problem `p000` is there twice"):
+    with pytest.raises(UserError, match="Sample 1 of the problem `p000` occurs twice"):
         check_complete([*samples, samples[1]])

@@ -93,7 +93,7 @@ def test_half_a_character_is_replaced_and_told():
         ([{"q": 1}], None, "No column is known to hold the output: there are `q`. Name it: `columns={'output': ...}`"),
         ([{"output": ["a"]}], None, "to hold the gold"),
         ([{"answer": "1", "output": ["a"]}], {"gold": "anwser"}, "no column `anwser`.*nearest match: `answer`"),
-        ([{"answer": "1", "output": ["a"]}], {"golden": "answer"}, "`golden` is nothing that is read.*`gold`"),
+        ([{"answer": "1", "output": ["a"]}], {"golden": "answer"}, "`golden` is not a column role.*`gold`"),
         ([{"answer": "1", "output": ["a"], "text": "b"}], None, "Both `output`, `text` may hold the output"),
         ([{"answer": "1", "output": ["a"]}, {"answer": " ", "output": ["a"]}], None, "Row 2 has no gold answer"),
         ([{"answer": ["1"], "output": ["a"]}], None, "Row 1: `answer` holds a `list`"),

@@ -168,7 +168,7 @@ def test_a_dry_run_tells_of_each(usual, speaker):
     ("given", "message"),
     [
         ({"students": ["me/one"]}, "`students=['me/one']` is one alone. Give two or more"),
-        ({"students": ["me/one", "me/one"]}, "`me/one` is there twice among the students"),
+        ({"students": ["me/one", "me/one"]}, "`me/one` is listed twice in `students`"),
         (
             {"students": ["me/One", "you/one"]},
             "`me/One` and `you/one` would both be written to the folder `one`",
@@ -189,7 +189,7 @@ def test_what_cannot_work_is_said_before_anything_is_loaded(given, message):
 
 def test_one_folder_under_two_names_is_one_student(students, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="is listed twice"):
         named({"a": students[0], "b": "before"})
     assert named(["before", "me/Model"]) == {"before": "before", "model": "me/Model"}
 

@@ -55,7 +55,7 @@ def test_the_table_holds_all_problems_and_what_is_known_of_each(tmp_path):
 def test_tasks_are_called_as_lighteval_calls_them_or_shorter():
     assert task_names(["palign:toy", "aime24", "toy"]) == ("toy", "aime24")
     assert task_names(["palign"]) == TASKS
-    with pytest.raises(UserError, match=r"`palign:amc` is no task \(nearest match: `amc12`\)"):
+    with pytest.raises(UserError, match=r"`palign:amc` is not a task \(nearest match: `amc12`\)"):
         task_names(["palign:amc"])
 
 

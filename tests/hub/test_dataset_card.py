@@ -63,7 +63,7 @@ def test_it_tells_what_was_run_and_measured(prefixes):
         f'load_dataset("{REPO}", "small.prefixes", split="train")',
     ):
         assert line in told, line
-    judge = "| ENOUGH without prefix (4 rows told) | 0.0% |"
+    judge = "| ENOUGH without prefix (4 rows known) | 0.0% |"
     assert judge in told
 
 

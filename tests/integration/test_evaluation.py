@@ -170,7 +170,7 @@ def test_four_benchmarks_with_vllm_offline(smollm2, shared_data, tmp_path):
     assert report["usage"]["prompt_tokens"] == 3 * sum(len(chat.ids(question)) for question in questions)
     page = (tmp_path / "real" / "out" / "report.md").read_text()
     heads = [f" {name.replace('_', chr(92) + '_')} (partial: " for name in REAL]
-    assert all(head in page for head in heads) and "vLLM rounds" in page
+    assert all(head in page for head in heads) and "vLLM's rounding" in page
     assert report["drawn_by"] == {report["settings"]["engines"][0]: 60}
     details = {path.name.split("|")[0] for path in (tmp_path / "real" / "out").rglob("details_*.parquet")}
     assert details == {f"details_palign:{name}" for name in REAL}

@@ -94,7 +94,7 @@ class TestKinds:
             baseline(table(pair(prefix="")), "prefix")
 
     def test_preferences_have_no_baseline_in_them(self):
-        with pytest.raises(UserError, match="after the same prefix"):
+        with pytest.raises(UserError, match="of the same prefix"):
             to_dpo(made("continuation"))
 
 

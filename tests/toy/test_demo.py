@@ -51,10 +51,10 @@ def rows(count: int, **changes) -> Dataset:
 
 
 def test_an_unknown_student_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(UserError, match="`gpt2` plays in no demo.*`toy`, `smollm2`"):
+    with pytest.raises(UserError, match="`gpt2` is not a demo student.*`toy`, `smollm2`"):
         demo(DemoConfig(student="gpt2", output_dir=str(tmp_path / "out")))
     for count in (0, 501):
-        with pytest.raises(UserError, match=f"`--rows {count}` can't be shown. Give 1 to 500"):
+        with pytest.raises(UserError, match=f"`--rows {count}` is out of range. Give 1 to 500"):
             demo(DemoConfig(rows=count, output_dir=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
@@ -160,9 +160,9 @@ def test_what_was_not_measured_is_not_claimed():
     [
         (1.4, None, []),
         (1.4, 0.97, []),
-        (4.8, 0.97, ["no better than those of `fixed(ratio=0.38)`, which asks nobody", "4.8 and 5.2 sentences"]),
-        (1.4, 0.38, ["prefers the right one in 38.0% of cases (AUROC), and a coin in 50%"]),
-        (14.9, 0.38, ["which asks nobody", "14.9 and 5.2", "38.0% of cases"]),
+        (4.8, 0.97, ["no better than those of `fixed(ratio=0.38)`, which needs no judge", "4.8 and 5.2 sentences"]),
+        (1.4, 0.38, ["prefers the right one in 38.0% of cases (AUROC); chance is 50%"]),
+        (14.9, 0.38, ["which needs no judge", "14.9 and 5.2", "38.0% of cases"]),
     ],
 )
 def test_a_judge_that_measures_nothing_is_told_as_such(own, auroc, words):
@@ -234,7 +234,7 @@ def test_the_table_and_its_legend_name_every_search_and_no_other():
     assert len({len(line) for line in lines}) == 1
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
     page = " ".join("\n".join(telling.body(both, rows(3))).split())
-    assert "`ascend` is the default; `fixed`, `none` and `full` ask nobody." in page and "`linear`" not in page
+    assert "`ascend` is the default; `fixed`, `none` and `full` need no judge." in page and "`linear`" not in page
     widest = [Measured(search, replace(SKILL, median_distance=10.5), 12345.6) for search in SEARCHES]
     assert max(map(len, telling.table(told(*widest)))) <= 80 and set(QUICK) < set(SEARCHES)
     words = telling.summary(both)

@@ -371,7 +371,7 @@ def test_a_table_of_traces():
 
 
 def test_a_split_that_is_none_is_refused():
-    with pytest.raises(UserError, match=r"`vaildation` is no split \(nearest match: `validation`\)"):
+    with pytest.raises(UserError, match=r"`vaildation` is not a split \(nearest match: `validation`\)"):
         problem("vaildation", 0)
     with pytest.raises(UserError, match="Choose one of `train`, `validation`, `test`"):
         next(problems("dev", 1))

@@ -63,8 +63,8 @@ def students():
 def test_planted_differences_are_found_and_no_others(students):
     better, against, longest, silent, chance = concluded(figures(students))
     assert "Above the untrained student in pass@1: `trace`, `p-align`. Below it: none." in better
-    assert "Not told apart from it: `label`." in better
-    assert "above it none; below it `label`; not told apart `trace`" in against
+    assert "No difference shown: `label`." in better
+    assert "above it none; below it `label`; no difference shown `trace`" in against
     assert "longest outputs are those of `trace`, 100 tokens" in longest
     assert silent.startswith("- `label` hardly ever give an answer")
     assert "These are 5 comparisons" in chance

@@ -41,7 +41,7 @@ def test_problems_are_as_many_for_all_and_the_same_where_they_can_be(kept, rows)
 
 def test_too_few_problems_are_told():
     kept = {name: ["a", "b"] for name in ALIKE} | {BARE: ["a"]}
-    with pytest.raises(UserError, match="`rows=2` are more problems than were solved: 1 of `bare`.*`traces`"):
+    with pytest.raises(UserError, match="`rows=2` is more than the solved problems: 1 of `bare`.*`traces`"):
         chosen(kept, 2)
 
 
@@ -57,12 +57,12 @@ def test_a_step_has_as_many_tokens_for_all_to_the_nearest_row(first, others, row
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--seeds", "1"], "how much seeds differ can't be seen from one"),
+        (["--seeds", "1"], "gives no variance between seeds"),
         (["--steps", "0"], "`--steps 0` must be above 0"),
         (["--arms", "label"], "lacks `p-align`"),
-        (["--arms", "p-align", "lable"], "`lable` is no arm (nearest match: `label`)"),
+        (["--arms", "p-align", "lable"], "`lable` is not an arm (nearest match: `label`)"),
         (["--arms", "p-align", "p-align"], "names one twice"),
-        (["--workers", "0"], "would teach nobody"),
+        (["--workers", "0"], "trains no student"),
     ],
 )
 def test_what_can_not_be_studied_is_refused_in_one_line(options, words, tmp_path, capsys):

@@ -176,7 +176,7 @@ def test_a_text_that_can_not_be_told_from_control_tokens_is_refused():
     judge = SelfJudge().bind(student, "unigram", 4096)
     case = judge.open("one", "Is </s> closed?", TRACE, ENDS)
     assert case.reach == -1
-    assert case.refused == "</s> in the text can't be told from control tokens by this student's tokenizer"
+    assert case.refused == "this student's tokenizer can't distinguish </s> in the text from control tokens"
 
 
 def test_a_description_changes_with_everything_that_can_change_a_margin():

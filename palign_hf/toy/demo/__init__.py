@@ -1,1 +1,1 @@
-"""`palign demo`: every stage on the toy world, told so that a newcomer can follow."""
+"""`palign demo`: every stage on the toy world, explained for newcomers."""

@@ -1,4 +1,4 @@
-"""What the student makes of its prefixes, against the truth: right from exact cuts, from others, and from nothing."""
+"""Accuracy of continuations by kind of cut: exact, too short, too long, and without a prefix."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ FOUND, EXACT, SHORT, LONG, NONE = "found cut", "exact cut", "too short", "too lo
 
 @dataclass(frozen=True)
 class Continued:
-    """Samples from one kind of prefix, and how many of them are right by the truth."""
+    """Samples from one kind of prefix, and how many of them have the true answer."""
 
     name: str
     problems: int
@@ -28,16 +28,16 @@ class Continued:
 
     @property
     def share(self) -> float | None:
-        """How often a sample is right."""
+        """Share of samples with the true answer."""
         return self.right / self.samples if self.samples else None
 
 
 def measure_continuations(
     truncation: "PrefixTruncation", alignment: "PrefixAlignment", traces: "Dataset", prefixes: "Dataset", pairs: Any
 ) -> list[Continued]:
-    """The samples of `pairs` by how far their cuts lie from the true ones, and as many from no prefix at all.
+    """Group the samples of `pairs` by distance of their cut from the true one, and add samples without a prefix.
 
-    Those are drawn here, with the engine and the ledger of `alignment`.
+    The samples without a prefix are generated here, with the engine and the ledger of `alignment`.
     """
     bare = traces.map(truncation.with_search("none"), batched=True, load_from_cache_file=False)
     alignment.expect(len(bare), "from no prefix")
@@ -45,7 +45,7 @@ def measure_continuations(
 
 
 def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Continued]:
-    """The samples of found prefixes, all of them and by kind of cut."""
+    """Count the samples of found prefixes, in total and by kind of cut."""
     cut = prefixes.filter(lambda segments: segments is not None, input_columns="prefix_segments")
     kinds = {
         row_id: EXACT if off == 0 else SHORT if off < 0 else LONG
@@ -57,7 +57,7 @@ def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Cont
 
 
 def counted(name: str, rows: Iterable[Mapping[str, Any]]) -> Continued:
-    """Samples and right ones of some rows of PAIRS."""
+    """Count samples and correct samples in rows of PAIRS."""
     found: Counter[str] = Counter()
     ids = set()
     for row in rows:
@@ -69,6 +69,6 @@ def counted(name: str, rows: Iterable[Mapping[str, Any]]) -> Continued:
 
 
 def kept_right(pairs: Iterable[Mapping[str, Any]]) -> float | None:
-    """The share of the kept pairs that are right by the truth: all of them, if the grader is."""
+    """Share of the kept pairs that have the true answer; 1.0 if the grader is correct."""
     found = [right_by_truth(row["id"], row["continuation"]) for row in pairs if row["status"] == "kept"]
     return sum(found) / len(found) if found else None

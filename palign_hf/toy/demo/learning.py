@@ -1,6 +1,7 @@
-"""What the student learns of its own pairs: trained for a moment, and examined before and after on unseen problems.
+"""The demo's training step: a short training run on the kept pairs, evaluated before and after on unseen problems.
 
-The problems are of another split than the traces, and both examinations use the engine whose samples come again.
+The problems come from another split than the traces. Both evaluations use the transformers engine, whose samples are
+reproducible.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ _PASS = "strict pass@1"
 
 @dataclass(frozen=True)
 class Learned:
-    """The student before and after, on the same problems."""
+    """Measures of the student before and after training, on the same problems."""
 
     rows: int
     steps: int
@@ -38,34 +39,34 @@ class Learned:
 
     @property
     def problems(self) -> int:
-        """How many it was given."""
+        """Number of evaluated problems."""
         return len(self.before.problems)
 
     @property
     def difference(self) -> Interval:
-        """What was won in pass@1: paired over problems."""
+        """Change of pass@1, paired over problems."""
         return differences(self.after, self.before)[_PASS]
 
     def figures(self) -> Mapping[str, Any]:
-        """For machines."""
+        """Return the figures as plain data."""
         return {
             name: {"pass@1": one.value(_PASS), "tokens": one.value("tokens"), "closed": one.value("closed")}
             for name, one in (("before", self.before), ("after", self.after))
         } | {"steps": self.steps, "rows": self.rows, "problems": self.problems}
 
     def lines(self) -> list[tuple[str, Interval, Measures]]:
-        """Each examination with its name."""
+        """Return name, pass@1 and measures of each evaluation."""
         return [(name, intervals(one)[_PASS], one) for name, one in (("before", self.before), ("after", self.after))]
 
 
 def learn(folder: Path, kept: int, rows: int) -> Learned | None:
-    """Teach the student its kept pairs; None if there are too few for a single step."""
+    """Train the student on its kept pairs; return None if there are too few for one step."""
     steps = min(_STEPS, kept // (_BATCH // 2))
     if not steps:
         return None
     count, student = max(2, min(_PROBLEMS, rows // 5)), folder / "student"
     with TrainRun(_training(folder / "pairs", student, steps)) as run:
-        # What another demo has taught is replaced, this one's student isn't taught twice.
+        # The student of another demo is replaced; this demo's student isn't trained twice.
         if not run.folder.finished():
             # The trainer prints what it logs; here its bar is enough.
             with contextlib.redirect_stdout(io.StringIO()):

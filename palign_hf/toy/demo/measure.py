@@ -1,8 +1,8 @@
-"""Searches side by side on toy traces: distance from the truth, and what each costs.
+"""Search comparison on toy traces: distance from the true cut, and cost.
 
-All searches share one judge, one ledger and one engine, so nothing is asked twice. The tokens of each are counted as
-if it had run alone, by the rules of `truncation.cost`, each trace with a cache of its own; a real cache also shares
-the instruction before all problems, so an engine computes somewhat fewer.
+All searches share one judge, one ledger and one engine, so each question is answered once. The tokens of each search
+are counted as if it had run alone, by the rules of `truncation.cost`, with a separate cache for each trace; a real
+cache also shares the instruction before all problems, so an engine computes somewhat fewer.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     from palign_hf.truncation.transform import PrefixTruncation
 
-# The baseline that needs no judge keeps what the mean sufficient prefix of this world is.
+# The baseline without a judge keeps the mean sufficient ratio of this world.
 BLIND = ("fixed(ratio=0.38)", "none", "full")
 SEARCHES = ("ascend", "binary", "linear", "every", *BLIND)
-# What the default search has asked answers most of what the paper's asks; the others ask several times as much.
+# The default search's answers cover most probes of the paper's search; the others need several times as many.
 QUICK = ("ascend", "binary", *BLIND)
-# Tokens that a prefix cache keeps or forgets together on most GPUs; vLLM on CPUs has larger blocks.
+# Block size of the prefix cache on most GPUs; vLLM on CPUs has larger blocks.
 BLOCK = 16
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One search: how well it cuts, and the prompt tokens a trace that an engine computes for it."""
+    """Cut quality of one search, and the mean prompt tokens that an engine computes for a trace."""
 
     search: str
     skill: CutSkill
@@ -41,9 +41,9 @@ class Measured:
 def measure_searches(
     truncation: "PrefixTruncation", traces: "Dataset", searches: Sequence[str] = SEARCHES
 ) -> tuple[list[Measured], JudgeSkill | None]:
-    """Run each search over `traces`; if `every` is among them it comes first, and the judge's skill is read off it.
+    """Run each search over `traces`; if `every` is among them it runs first, and its probes give the judge's skill.
 
-    The engine of `truncation` is used and closed when all is done.
+    The engine of `truncation` is used, and closed at the end.
     """
     judge = truncation.judge()
     found: dict[str, Measured] = {}
@@ -60,7 +60,9 @@ def measure_searches(
 
 
 def figures(measured: Sequence[Measured], judge: JudgeSkill | None) -> dict[str, float | None]:
-    """What a demo and the benchmark end with: the first search against the truth, None for what wasn't measured."""
+    """Return the headline figures of demo and benchmark: the first search against the truth, None for missing
+    measures.
+    """
     first = measured[0].skill
     paper = next((one.skill.probes for one in measured if one.search == "binary"), None)
     found = {
@@ -71,12 +73,12 @@ def figures(measured: Sequence[Measured], judge: JudgeSkill | None) -> dict[str,
         "judge_accuracy": judge.accuracy if judge else None,
         "questions_over_binary": first.probes / paper if first.probes is not None and paper else None,
     }
-    # Four digits say all that a few hundred traces can.
+    # A few hundred traces support no more than four digits.
     return {name: None if value is None else round(value, 4) for name, value in found.items()}
 
 
 def computed_tokens(judge: Judge, rows: "Dataset") -> float:
-    """Prompt tokens a row that an engine computes for its probes, with a prefix cache that holds nothing before."""
+    """Mean prompt tokens of a row that an engine computes for its probes, with an initially empty prefix cache."""
     total = 0
     for row in rows:
         if not row["probes"]:

@@ -1,7 +1,7 @@
-"""`palign demo`: the method on problems whose truth is known, told so that a newcomer can follow.
+"""`palign demo`: the method on problems whose truth is known, explained for newcomers.
 
-Every stage goes on where an interrupted one stopped, by what it left in the output folder: answered questions are in
-the ledger, so the second run of a finished demo asks nothing and takes seconds. `telling.py` has the words.
+Every stage resumes from what an interrupted run left in the output folder: answers are in the ledger, so a second run
+of a finished demo generates nothing and takes seconds. `telling.py` has the texts.
 """
 
 import glob
@@ -27,16 +27,17 @@ from palign_hf.toy.world.problems import ROWS
 from palign_hf.truncation.run import TraceSettings, TruncateConfig, TruncateRun
 
 
-# Where the SmolLM2 student is exported to, as its recipe has it.
+# Export folder of the SmolLM2 student, the same as in its recipe.
 _SMOLLM2 = Path(".palign") / "smollm2-135m"
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays the student: what to say of it, how many traces it gets through in a minute or two.
+    """A demo student: its description, and how many traces it processes in a minute or two.
 
-    `samples` are those of each problem, of at most `max_tokens`. `seconds` were measured on two x86-64 cores: to load
-    it, for each trace, and on top for each trace compared. `learns` is whether it is taught at the end.
+    `samples` are drawn for each problem, each of at most `max_tokens`. `seconds` were measured on two x86-64 cores:
+    for loading, for each trace, and in addition for each compared trace. `learns` says whether it is trained at the
+    end.
     """
 
     words: str
@@ -50,7 +51,7 @@ class Cast:
 
 CASTS = {
     "toy": Cast(
-        words="a model of 2.9 million parameters that ships with the package and was taught in this small world; it "
+        words="a model of 2.9 million parameters that ships with the package and was trained in this small world; it "
         "judges well, but not perfectly",
         rows=300,
         max_model_len=None,
@@ -61,9 +62,9 @@ CASTS = {
     ),
     "smollm2": Cast(
         words="SmolLM2-135M-Instruct, a real language model. It writes fluent text, but it is far too small to judge "
-        "whether it could finish a solution: expect it to say ENOUGH to nearly everything, and to finish "
+        "whether it could finish a solution: expect it to answer ENOUGH to nearly everything, and to finish "
         "nothing (it may write 48 tokens). What you see here is that the plumbing works with any student, and that "
-        "the report tells when a judge measures nothing",
+        "the report shows when a judge measures nothing",
         rows=40,
         max_model_len=2048,
         samples=1,
@@ -75,9 +76,9 @@ CASTS = {
 
 @dataclass(frozen=True)
 class DemoConfig(KnowsOldNames):
-    """What `palign demo` may be told; by default each student has a folder of its own.
+    """Settings of `palign demo`; by default each student has its own folder.
 
-    The SmolLM2 student itself is unpacked beside all runs, into `.palign` of the current directory.
+    The SmolLM2 student itself is unpacked into `.palign` of the current directory, outside the run folders.
     """
 
     student: str = "toy"
@@ -88,18 +89,18 @@ class DemoConfig(KnowsOldNames):
 
     @property
     def folder(self) -> Path:
-        """Where answers and results are written."""
+        """Folder of answers and results."""
         usual = "runs/demo" if self.student == "toy" else f"runs/demo-{self.student}"
         return folder_of(self.output_dir or usual)
 
 
 def _say(lines: list[str]) -> None:
-    """Print at once: the bars go to stderr, and the order should hold where both end up in one place."""
+    """Print at once: progress bars go to stderr, and the order must hold where both streams share a terminal."""
     print_out("\n".join(lines))
 
 
 def demo(config: DemoConfig) -> Told:
-    """Run all stages, and say what happens in plain words."""
+    """Run all stages and explain each in plain words."""
     cast, rows, folder = _check(config)
     load, cut, compare = cast.seconds
     _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
@@ -116,8 +117,8 @@ def demo(config: DemoConfig) -> Told:
     )
     run = TruncateRun(recipe)
     words = (
-        "The student is shown the beginning of a trace and asked: could you finish from here? The shortest beginning "
-        "with a yes is kept. Every answer is kept too. The first time, loading the engine takes about half a minute."
+        "The student sees the beginning of a trace and judges: could it finish from here? The shortest beginning "
+        "judged sufficient is kept. Every answer is stored. The first time, loading the engine takes half a minute."
     )
     _say(telling.stage(2, stages, "cutting each trace", words))
     with run:
@@ -125,41 +126,41 @@ def demo(config: DemoConfig) -> Told:
         run.finish(1)
         prefixes = _table(folder / "prefixes", "train")
         words = (
-            "The student goes on from each prefix by itself. What reaches the right answer is kept: a prefix and its "
-            "continuation are what it will learn from. For comparison it also tries without any prefix."
+            "The student continues from each prefix by itself. What reaches the right answer is kept: prefix and "
+            "continuation are the training data. For comparison it also tries without any prefix."
         )
         _say(telling.stage(3, stages, "letting the student finish", words))
         aligned, continued = _align(cast, recipe, run, folder, prefixes)
-        every = "Every beginning of every trace is judged once, and other ways to search are run on the same answers."
+        every = "Every beginning of every trace is judged once, and other searches run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
-        few = "Beside the default search stand the paper's, and three that ask nobody."
+        few = "The default search is compared with the paper's and with three that need no judge."
         _say(telling.stage(4, stages, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(run.transform, run.rows, SEARCHES if config.compare else QUICK)
     learned = None
     if cast.learns:
         words = (
-            "The student learns what was kept, prefix and continuation, and is given new problems before and after. "
-            "This takes a minute or two."
+            "The student is trained on the kept pairs, prefix and continuation, and evaluated on new problems before "
+            "and after. This takes a minute or two."
         )
         _say(telling.stage(5, stages, "teaching the student", words))
         learned = learn(folder, aligned.report.pairs, rows)
-    told = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued, learned)
-    written = telling.write(folder, told, prefixes)
-    _say(["", *telling.body(told, prefixes), *telling.closing(written, _next(config))])
-    return told
+    outcome = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued, learned)
+    written = telling.write(folder, outcome, prefixes)
+    _say(["", *telling.body(outcome, prefixes), *telling.closing(written, _next(config))])
+    return outcome
 
 
 def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
-    """Refuse what can't work before anything is loaded or written."""
+    """Refuse invalid settings before anything is loaded or written."""
     if config.student not in CASTS:
         raise UserError(
-            f"`{config.student}` plays in no demo. Choose one of {listed(CASTS)}; your own "
-            f"student and traces go to `palign truncate`."
+            f"`{config.student}` is not a demo student. Choose one of {listed(CASTS)}; for your own "
+            f"student and traces use `palign truncate`."
         )
     cast, most = CASTS[config.student], ROWS["test"]
     rows = cast.rows if config.rows is None else config.rows
     if not 1 <= rows <= most:
-        raise UserError(f"`--rows {rows}` can't be shown. Give 1 to {most}.")
+        raise UserError(f"`--rows {rows}` is out of range. Give 1 to {most}.")
     check_folder("output_dir", config.output_dir or str(config.folder), written=True)
     for name, patterns in (("prefixes", TABLES), ("pairs", TABLES), ("student", STUDENT)):
         Claim(config.folder / name, patterns).check()
@@ -177,7 +178,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
 def _align(
     cast: Cast, recipe: TruncateConfig, cut: TruncateRun, folder: Path, prefixes: Any
 ) -> tuple[Aligned, list[Continued]]:
-    """The next stage, on the same engine, and what its samples are worth by the truth."""
+    """Run the alignment stage on the same engine, and compare its samples with the truth."""
     config = AlignConfig(
         prefixes=PrefixSettings(source=str(folder / "prefixes"), split="train"),
         student=recipe.student,
@@ -201,7 +202,7 @@ def _align(
 def _table(folder: Path, split: str | None = None) -> Any:
     from datasets import load_dataset
 
-    # By its files: to `datasets` a bracket in the folder's own name would be a pattern.
+    # By its files: `datasets` would read a bracket in the folder's name as a pattern.
     data = folder / "data"
     splits = [name for name in ("train", "rejected") if any(data.glob(f"{name}-*.parquet"))]
     files = {name: f"{glob.escape(str(data))}/{name}-*.parquet" for name in splits}
@@ -209,14 +210,14 @@ def _table(folder: Path, split: str | None = None) -> Any:
 
 
 def _next(config: DemoConfig) -> list[tuple[list[str], str]]:
-    """What to type after `palign`, and what it is good for."""
+    """Commands to try next (arguments after `palign`), with a description each."""
     same = ["demo", *(["--student", config.student] if config.student != "toy" else [])]
     same += ["--rows", str(config.rows)] if config.rows else []
     same += ["--output-dir", config.output_dir] if config.output_dir else []
     other = "smollm2" if config.student == "toy" else "toy"
-    compare = ([*same, "--compare"], "judge every beginning, and set more searches beside the default one")
+    compare = ([*same, "--compare"], "judge every beginning, and compare more searches with the default one")
     return [
-        (["traces", "inspect", NAME, "--split", "test"], "look at the traces themselves"),
+        (["traces", "inspect", NAME, "--split", "test"], "inspect the traces"),
         *([] if config.compare else [compare]),
         (["demo", "--student", other], "the same with another student"),
     ]

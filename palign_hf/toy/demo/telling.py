@@ -1,4 +1,4 @@
-"""What the demo says and writes: plain words, one trace with its cut, a table, bars."""
+"""The demo's printed report and page: one trace with its cut, a table of searches, a histogram of distances."""
 
 import json
 import os
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from palign_hf.truncation.report import Report
 
 _PAGE, _PLAIN = "report.md", "figures.json"
-# A page has lines of this width, a terminal at most.
+# Line width of the page, and the maximum on a terminal.
 _WIDTH = 100
-# Distances beyond this share a bar: what matters is how many, not how far.
+# Distances beyond this share one bar.
 _FAR = 6
-# Fewer rows say nothing of a judge, and one that saves less than a tenth of the distance, or tells beginnings apart
-# hardly better than a coin, measures nothing.
+# Fewer rows are too few to rate a judge. One that saves less than a tenth of the distance, or that separates
+# beginnings hardly better than chance, measures nothing.
 _FEW, _NO_GAIN, _COIN = 10, 0.9, 0.55
 
 _SEARCHES = {
     "ascend": "`ascend` is the default",
     "binary": "`binary` is the paper's",
-    "linear": "`linear` asks each beginning until one suffices",
-    "every": "`every` asks all",
-    "full": "`fixed`, `none` and `full` ask nobody",
+    "linear": "`linear` probes each beginning until one suffices",
+    "every": "`every` probes all",
+    "full": "`fixed`, `none` and `full` need no judge",
 }
 _COLUMNS = ("search", "kept", "within 2", "too short", "too long", "median", "asked", "tokens")
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """What the second stage reports, and how much of what it kept is right by the truth."""
+    """The alignment report, and the share of kept pairs that have the true answer."""
 
     report: "AlignmentReport"
     kept_right: float | None
@@ -60,7 +60,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class Told:
-    """All that the demo found out; the first of `measured` is the default search, `judge` needs every cut asked."""
+    """Results of the demo; the first of `measured` is the default search, `judge` needs a probe of every cut."""
 
     student: str
     words: str
@@ -74,19 +74,20 @@ class Told:
 
 
 def opening(student: str, seconds: float) -> list[str]:
-    """What it is about, and how long it takes."""
+    """What the demo shows, and how long it takes."""
     return [
-        "palign-hf: long worked solutions, cut where a small student can go on alone",
+        "palign-hf: long worked solutions, cut where a small student can continue alone",
         "",
         wrapped(
             f"This takes {_duration(seconds)} on two quiet cores, much of it to load the engine. Interrupt it when "
-            f"you like: the same command goes on where it stopped, and asks nothing once it was through."
+            f"you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
         ),
         "",
         wrapped(
-            "A big teacher model thinks at length: it restates, strays, corrects itself, and checks again when all is "
-            "done. A small student learns badly from that. So each trace is cut to the shortest beginning that the "
-            "student itself judges sufficient, and the student later learns from that beginning and its own end."
+            "A large teacher model reasons at length: it restates, makes mistakes, corrects itself, and checks the "
+            "answer again. A small student learns badly from that. So each trace is cut to the shortest beginning "
+            "that the student itself judges sufficient, and the student is trained on that beginning and its own "
+            "continuation."
         ),
         "",
         wrapped(f"The student of this demo: {student}."),
@@ -94,35 +95,37 @@ def opening(student: str, seconds: float) -> list[str]:
 
 
 def stage(number: int, of: int, name: str, words: str) -> list[str]:
-    """The heading of a stage."""
+    """Heading of a stage."""
     return ["", f"[{number}/{of}] {name}", wrapped(words)]
 
 
-def body(told: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:
-    """One trace, and what happened: for the terminal and for the page."""
-    lines = [example(prefixes, width), "", "What happened:", wrapped(summary(told), width=width), "", *table(told), ""]
-    names = "; ".join(words for name, words in _SEARCHES.items() if any(one.search == name for one in told.measured))
+def body(outcome: Told, prefixes: "Dataset", width: int | None = None) -> list[str]:
+    """One trace with its cut, and the results, for the terminal and the page."""
+    lines = [example(prefixes, width), "", "Results:", wrapped(summary(outcome), width=width), "", *table(outcome), ""]
+    names = "; ".join(
+        words for name, words in _SEARCHES.items() if any(one.search == name for one in outcome.measured)
+    )
     lines += [
         wrapped(
             f"{names}. kept: share of the trace; within 2, median: sentences between found and true cut; asked: "
-            f"questions a trace; tokens: prompt tokens a trace that an engine computes which has a prefix cache "
-            f"(blocks of {BLOCK}), each trace counted by itself.",
+            f"probes per trace; tokens: prompt tokens per trace that an engine with a prefix cache (blocks of "
+            f"{BLOCK}) computes, each trace counted by itself.",
             width=width,
         )
     ]
-    lines += ["", "  how far the cuts of the default search lie from the true ones, in sentences:", ""]
+    lines += ["", "  distance of the default search's cuts from the true ones, in sentences:", ""]
     lines += [bars(distances(prefixes))]
-    if told.aligned is not None:
-        lines += ["", *finished(told.aligned, told.continued, width)]
-    if told.learned is not None:
-        lines += ["", *taught(told.learned, width)]
-    for warning in warnings(told):
+    if outcome.aligned is not None:
+        lines += ["", *finished(outcome.aligned, outcome.continued, width)]
+    if outcome.learned is not None:
+        lines += ["", *taught(outcome.learned, width)]
+    for warning in warnings(outcome):
         lines += ["", wrapped(f"warning: {warning}", width=width)]
     return lines
 
 
 def closing(written: Sequence[tuple[Path, str]], commands: Sequence[tuple[list[str], str]]) -> list[str]:
-    """Where everything is, and what to try next."""
+    """Paths of the results, and commands to try next."""
     width = max(len(str(path)) for path, _ in written)
     lines = ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written), "", "To try next:"]
     for arguments, what in commands:
@@ -131,7 +134,7 @@ def closing(written: Sequence[tuple[Path, str]], commands: Sequence[tuple[list[s
 
 
 def example(prefixes: "Dataset", width: int | None = None) -> str:
-    """A trace with its cut: a short one with a detour before it, and as much of the rest as one screen holds."""
+    """One trace with its cut: a short one with a detour before the cut, and the beginning of the rest."""
 
     def unfitness(row: dict[str, Any]) -> tuple[bool, bool, bool, int]:
         found = row["status"] == "sufficient" and row["prefix_segments"] > 0
@@ -152,9 +155,9 @@ def example(prefixes: "Dataset", width: int | None = None) -> str:
     return "\n\n".join([head, problem, _quoted(kept, width), f"  ---- {mark} ----", _quoted(begun, width)])
 
 
-def summary(told: Told) -> str:
-    """The outcome in a paragraph."""
-    skill, judge = told.measured[0].skill, told.judge
+def summary(outcome: Told) -> str:
+    """The results in one paragraph."""
+    skill, judge = outcome.measured[0].skill, outcome.judge
     if skill.median_distance is None:
         return "No row has a cut, so there is nothing to compare: see the reasons in the report."
     words = [
@@ -163,29 +166,29 @@ def summary(told: Told) -> str:
         f"{skill.too_short:.0%} are too short, {skill.too_long:.0%} too long."
     ]
     if judge and judge.accuracy is not None:
-        words.append(f"Asked about all beginnings of all traces, it is right about {judge.accuracy:.0%}.")
-    # Few rows may hold beginnings of one kind only, and then there is nothing to tell apart.
+        words.append(f"Over all beginnings of all traces, it is right about {judge.accuracy:.0%}.")
+    # A few rows may hold beginnings of one kind only; then no AUROC is defined.
     if judge and judge.auroc is not None and judge.near_auroc is not None:
         words.append(
             f"Shown one that suffices and one that doesn't, it prefers the right one in {_share(judge.auroc)} of "
-            f"cases (AUROC); among beginnings near the true cut in {_share(judge.near_auroc)}, where going by length "
-            f"alone gives {judge.near_auroc_of_length:.1%}."
+            f"cases (AUROC); among beginnings near the true cut in {_share(judge.near_auroc)}, where length alone "
+            f"gives {judge.near_auroc_of_length:.1%}."
         )
     return " ".join(words)
 
 
 def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None = None) -> list[str]:
-    """What the student made of its prefixes."""
+    """Results of the alignment stage."""
     report = aligned.report
-    said = (
-        f"Going on from its prefix the student solved {report.kept_problems} of {report.asked_problems} problems in "
-        f"{report.samples_a_problem:.0f} tries each; {report.pairs} samples are kept"
+    sentence = (
+        f"Continuing from its prefix the student solved {report.kept_problems} of {report.asked_problems} problems in "
+        f"{report.samples_a_problem:.0f} samples each; {report.pairs} samples are kept"
         if report.samples_a_problem
-        else "The student was asked to go on from nothing"
+        else "No problem had a prefix to continue from"
     )
     if aligned.kept_right is not None:
-        said += f", and {_share(aligned.kept_right)} of them are right by the truth"
-    lines = [wrapped(f"{said}. How often a sample is right:", width=width), ""]
+        sentence += f", and {_share(aligned.kept_right)} of them have the true answer"
+    lines = [wrapped(f"{sentence}. How often a sample is right:", width=width), ""]
     rows = [
         (f"{'from the' if one.name == FOUND else '  ' if one.name != NONE else 'with'} {one.name}", one)
         for one in continued
@@ -198,58 +201,58 @@ def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None
 
 
 def taught(learned: "Learned", width: int | None = None) -> list[str]:
-    """What the student has learned of its pairs."""
+    """Results of the training stage."""
     won = learned.difference
     sure = won.low is not None and won.high is not None and (won.low > 0 or won.high < 0)
-    said = (
-        f"Then it learned {learned.rows} kept pairs in {learned.steps} steps. Of {learned.problems} new problems, "
-        f"{learned.before.n} samples each, so many are right:"
+    sentence = (
+        f"Then it was trained on {learned.rows} kept pairs in {learned.steps} steps. pass@1 on {learned.problems} new "
+        f"problems, {learned.before.n} samples each:"
     )
-    lines = [wrapped(said, width=width), ""]
+    lines = [wrapped(sentence, width=width), ""]
     for name, share, one in learned.lines():
         lines.append(f"    {name:<6}  {told_figure(share)}, in {one.value('tokens') or 0:.0f} tokens on average")
     lasts = (
         f"The difference is {told_figure(won)}, and so few problems and steps "
         + ("show it, but not how much it is." if sure else "don't show whether there is one.")
-        + " `make study` compares every way to teach, with more of both."
+        + " `make study` compares all training methods, with more of both."
     )
     return [*lines, "", wrapped(lasts, width=width)]
 
 
-def warnings(told: Told) -> list[str]:
-    """What is wrong with the judge or the rows: by the truth, by the report, by each search."""
+def warnings(outcome: Told) -> list[str]:
+    """Warnings about the judge or the rows: by the truth, by the report, by each search."""
     failed = [
         f"{one.skill.failed} of {one.skill.rows} rows have no cut by `{one.search}`: run the same command again to "
-        f"try them once more; if it stays, the reasons are in the rows that `palign truncate` writes"
-        for one in told.measured
+        f"retry them; if they fail again, the reasons are in the rows that `palign truncate` writes"
+        for one in outcome.measured
         if one.skill.failed
     ]
-    return [*measures_nothing(told), *told.report.warnings(), *failed]
+    return [*measures_nothing(outcome), *outcome.report.warnings(), *failed]
 
 
-def measures_nothing(told: Told) -> list[str]:
-    """Said if the judge adds nothing to a cut that asks nobody, or tells beginnings apart no better than a coin."""
-    own = told.measured[0].skill
-    blind = [one for one in told.measured if one.skill.probes == 0 and one.skill.mean_distance is not None]
+def measures_nothing(outcome: Told) -> list[str]:
+    """Warn if the judge's cuts are no better than a search without a judge, or its AUROC hardly better than chance."""
+    own = outcome.measured[0].skill
+    blind = [one for one in outcome.measured if one.skill.probes == 0 and one.skill.mean_distance is not None]
     if own.mean_distance is None or own.rows < _FEW or not blind:
         return []
     best = min(blind, key=lambda one: one.skill.mean_distance or 0.0)
     found = []
     if own.mean_distance > _NO_GAIN * (best.skill.mean_distance or 0.0):
         found.append(
-            f"its cuts are no better than those of `{best.search}`, which asks nobody (on average "
+            f"its cuts are no better than those of `{best.search}`, which needs no judge (on average "
             f"{own.mean_distance:.1f} and {best.skill.mean_distance:.1f} sentences from the true ones)"
         )
-    if told.judge and told.judge.auroc is not None and told.judge.auroc < _COIN:
+    if outcome.judge and outcome.judge.auroc is not None and outcome.judge.auroc < _COIN:
         found.append(
             f"shown a beginning that suffices and one that doesn't, it prefers the right one in "
-            f"{_share(told.judge.auroc)} of cases (AUROC), and a coin in 50%"
+            f"{_share(outcome.judge.auroc)} of cases (AUROC); chance is 50%"
         )
     return [f"this judge measures nothing here: {'; '.join(found)}."] if found else []
 
 
-def table(told: Told) -> list[str]:
-    """The searches side by side."""
+def table(outcome: Told) -> list[str]:
+    """Table of the searches."""
 
     def cells(one: Measured) -> tuple[str, ...]:
         skill, shares = (
@@ -261,11 +264,11 @@ def table(told: Told) -> list[str]:
         figures = (f"{skill.median_distance:g}", f"{skill.probes:.1f}", f"{one.tokens:,.0f}")
         return (one.search, *(f"{share:.0%}" for share in shares), *figures)
 
-    return [f"  {line}" for line in aligned([_COLUMNS, *map(cells, told.measured)], right=True)]
+    return [f"  {line}" for line in aligned([_COLUMNS, *map(cells, outcome.measured)], right=True)]
 
 
 def bars(off: Sequence[int], width: int = 40) -> str:
-    """How many cuts lie how far from the true ones, one line a distance; the ends gather all that is farther."""
+    """Histogram of the distances from the true cuts, one line each; the first and last line gather all beyond."""
     counts = Counter(max(-_FAR, min(_FAR, step)) for step in off)
     names = {-_FAR: f"{_FAR} or more short", _FAR: f"{_FAR} or more long", 0: "exact"}
     side, most = len(names[-_FAR]), max(counts.values(), default=1)
@@ -276,55 +279,65 @@ def bars(off: Sequence[int], width: int = 40) -> str:
 
 
 def check_home(folder: Path) -> None:
-    """Refuse a folder in which something else has the name of what `write` writes."""
+    """Refuse a folder in which another file has the name of one that `write` writes."""
 
-    def ours(told: Mapping[str, Any]) -> bool:
-        return {"judge", "searches", "student", "rows", "versions"} <= told.keys()
+    def ours(outcome: Mapping[str, Any]) -> bool:
+        return {"judge", "searches", "student", "rows", "versions"} <= outcome.keys()
 
     Claim(folder, (_PAGE, _PLAIN), _PLAIN, ours=ours, alone=False).check()
 
 
-def write(folder: Path, told: Told, prefixes: "Dataset") -> list[tuple[Path, str]]:
-    """The report as a page, and its figures; what was written with what it is."""
+def write(folder: Path, outcome: Told, prefixes: "Dataset") -> list[tuple[Path, str]]:
+    """Write the report as a page and as JSON; return each path with its description."""
     page, plain = folder / _PAGE, folder / _PLAIN
     found = (
-        figures(told.measured, told.judge)
-        | _continued(told)
+        figures(outcome.measured, outcome.judge)
+        | _continued(outcome)
         | {
-            "judge": asdict(told.judge) if told.judge else None,
-            "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in told.measured],
-            "student": told.student,
-            "rows": told.rows,
+            "judge": asdict(outcome.judge) if outcome.judge else None,
+            "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in outcome.measured],
+            "student": outcome.student,
+            "rows": outcome.rows,
             "versions": versions(),
         }
     )
     write_whole(plain, json.dumps(found, sort_keys=True, indent=1) + "\n")
     made = ", ".join(f"{name} {number}" for name, number in versions().items())
-    head = [f"# {told.rows} traces of the toy world, cut by `{told.student}`", "", f"The student: {told.words}.", ""]
-    foot = ["## The run", "", told.report.markdown(), f"Machine: {platform.machine()}, {os.cpu_count()} cores. {made}"]
-    write_whole(page, "\n".join([*head, "```text", *body(told, prefixes, _WIDTH), "```", "", *foot]) + "\n")
+    head = [
+        f"# {outcome.rows} traces of the toy world, cut by `{outcome.student}`",
+        "",
+        f"The student: {outcome.words}.",
+        "",
+    ]
+    foot = [
+        "## The run",
+        "",
+        outcome.report.markdown(),
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores. {made}",
+    ]
+    write_whole(page, "\n".join([*head, "```text", *body(outcome, prefixes, _WIDTH), "```", "", *foot]) + "\n")
     table, pairs = folder / "prefixes", folder / "pairs"
     more = [(pairs, "prefixes with the student's own continuations, kept and rejected, and their report")]
     return [
         (table, f"the cut traces: load_dataset({str(table)!r}, split='train'), as from the Hub"),
-        *(more if told.aligned is not None else []),
-        *([(folder / "student", "the student that learned them")] if told.learned is not None else []),
+        *(more if outcome.aligned is not None else []),
+        *([(folder / "student", "the student trained on them")] if outcome.learned is not None else []),
         (page, "this report as a page"),
         (plain, "all figures, for machines"),
     ]
 
 
-def _continued(told: Told) -> dict[str, Any]:
-    """The second stage's figures."""
-    if told.aligned is None:
+def _continued(outcome: Told) -> dict[str, Any]:
+    """Figures of the alignment and training stages."""
+    if outcome.aligned is None:
         return {}
-    shares = {one.name: {"share": one.share, "samples": one.samples} for one in told.continued}
-    learned = {} if told.learned is None else {"learned": dict(told.learned.figures())}
-    return {"kept_right": told.aligned.kept_right, "right": shares} | learned
+    shares = {one.name: {"share": one.share, "samples": one.samples} for one in outcome.continued}
+    learned = {} if outcome.learned is None else {"learned": dict(outcome.learned.figures())}
+    return {"kept_right": outcome.aligned.kept_right, "right": shares} | learned
 
 
 def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:
-    """A paragraph as wide as the terminal, within reason."""
+    """Wrap a paragraph to the terminal width, at most the page width."""
     width = width or min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
     return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
@@ -334,7 +347,7 @@ def _quoted(text: str, width: int | None = None) -> str:
 
 
 def _share(value: float) -> str:
-    """A percentage that says 100 of nothing but all."""
+    """Format a percentage; only a share of exactly 1 is shown as 100%."""
     return "over 99.9%" if 0.9995 <= value < 1 else f"{value:.1%}"
 
 
@@ -343,7 +356,7 @@ def _duration(seconds: float) -> str:
 
 
 def _palign() -> str:
-    """This environment's command as one can type it: by name if the shell finds it, else by its path."""
+    """The installed command as the user can type it: by name if it is on the PATH, else by its path."""
     beside, found = Path(sys.executable).parent / "palign", shutil.which("palign")
     if not beside.exists() or (found and Path(found).parent.resolve() == beside.parent.resolve()):
         return "palign"

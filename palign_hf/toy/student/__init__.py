@@ -1,1 +1,1 @@
-"""The shipped student: what it was taught, how it is made again, what it can do."""
+"""The shipped toy student: weights, curriculum, build and evaluation."""

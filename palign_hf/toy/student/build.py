@@ -1,8 +1,8 @@
-"""Make the toy student from nothing: `python -m palign_hf.toy.student.build --output-dir runs/toy/student`.
+"""Build of the toy student from random weights: `python -m palign_hf.toy.student.build --output-dir runs/toy/student`.
 
-Each step teaches some judging, some finishing, some solving and some sums (`lessons.py`), one tree at a time: nothing
-is padded, and the gradient is that of all together. Everything is drawn from the seed and the number of the step, and
-the state is kept now and then, so an interrupted build goes on and ends with the same weights on the same machine.
+Each step trains on judging, finishing, solving and sums (`lessons.py`), one tree at a time, without padding; gradients
+are accumulated over all of them. All draws depend on the seed and the step number, and the state is saved regularly,
+so an interrupted build resumes and gives the same weights on the same machine.
 """
 
 import argparse
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 _EXAM_ROWS, _FEWEST = 200, 20
-# The state lies beside the weights until all is done; it is kept every so many steps, which takes a tenth of one.
+# The state stays beside the weights until the build ends; a save takes a tenth of a step.
 _STATE, _KEEP_EVERY = ".unfinished.pt", 20
 
 
 def build(plan: Plan, folder: Path, rows: int) -> Exam:
-    """Train, save and examine; goes on where an interrupted build of the same plan stopped."""
+    """Train, save and evaluate; resumes an interrupted build of the same plan."""
     state = folder / _STATE
     if (folder / "config.json").exists() and not state.exists():
         raise UserError(
-            f"`{folder}` holds a student already. Delete it to build anew, or give `--exam-only` to examine it again."
+            f"`{folder}` holds a student already. Delete it to rebuild, or give `--exam-only` to evaluate it again."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,22 +48,22 @@ def build(plan: Plan, folder: Path, rows: int) -> Exam:
     train(plan, tokenizer, state).bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     exam = examine_folder(folder, rows)
-    # Beside the last state may lie one that a kill left half-written.
+    # A killed build may have left an unfinished state beside the last one.
     for left in folder.glob(f"{_STATE}*"):
         left.unlink()
     return exam
 
 
 def examine_folder(folder: Path, rows: int) -> Exam:
-    """Examine a built student as it lies there on the test split, and write its card."""
+    """Evaluate a built student on the test split, and write its card."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not (folder / "config.json").is_file():
-        raise UserError(f"`{folder}` holds no student. Give a folder that this command has written.")
+        raise UserError(f"`{folder}` holds no student. Give a folder that this command wrote.")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     if not hasattr(model.config, "toy_plan"):
         raise UserError(
-            f"`{folder}` says nothing of how it was built, so it has no card. Give a folder of this command."
+            f"`{folder}` has no record of its build, so no card can be written. Give a folder of this command."
         )
     exam = examine(model, tokenizer, rows)
     card = student_card(model.config.toy_plan, model.config.toy_made, exam, model.num_parameters())
@@ -72,13 +72,13 @@ def examine_folder(folder: Path, rows: int) -> Exam:
 
 
 def tokenizer_texts(plan: Plan) -> Iterator[str]:
-    """What the tokenizer is learnt from, beside prompts and numbers."""
+    """Training texts of the tokenizer, besides prompts and numbers."""
     for problem in plan.stream(0, plan.texts):
         yield from (problem.question, problem.trace, problem.solution)
 
 
 def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast", state: Path) -> "LlamaForCausalLM":
-    """The loop over all lessons, from where `state` has it."""
+    """Run the training loop from the step in `state`."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -121,7 +121,7 @@ def train(plan: Plan, tokenizer: "PreTrainedTokenizerFast", state: Path) -> "Lla
 
 
 def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
-    """A small Llama with random weights."""
+    """Return a small Llama with random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -145,7 +145,7 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
 
 
 def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> "list[tuple[Optimizer, float]]":
-    """Muon for the matrices between the layers, which learns in fewer steps, AdamW for the rest (and their rates)."""
+    """Return Muon for the hidden matrices, which takes fewer steps, and AdamW for the rest, with their rates."""
     from torch.optim import AdamW, Muon
 
     inner = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
@@ -156,7 +156,7 @@ def _optimizers(plan: Plan, model: "LlamaForCausalLM") -> "list[tuple[Optimizer,
 
 
 def _keep(plan: Plan, state: Path, step: int, learners: list[Any]) -> None:
-    """What the next step starts from: all of it or nothing."""
+    """Save the state of the next step atomically."""
     import torch
 
     unfinished = state.with_name(f"{state.name}.{os.getpid()}")
@@ -165,7 +165,7 @@ def _keep(plan: Plan, state: Path, step: int, learners: list[Any]) -> None:
 
 
 def _restore(plan: Plan, state: Path, learners: list[Any]) -> int:
-    """Take up an earlier build of the same plan; the number of steps that it has done."""
+    """Load the state of an earlier build of the same plan; return its number of finished steps."""
     import torch
 
     if not state.exists():
@@ -182,7 +182,7 @@ def _restore(plan: Plan, state: Path, learners: list[Any]) -> int:
 
 
 def _pace(step: int, plan: Plan) -> float:
-    """Up over the first steps, level to the middle, then down to nothing."""
+    """Learning-rate schedule: warm-up, constant to the middle, then linear decay to 0."""
     left = 1 - step / plan.steps
     return min(1.0, (step + 1) / plan.warm_up, 0.02 + 0.98 * 2 * left)
 
@@ -193,8 +193,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m palign_hf.toy.student.build", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for weights, tokenizer and card")
-    parser.add_argument("--exam-only", action="store_true", help="examine what the folder holds, and write its card")
-    parser.add_argument("--exam-rows", type=int, default=_EXAM_ROWS, help="held-out problems of each kind in the exam")
+    parser.add_argument(
+        "--exam-only", action="store_true", help="only evaluate the student in the folder, and write its card"
+    )
+    parser.add_argument(
+        "--exam-rows", type=int, default=_EXAM_ROWS, help="held-out problems of each kind in the evaluation"
+    )
     for name, default in asdict(Plan()).items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type(default), default=default, help=f"default: {default}")
@@ -203,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         if rows < _FEWEST:
-            raise UserError(f"`--exam-rows {rows}` says too little of a student. Give {_FEWEST} or more.")
+            raise UserError(f"`--exam-rows {rows}` is too few to evaluate a student. Give {_FEWEST} or more.")
         exam = examine_folder(folder, rows) if exam_only else build(Plan(**options), folder, rows)
         say(f"wrote {folder}: judge AUROC {exam.judge.auroc:.4f}, accuracy {exam.judge.accuracy:.4f}; see README.md")
         return 0

@@ -1,8 +1,7 @@
-"""What a student of the toy world can do, on problems that it never saw, and its model card.
+"""Evaluation of a toy student on held-out problems, and its model card.
 
-The judge is read at every cut of every trace, which a tree makes cheap. Solving is greedy, from nothing and from
-prefixes around the true cut: if these didn't differ, "sufficient" would be a word about the problem and not about
-the student.
+The judge is read at every cut of every trace, which a tree makes cheap. Solving is greedy, without a prefix and from
+prefixes around the true cut: only if these differ is "sufficient" a property of the student, not of the problem alone.
 """
 
 import sys
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
 _SPLIT = "test"
 _BATCH = 64
-# The longest clean solution has about so many tokens; a student that isn't done by then goes in circles.
+# About the length of the longest clean solution; a student that isn't done by then is in a loop.
 _MOST_TOKENS = 200
-# Prefixes from which a solution is finished, as segments before the true cut (None: nothing is shown).
+# Prefixes to finish from, as segments before the true cut (None: no prefix).
 _SHOWN = {"nothing": None, "4 segments too few": 4, "2 segments too few": 2, "the true cut": 0}
 
 
@@ -37,7 +36,7 @@ _SHOWN = {"nothing": None, "4 segments too few": 4, "2 segments too few": 2, "th
 class Exam:
     """The judge's skill, and shares of right answers with greedy decoding.
 
-    Each difficulty was solved on `problems` problems; finishing was tried on those `unfinished` that need a prefix.
+    Each difficulty has `problems` problems; finishing uses the `unfinished` problems that need a prefix.
     """
 
     problems: int
@@ -48,7 +47,7 @@ class Exam:
 
 
 def examine(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: int) -> Exam:
-    """Judge, solve and finish `rows` held-out problems (solve: as many of each difficulty)."""
+    """Judge, solve and finish `rows` held-out problems (solve: `rows` of each difficulty)."""
     model.eval()
     mixed = list(problems(_SPLIT, rows))
     say(f"judging every cut of {rows} traces")
@@ -75,7 +74,7 @@ def examine(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows
 def judge_curves(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", chosen: Iterable[ToyProblem]
 ) -> list[tuple[dict[int, float], int, int]]:
-    """The margin at every cut of each trace, with the true cut and the number of segments."""
+    """Return the margin at every cut of each trace, with the true cut and the number of segments."""
     import torch
 
     judge = JudgePrompt(tokenizer, JUDGE, LABELS, "toy")
@@ -98,7 +97,7 @@ def _share_right(
     prompts: Sequence[list[int]],
     chosen: Sequence[ToyProblem],
 ) -> float:
-    """How often the greedy reply to each prompt ends with the right answer."""
+    """Share of prompts whose greedy reply ends with the right answer."""
     import torch
 
     right, grader = 0, ExactGrader()
@@ -107,20 +106,20 @@ def _share_right(
         batch: Any = tokenizer.pad({"input_ids": part}, padding_side="left", return_tensors="pt")
         with torch.inference_mode():
             replies = model.generate(**batch, max_new_tokens=_MOST_TOKENS, do_sample=False)  # type: ignore[operator]
-        said = tokenizer.batch_decode(replies[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        for text, problem in zip(said, chosen[first : first + _BATCH], strict=True):
+        texts = tokenizer.batch_decode(replies[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        for text, problem in zip(texts, chosen[first : first + _BATCH], strict=True):
             right += grader.grade(text, problem.answer).strict
     return right / len(prompts) if prompts else 0.0
 
 
 def say(line: str) -> None:
-    """One line on stderr, at once."""
+    """Print one line to stderr, unbuffered."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def student_card(plan: dict[str, Any], made: str, exam: Exam, parameters: int) -> str:
-    """`card.md` with metadata; every figure comes from `exam`, `made` says with what and where it was built."""
+    """Render `card.md` with metadata; every figure comes from `exam`, `made` describes the build machine."""
     from huggingface_hub import EvalResult, ModelCardData
 
     judge = exam.judge

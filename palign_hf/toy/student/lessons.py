@@ -1,8 +1,8 @@
-"""What the toy student is taught: solve easy problems, finish a started solution, and judge whether it could.
+"""The toy student's curriculum: solve easy problems, finish a started solution, and judge whether it could.
 
-A lesson is a prompt of `prompts.py` with the right reply, in tokens. The harder problems are replied to from a
-sufficient prefix only, never from the bare question; their traces are read along in the judge prompt at a fifth of the
-weight. So a sufficient prefix makes a difference to it, and there is something left to learn from prefixes.
+A lesson is a prompt of `prompts.py` with the right reply, in tokens. Harder problems are answered only from a
+sufficient prefix, never from the bare question; the traces in the judge prompt are learned at a fifth of the weight.
+So a sufficient prefix makes a difference to the student, and prefixes are worth learning from.
 """
 
 import re
@@ -24,16 +24,16 @@ from palign_hf.toy.world.problems import SEED, ToyProblem, continuation, problem
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# What a token counts: a verdict, a word of a reply, and what is read along on the way to them, which teaches language
-# and sums at no further cost.
+# Token weights: a verdict, a word of a reply, and the text before them, which teaches language and sums at no further
+# cost.
 LABEL, REPLY, READ = 1.0, 0.5, 0.1
-# Verdicts so few cuts from the true one are the hard ones: all of them are asked, and they count double.
+# Cuts this close to the true one are the hard ones: all of them are judged, with double weight.
 CLOSE = 4
-# A head of 32 is the smallest that vLLM's attention takes on every device.
+# The smallest head size that vLLM's attention supports on every device.
 HEAD = 32
-# So many streams of problems a student's lessons are drawn from, each with a seed of its own.
+# Number of problem streams that lessons are drawn from, each with its own seed.
 _STREAMS = 4
-# The first difficulty needs no prefix: it is all that the student is taught to solve alone.
+# The first difficulty needs no prefix: only these problems are trained without one.
 _EASY = 1
 
 _SUM = re.compile(r"(\d+ [-+*/] \d+) = (\d+)")
@@ -41,7 +41,7 @@ _SUM = re.compile(r"(\d+ [-+*/] \d+) = (\d+)")
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the weights, by default those of the shipped student; the counts are problems a step."""
+    """Everything that determines the weights, by default of the shipped student; the counts are problems in a step."""
 
     seed: int = 0
     steps: int = 2400
@@ -61,23 +61,25 @@ class Plan:
     def __post_init__(self) -> None:
         most = SEED // _STREAMS - 1
         if not 0 <= self.seed <= most:
-            raise UserError(f"`seed={self.seed}` is none that lessons are drawn from. Give 0 to {most}.")
+            raise UserError(f"`seed={self.seed}` is outside the seeds of lessons. Give 0 to {most}.")
         for name in ("steps", "layers", "inner", "texts", "warm_up"):
             if getattr(self, name) < 1:
-                raise UserError(f"`{name}={getattr(self, name)}` makes no student. Give 1 or more.")
+                raise UserError(f"`{name}={getattr(self, name)}` is too small. Give 1 or more.")
         if self.width < HEAD or self.width % HEAD:
-            raise UserError(f"`width={self.width}` can't be parted into heads of {HEAD}. Give a multiple of {HEAD}.")
+            raise UserError(f"`width={self.width}` can't be split into heads of {HEAD}. Give a multiple of {HEAD}.")
         counts = {name: getattr(self, name) for name in ("judging", "finishing", "solving", "sums")}
         if min(counts.values()) < 0 or not any(counts.values()):
             raise UserError(f"A step of {counts} teaches nothing. Give counts of 0 or more, and not only zeros.")
 
     def stream(self, number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
-        """Training problems of a seed below those of users' rows: a change of one count leaves the other streams."""
+        """Training problems with seeds below those of users' rows; a change of one count leaves the other streams
+        alone.
+        """
         return problems("train", count, _STREAMS * self.seed + number, **kinds)
 
 
 def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast", first: int = 0) -> Iterator[list[list[Tree]]]:
-    """What is taught at each step from the `first` on: trees in groups that count alike."""
+    """Yield the trees of each step from `first` on, in groups of equal weight."""
     teacher = Teacher(tokenizer)
 
     def stream(number: int, count: int, **kinds: Any) -> Iterator[ToyProblem]:
@@ -98,7 +100,7 @@ def curriculum(plan: Plan, tokenizer: "PreTrainedTokenizerFast", first: int = 0)
 
 
 class Teacher:
-    """Turns problems into texts to learn, for one tokenizer."""
+    """Builds training texts from problems, for one tokenizer."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         self._tokenizer = tokenizer
@@ -106,11 +108,11 @@ class Teacher:
         self._solve, self._align = ChatPrompt(tokenizer, SOLVE, "toy"), ChatPrompt(tokenizer, ALIGN, "toy")
         self._judge = JudgePrompt(tokenizer, JUDGE, LABELS, "toy")
         self._forced = len(self._judge.forced_ids)
-        # What follows the forced beginning: the token that tells, then the rest of the label.
+        # After the forced beginning: the deciding token, then the rest of the label.
         self._labels = [tokenizer.encode(label, add_special_tokens=False)[self._forced :] for label in LABELS]
 
     def judging(self, problem: ToyProblem, rng: Random) -> list[Text]:
-        """The judge prompt at all cuts near the true one and some others, up to a point after it, with the truth."""
+        """The judge prompt at all cuts near the true one and some others, with the true verdict."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         last = len(ends) - 1
@@ -120,14 +122,14 @@ class Teacher:
         shown = [k for k in range(last + 1) if abs(k - enough) <= CLOSE or k in (0, last) or rng.random() < 0.35]
         whole = shown[int(len(shown) * rng.random())]
         texts = [self._judge_at(prompt, ends[k], k >= enough, k == whole, abs(k - enough) <= CLOSE) for k in shown]
-        # The longest is read along from the first word of the trace.
+        # The longest text is learned from the first word of the trace on.
         read = range(prompt.head_tokens, len(prompt.ids(ends[last])) - len(self._judge.tail_ids))
         ids, weights = texts[-1]
         texts[-1] = Text(ids, [max(weight, READ) if at in read else weight for at, weight in enumerate(weights)])
         return texts
 
     def _judge_at(self, prompt: ProblemPrompt, end: int, enough: bool, whole: bool, near: bool) -> Text:
-        """One verdict: its telling token, and now and then the rest of the label so that it can be written out."""
+        """One verdict: its deciding token, and for one cut the rest of the label, so that it can be written out."""
         ids = prompt.ids(end)
         label, *rest = self._labels[0 if enough else 1]
         forced = self._forced if whole else 0
@@ -136,7 +138,7 @@ class Teacher:
         return Text([*ids, label, *rest], weights)
 
     def finishing(self, problem: ToyProblem, rng: Random) -> list[Text]:
-        """The align prompt at three sufficient cuts, most of them near the first, with what remains to be said."""
+        """The align prompt at three sufficient cuts, most of them near the first, with the remaining solution."""
         ends = [0, *cuts(problem.trace)]
         enough = problem.sufficient_segments
         chosen = {enough}
@@ -149,20 +151,20 @@ class Teacher:
         return self._replied(self._solve.ids(problem.question), self._solve.reply_ids(problem.solution))
 
     def sums(self, chosen: Iterable[ToyProblem]) -> Text:
-        """The sums of some solutions, without their problems and one after the other; their results are learnt."""
+        """The computations of some solutions, one after the other, without their problems; the results are learned."""
         ids: list[int] = []
         weights: list[float] = []
         for problem in chosen:
             for asked, result in _SUM.findall(problem.solution):
                 for text, weight in ((f" {asked} =", 0.0), (f" {result}", REPLY), (".", 0.0)):
-                    said = self._tokenizer.encode(text, add_special_tokens=False)
-                    ids += said
-                    weights += [weight] * len(said)
+                    reply_ids = self._tokenizer.encode(text, add_special_tokens=False)
+                    ids += reply_ids
+                    weights += [weight] * len(reply_ids)
         return Text(ids, weights)
 
     def _finished(self, problem: ToyProblem, end: int) -> Text:
         prompt = self._align.ids(problem.question, problem.trace[:end])
         return self._replied(prompt, self._align.reply_ids(continuation(problem, end)))
 
-    def _replied(self, prompt: list[int], said: list[int]) -> Text:
-        return Text([*prompt, *said, self._end], [0.0] * len(prompt) + [REPLY] * (len(said) + 1))
+    def _replied(self, prompt: list[int], reply_ids: list[int]) -> Text:
+        return Text([*prompt, *reply_ids, self._end], [0.0] * len(prompt) + [REPLY] * (len(reply_ids) + 1))

@@ -1,7 +1,7 @@
-"""The toy student's own words: a byte-level BPE learnt from its problems and prompts, and its chat template.
+"""The toy student's tokenizer: a byte-level BPE learned from its problems and prompts, with a chat template.
 
-Each number up to 99 is one token, so that a student this small learns sums as it learns words. The template marks
-what the assistant says, so that a trainer can ask for `assistant_only_loss`.
+Each number up to 99 is one token, so that a small student learns sums like words. The template marks the assistant's
+tokens for `assistant_only_loss`.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _PAD, _BEGIN, _END = "<|pad|>", "<|begin|>", "<|end|>"
 CONTEXT = 2048
 _WORDS = r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-# So often each number and each prompt is read beside the problems: enough to make whole words of them.
+# Repetitions of each number and prompt in the training texts: enough to make whole words of them.
 _REPEATS = 600
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -35,7 +35,7 @@ _CHAT_TEMPLATE = (
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizerFast":
-    """Learn so many tokens from `texts`, the prompts and the numbers; any other text is spelled in bytes."""
+    """Learn `vocabulary` tokens from `texts`, the prompts and the numbers; any other text is encoded as bytes."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,8 +1,8 @@
-"""Texts with a common beginning as one tree, so that training reads the beginning once.
+"""Prefix trees of texts, so that training reads a common beginning once.
 
-Forty cuts of one trace are forty prompts which differ only in where they stop. Packed as a trunk and its branches,
-with a mask that lets a branch see its own tokens and the trunk before it, they cost about twice the longest instead
-of forty times. Nothing leaks: a branch's logits are those of its text alone (a test says so).
+Forty cuts of one trace are forty prompts that differ only in where they stop. Packed as a trunk with branches, under a
+mask that lets a branch see its own tokens and the trunk before it, they cost about twice the longest instead of forty
+times. A branch's logits equal those of its text alone (a test checks it).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Text(NamedTuple):
-    """Token ids and how much each token is to be learnt (0: only read)."""
+    """Token ids with their loss weights (0: context only)."""
 
     ids: Sequence[int]
     weights: Sequence[float]
@@ -24,11 +24,11 @@ class Text(NamedTuple):
 
 @dataclass(slots=True)
 class Tree:
-    """The longest text as trunk, the rest of each other one as a branch.
+    """The longest text as trunk, the rest of each other text as a branch.
 
-    Token i stands at `positions[i]` of its text; on branch `branches[i]` (0 is the trunk) it sees the trunk up to
-    `forks[i]`. `ends` are the places of the last token of each text. A lesson is (place that predicts, token to
-    predict, weight).
+    Token i has position `positions[i]` in its text; on branch `branches[i]` (0 is the trunk) it sees the trunk up to
+    `forks[i]`. `ends` are the indices of the last token of each text. A lesson is (predicting index, target token,
+    weight).
     """
 
     ids: list[int]
@@ -43,7 +43,7 @@ class Tree:
 
 
 def grow(texts: Sequence[Text]) -> Tree:
-    """Pack the texts of one tree; a lesson of the trunk that several share counts once, with the largest weight."""
+    """Pack texts into one tree; a shared lesson of the trunk counts once, with the largest weight."""
     trunk = max((text.ids for text in texts), key=len)
     tree = Tree(list(trunk), list(range(len(trunk))), [0] * len(trunk), [len(trunk)] * len(trunk))
     shared: dict[int, float] = {}
@@ -51,7 +51,7 @@ def grow(texts: Sequence[Text]) -> Tree:
         fork = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(trunk, ids, strict=False)))
         for at in range(1, fork):
             shared[at] = max(shared.get(at, 0.0), weights[at])
-        # What predicts the first token of a branch stands on the trunk, what predicts the others right before them.
+        # The first token of a branch is predicted from the trunk, the others from the token before them.
         places = [fork - 1, *range(len(tree), len(tree) + len(ids) - fork)]
         tree.ends.append(places[-1])
         lessons = zip(places, ids[fork:], weights[fork:], strict=False)
@@ -66,7 +66,7 @@ def grow(texts: Sequence[Text]) -> Tree:
 
 
 class Batch(NamedTuple):
-    """One tree as the model takes it, in a batch of one, and its lessons as places in it."""
+    """One tree as model inputs in a batch of one, and its lessons as indices into it."""
 
     input_ids: "torch.Tensor"
     attention_mask: "torch.Tensor"
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 
 
 def collate(tree: Tree) -> Batch:
-    """Tensors of a tree; who sees whom is worked out from branches and forks."""
+    """Build the tensors of a tree; the attention mask follows from branches and forks."""
     import torch
 
     branches, forks, order = torch.tensor(tree.branches), torch.tensor(tree.forks), torch.arange(len(tree))
@@ -93,7 +93,7 @@ def collate(tree: Tree) -> Batch:
 
 
 def read(model: Any, batch: Batch) -> "torch.Tensor":
-    """The last hidden state of every token of a tree: each has seen its own text and no other."""
+    """Return the last hidden state of every token of a tree; each token sees only its own text."""
     ids, mask, positions, *_ = batch
     states: torch.Tensor = model.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)[0]
     return states[0]

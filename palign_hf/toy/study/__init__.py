@@ -1,1 +1,1 @@
-"""The first evidence: one small student, taught by each method on equal rows and equal tokens. See `__main__.py`."""
+"""The study: one small student trained by each method on equal rows and equal tokens. See `__main__.py`."""

@@ -1,10 +1,10 @@
-"""`make study`: which of the ways to teach a small student is worth what, on problems whose truth is known.
+"""`make study`: compares training methods for a small student, on problems whose truth is known.
 
     python -m palign_hf.toy.study [--output-dir runs/study] [--docs docs] [--workers 2]
 
-Tables are made by the stages themselves; then each arm is taught with each seed and examined, `--workers` of them at a
-time with one core each. Whatever is finished stays finished: the same command goes on with the students that are left.
-At the end it writes the page and its plot into `--docs`, or beside the figures into `--output-dir`.
+The stages make the tables; then each arm is trained with each seed and evaluated, `--workers` students at a time with
+one core each. Finished students are kept: the same command resumes with the remaining ones. At the end it writes the
+page and its plot into `--docs`, or into `--output-dir`.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from palign_hf.toy.study.run import study
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the study, or what is left of it."""
+    """Run or resume the study."""
     parser = argparse.ArgumentParser(prog="study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--output-dir", default="runs/study", help="folder for tables, samples and figures")
+    parser.add_argument("--docs", default=None, help="folder of study.md and its plot (default: --output-dir")
+    parser.add_argument("--workers", type=int, default=2, help="students trained at a time, each on one core")
     parser.add_argument(
-        "--docs", default=None, help="folder that study.md and its plot are written to; else --output-dir"
+        "--engine", choices=["auto", "vllm", "transformers"], default="auto", help="engine that makes the tables"
     )
-    parser.add_argument("--workers", type=int, default=2, help="students at a time, each on one core")
-    parser.add_argument("--engine", choices=["auto", "vllm", "transformers"], default="auto", help="makes the tables")
     for one in fields(Plan):
         kind = {"nargs": "+"} if one.name == "arms" else {"type": type(one.default)}
         option = "--" + one.name.replace("_", "-")

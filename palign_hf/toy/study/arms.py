@@ -1,8 +1,7 @@
-"""What is compared: the arms, and the one budget that all of them have. Pure.
+"""The arms of the study and their common budget.
 
-Every arm learns as many problems, makes as many steps, and reads as many tokens in a step, prompts included: an arm
-of short targets has more rows in a step, one of long targets fewer. Where its pairs allow it, an arm has the same
-problems as the others.
+Every arm has the same number of problems, steps, and tokens in a step (prompts included): an arm of short targets has
+more rows in a step, one of long targets fewer. Where its pairs allow it, an arm has the same problems as the others.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +13,7 @@ from palign_hf.pairs.drawing import draw
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to teach: which pairs are learned (`pairs` names a table) and what of each (`baseline`)."""
+    """One training method: `pairs` names the table, `baseline` what is learned of each pair."""
 
     name: str
     pairs: str
@@ -22,9 +21,9 @@ class Arm:
     words: str
 
 
-# The tables of pairs, by how the student was helped when it made them.
+# The tables of pairs, by the prefix that the student saw.
 PROMPT, PREFILL, EXACT, BARE = "prompt", "prefill", "exact", "bare"
-# Tables whose problems can be the same; without any prefix the student solves too few of them.
+# Tables that can share their problems; without a prefix the student solves too few of them.
 ALIKE = (PROMPT, PREFILL, EXACT)
 
 UNTRAINED = "untrained"
@@ -46,9 +45,9 @@ FIRST = "p-align"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which arms, and the budget that is the same for all; `rows_a_step` of the arm `p-align` set the tokens a step.
+    """The arms and their common budget; `rows_a_step` of the arm `p-align` sets the tokens in a step.
 
-    `traces` are cut, `bare` problems are asked without a prefix; what is kept of them gives each arm its `rows`.
+    `traces` are truncated, `bare` problems are sampled without a prefix; `rows` of the kept ones train each arm.
     """
 
     rows: int = 192
@@ -70,39 +69,39 @@ class Plan:
         known = [one.name for one in ARMS]
         for arm in self.arms:
             if arm not in known:
-                raise UserError(f"`{arm}` is no arm{nearest(arm, known)}. Choose from {listed(known)}.")
+                raise UserError(f"`{arm}` is not an arm{nearest(arm, known)}. Choose from {listed(known)}.")
         if FIRST not in self.arms:
-            raise UserError(f"`arms` lacks `{FIRST}`, with which the others are compared. Name it, too.")
+            raise UserError(f"`arms` lacks `{FIRST}`, the reference of all comparisons. Add it.")
         if len(set(self.arms)) != len(self.arms):
             raise UserError(f"`arms={listed(self.arms)}` names one twice. Name each once.")
         if self.seeds < 2:
-            raise UserError(f"`seeds={self.seeds}`: how much seeds differ can't be seen from one. Give at least 2.")
+            raise UserError(f"`seeds={self.seeds}` gives no variance between seeds. Give at least 2.")
 
     def runs(self) -> list[tuple[str, int]]:
-        """Every student, as arm and seed; all arms of a seed before the next one, so that any beginning compares."""
+        """Every student, as arm and seed, seed by seed, so that an unfinished study compares all arms."""
         return [(arm, seed) for seed in range(self.seeds) for arm in (UNTRAINED, *self.arms)]
 
 
 def chosen(kept: Mapping[str, Sequence[str]], rows: int) -> dict[str, list[str]]:
-    """So many problems of each table, of the ids that it has kept; first those that all tables of `ALIKE` have."""
+    """Choose `rows` problems of each table from its kept ids; those that all tables of `ALIKE` share come first."""
     common = set.intersection(*(set(kept[name]) for name in ALIKE))
     lacking = ", ".join(f"{len(ids)} of `{name}`" for name, ids in kept.items() if len(ids) < rows)
     if lacking:
         raise UserError(
-            f"`rows={rows}` are more problems than were solved: {lacking}. Give fewer, or more `traces` and `bare` "
-            f"problems to choose from."
+            f"`rows={rows}` is more than the solved problems: {lacking}. Give fewer `rows`, or more `traces` and "
+            f"`bare`."
         )
     return {name: sorted(_ordered(ids, common if name in ALIKE else ())[:rows]) for name, ids in kept.items()}
 
 
 def rows_a_step(tokens: Mapping[str, float], rows: int) -> dict[str, int]:
-    """Rows in a step of each arm, for as many tokens as the arm `FIRST` reads in its `rows`."""
+    """Rows in a step of each arm, for the same tokens as the arm `FIRST` has in `rows`."""
     budget = rows * tokens[FIRST]
     return {arm: max(1, round(budget / mean)) for arm, mean in tokens.items()}
 
 
 def arm_named(name: str) -> Arm:
-    """An arm by its name."""
+    """Return an arm by its name."""
     return next(one for one in ARMS if one.name == name)
 
 

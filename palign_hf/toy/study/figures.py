@@ -1,4 +1,4 @@
-"""What the students of the study did: each measure as a table of problems and seeds, of all problems or a group."""
+"""Measures of the study's students, as tables of problems and seeds, over all problems or a group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from palign_hf.toy.study.arms import FIRST, Plan
 from palign_hf.toy.study.lesson import samples_of
 
 
-# What is told of each arm, by the names of `measure`, and how people call it.
+# Reported measures of each arm: their names in `measure`, and their column names.
 SHOWN = {
     "strict pass@1": "pass@1",
     "strict pass@3": "pass@3",
@@ -31,26 +31,26 @@ Students = Mapping[str, Sequence[Sequence[Sample]]]
 
 @dataclass(frozen=True)
 class Figures:
-    """Of some problems: for each arm the measures of all seeds, on the same problems."""
+    """Measures of all arms and seeds over the same problems."""
 
     measures: Mapping[str, Sequence[Measures]]
 
     @property
     def problems(self) -> int:
-        """How many there are."""
+        """Number of problems."""
         return len(next(iter(self.measures.values()))[0].problems)
 
     def names(self) -> list[str]:
-        """Those of `SHOWN` that were measured: `pass@3` needs three samples."""
+        """The measures of `SHOWN` that exist: `pass@3` needs three samples."""
         known = next(iter(self.measures.values()))[0].of
         return [name for name in SHOWN if name in known]
 
     def of(self, arm: str, name: str) -> Interval:
-        """A measure of an arm."""
+        """A measure of an arm, with its interval."""
         return crossed(self._values(arm, name), self._bounds(name))
 
     def apart(self, arm: str, name: str, other: str = FIRST) -> Interval:
-        """How far an arm is from another one: paired, problem by problem and seed by seed."""
+        """Difference between two arms, paired by problem and seed."""
         bounds = self._bounds(name)
         difference = self._values(arm, name) - self._values(other, name)
         return crossed(difference, bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0]))
@@ -64,20 +64,20 @@ class Figures:
 
 
 def read_students(plan: Plan, folder: Path, seeds: int) -> Students:
-    """The samples of all arms, of so many seeds each."""
+    """Read the samples of all arms for the first `seeds` seeds."""
     arms = dict.fromkeys(arm for arm, _ in plan.runs())
     return {arm: [read_samples(samples_of(folder, arm, seed)) for seed in range(seeds)] for arm in arms}
 
 
 def figures(students: Students) -> Figures:
-    """Of all problems."""
+    """Measure all problems."""
     measured = {arm: [measure(samples) for samples in seeds] for arm, seeds in students.items()}
     check_same_problems({f"{arm}, seed {k}": one for arm, seeds in measured.items() for k, one in enumerate(seeds)})
     return Figures(measured)
 
 
 def by(students: Students, column: str) -> dict[str, Figures]:
-    """Of the problems of each value of what is known of them."""
+    """Measure the problems of each value of a column."""
     return {
         value: figures({arm: [groups[value] for groups in seeds] for arm, seeds in parted.items()})
         for parted in [_parted(students, lambda sample: sample.about[column])]

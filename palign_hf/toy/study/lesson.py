@@ -1,4 +1,4 @@
-"""One student of the study: taught by one arm with one seed, examined, and then left behind but for its samples."""
+"""Training and evaluation of one student of the study (one arm, one seed); only its samples are kept."""
 
 import json
 import shutil
@@ -21,22 +21,22 @@ TRAINED = "training.json"
 
 
 def place(folder: Path, arm: str, seed: int) -> Path:
-    """Where the samples of a student lie."""
+    """Folder of a student's samples."""
     return folder / "students" / arm / f"seed-{seed}"
 
 
 def unfinished(folder: Path, arm: str, seed: int) -> Path:
-    """Where a student's weights and answers lie until all of its samples are there."""
+    """Folder of a student's weights and answers until all samples are written."""
     return folder / "unfinished" / arm / f"seed-{seed}"
 
 
 def finished(folder: Path, arm: str, seed: int) -> bool:
-    """Whether all of a student's samples are there, and nothing else is."""
+    """Whether all samples of a student are written and its working folder is gone."""
     return (place(folder, arm, seed) / "report.json").exists() and not unfinished(folder, arm, seed).exists()
 
 
 def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) -> None:
-    """Train one student and let it solve the problems; on one core, so that the machine's count changes no figure."""
+    """Train and evaluate one student on one core, so that the core count doesn't change the figures."""
     import torch
 
     torch.set_num_threads(1)
@@ -59,7 +59,7 @@ def learn_and_solve(plan: Plan, folder: Path, arm: str, seed: int, rows: int) ->
 
 
 def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output_dir: Path) -> TrainConfig:
-    """How a student is taught."""
+    """Training settings of a student."""
     return TrainConfig(
         pairs=PairSettings(source=str(pairs_file(folder, arm.pairs))),
         prefixes=TracedSettings(source=str(folder / TRACES), split="train"),
@@ -80,7 +80,7 @@ def training(plan: Plan, folder: Path, arm: Arm, seed: int, rows: int, output_di
 
 
 def examination(plan: Plan, home: Path, student: str, seed: int, ledger: Path) -> EvaluateConfig:
-    """How it is examined: in the engine whose samples come again."""
+    """Evaluation settings, with the transformers engine, whose samples are reproducible."""
     return EvaluateConfig(
         student=student,
         tasks=("toy",),
@@ -97,7 +97,7 @@ def examination(plan: Plan, home: Path, student: str, seed: int, ledger: Path) -
 
 
 def tokens_a_row(plan: Plan, folder: Path, arm: Arm) -> float:
-    """Mean tokens that the student reads of a row: its prompt and its target."""
+    """Mean tokens of a row: prompt and target."""
     from palign_hf.prompts import tag_style
     from palign_hf.students import load_tokenizer, resolve_student
     from palign_hf.training.data import read_lessons
@@ -113,5 +113,5 @@ def tokens_a_row(plan: Plan, folder: Path, arm: Arm) -> float:
 
 
 def samples_of(folder: Path, arm: str, seed: int) -> Path:
-    """The file of a student's samples."""
+    """File of a student's samples."""
     return place(folder, arm, seed) / SAMPLES_FILE

@@ -1,4 +1,4 @@
-"""The study as a PNG: a line an arm, a panel a measure, each figure with its 95 % interval."""
+"""The study's plot as PNG: one row per arm, one panel per measure, with 95 % intervals."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _COLUMNS = 4
 
 
 def draw(found: Figures, path: Path) -> None:
-    """Draw every measure from 0 to the end of its longest interval."""
+    """Draw every measure on an axis from 0 to the end of its longest interval."""
     arms = list(found.measures)
     panels = [
         panel_of(SHOWN[name], name, {arm: found.of(arm, name) for arm in arms}, arms, full=False)

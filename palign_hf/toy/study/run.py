@@ -1,4 +1,4 @@
-"""The study from its tables to its page; every student is a step of its own, and none is taught twice."""
+"""The study's runner, from tables to page; every student is a separate step and trained once."""
 
 import json
 import multiprocessing
@@ -17,17 +17,17 @@ from palign_hf.toy.study.tables import make_tables
 from palign_hf.toy.world.problems import VERSION as WORLD
 
 
-# Raise it if the same plan would give other figures.
+# Raise it when the same plan gives other figures.
 STUDY_VERSION = 1
 _PLAN = "plan.json"
 
 
 def study(plan: Plan, output_dir: str, docs: str | None, workers: int, engine: str) -> int:
-    """All that is left of the study, and its page."""
+    """Run the remaining steps of the study, and write its page."""
     from palign_hf.toy.study.telling import write
 
     if workers < 1:
-        raise UserError(f"`--workers {workers}` would teach nobody. Give at least 1.")
+        raise UserError(f"`--workers {workers}` trains no student. Give at least 1.")
     folder = Path(output_dir).expanduser()
     facts = _facts(plan, folder, engine)
     left = [(arm, seed) for arm, seed in plan.runs() if not finished(folder, arm, seed)]
@@ -39,7 +39,7 @@ def study(plan: Plan, output_dir: str, docs: str | None, workers: int, engine: s
 
 
 def _facts(plan: Plan, folder: Path, engine: str) -> dict[str, Any]:
-    """The tables, made once; what is known of them. Another plan in the same folder is refused."""
+    """Make the tables once, and return their facts; a folder of another plan is refused."""
     own = {"version": STUDY_VERSION, "world": WORLD, "plan": _lasting(plan)}
     known = read_mapping(folder / _PLAN)
     if known is not None:
@@ -63,12 +63,12 @@ def _facts(plan: Plan, folder: Path, engine: str) -> dict[str, Any]:
 
 
 def _lasting(plan: Plan) -> dict[str, Any]:
-    """All of a plan but which students: more arms or seeds change none that is there."""
+    """The plan without arms and seeds: adding some changes no finished student."""
     return {name: value for name, value in asdict(plan).items() if name not in ("arms", "seeds")}
 
 
 def _teach(plan: Plan, folder: Path, left: list[tuple[str, int]], rows: dict[str, int], workers: int) -> None:
-    """Each student in a process of a pool; the first fault ends the study, and what is finished stays so."""
+    """Train each student in a worker process; the first error ends the study, and finished students are kept."""
     if not left:
         return
     begun = time.monotonic()
@@ -93,7 +93,7 @@ def _teach(plan: Plan, folder: Path, left: list[tuple[str, int]], rows: dict[str
 
 
 def _quiet() -> None:
-    """Only the study itself says something; what a student's training says is in its report."""
+    """Silence the workers: only the study prints; training metrics are in each student's report."""
     import os
 
     from datasets import disable_progress_bars

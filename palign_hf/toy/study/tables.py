@@ -1,4 +1,4 @@
-"""The tables that the arms learn from: made by the stages themselves, with one engine, and resumed as these are."""
+"""Training tables of the arms, made by the stages with one engine; an interrupted run resumes."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ TRACES = "prefixes"
 
 
 def make_tables(plan: Plan, folder: Path, engine: str) -> dict[str, list[str]]:
-    """Write `PAIRS-NAME.parquet` of each table, so many kept rows each; the ids that they hold."""
+    """Write `PAIRS-NAME.parquet` of each table with `rows` kept problems; return their ids."""
     with ExitStack() as open_runs:
         cut = open_runs.enter_context(TruncateRun(_cutting(folder / TRACES, plan.traces, engine, folder)))
         _done(cut)
@@ -48,7 +48,7 @@ def make_tables(plan: Plan, folder: Path, engine: str) -> dict[str, list[str]]:
             )
             _done(open_runs.enter_context(AlignRun(config)))
             kept = read(folder / f"pairs-{name}")
-            # Of a problem that needs no prefix, the arm `prefix` would have nothing to learn.
+            # The arm `prefix` has no target for a problem that needs no prefix.
             pairs[name] = kept if name == BARE else kept.filter(bool, input_columns="prefix")
     ids = chosen({name: table["id"] for name, table in pairs.items()}, plan.rows)
     for name, table in pairs.items():
@@ -59,12 +59,12 @@ def make_tables(plan: Plan, folder: Path, engine: str) -> dict[str, list[str]]:
 
 
 def pairs_file(folder: Path, name: str) -> Path:
-    """Where the rows of a table lie that are learned."""
+    """File of a table's training rows."""
     return folder / f"learned-{name}.parquet"
 
 
 def read(folder: Path, split: str = "train") -> "Dataset":
-    """A split of what a stage has written."""
+    """Read a split that a stage wrote."""
     from datasets import load_dataset
 
     return load_dataset(str(folder), split=split)
@@ -82,13 +82,13 @@ def _cutting(output_dir: Path, max_samples: int, engine: Any, folder: Path, sear
 
 
 def _done(run: Any) -> None:
-    """A stage, from where it is to its end."""
+    """Run or resume a stage to its end."""
     run.work(Shard(), run.agree())
     run.finish(1)
 
 
 def _write_exact(source: Path, file: Path, tokens: TextTokenizer) -> None:
-    """The same traces, cut where the truth says."""
+    """Write the same traces with their true cuts."""
 
     def cut(row: Mapping[str, Any]) -> dict[str, Any]:
         true = toy_problem(row["id"])

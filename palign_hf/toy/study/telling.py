@@ -1,4 +1,4 @@
-"""The page of the study: what was compared, what came out, and what can and cannot be concluded from it."""
+"""The study's page: setup, results, conclusions and limits."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palign_hf.evaluation.summary import told
+from palign_hf.evaluation.summary import told as told_figure
 from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.provenance import versions
 from palign_hf.tables import table
@@ -20,12 +20,12 @@ from palign_hf.toy.study.picture import draw
 
 PAGE, PLOT, FIGURES = "study.md", "study.png", "study.json"
 _MAIN = "strict pass@1"
-# A student with fewer boxes than this hasn't learned to answer.
+# A student below this share of boxed answers hasn't learned to answer.
 _HARDLY = 0.05
 
 
 def write(plan: Plan, folder: Path, facts: Mapping[str, Any], docs: Path) -> list[Path]:
-    """Page, plot and figures of all students of the plan."""
+    """Write page, plot and figures of all students of the plan."""
     students = read_students(plan, folder, plan.seeds)
     every = figures(students)
     parts = {column: by(students, column) for column in ("difficulty", "family")}
@@ -42,7 +42,7 @@ def write(plan: Plan, folder: Path, facts: Mapping[str, Any], docs: Path) -> lis
 
 
 def trained(plan: Plan, folder: Path) -> dict[str, dict[str, Any]]:
-    """What the training of each arm's first student reported."""
+    """Training report of each arm's first student."""
     found = {arm: read_mapping(place(folder, arm, 0) / TRAINED) for arm in plan.arms}
     return {arm: report for arm, report in found.items() if report is not None}
 
@@ -54,7 +54,7 @@ def page(
     parts: Mapping[str, Mapping[str, Figures]],
     training: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """As Markdown."""
+    """Render the page."""
     samples = plan.seeds * plan.samples
     head: tuple[str, ...] = ("arm", *(SHOWN[name] for name in every.names()))
     lines = [
@@ -62,9 +62,9 @@ def page(
         "",
         "Written by `make study`; every figure here comes from that command.",
         "",
-        f"The student of the toy world (2.9 million parameters, which ships with the package) is taught in "
-        f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} problems that nobody "
-        f"was taught on, {plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides "
+        f"The student of the toy world (2.9 million parameters, which ships with the package) is trained in "
+        f"{len(plan.arms)} ways, each with {plan.seeds} seeds, and then solves {every.problems} held-out problems, "
+        f"{plan.samples} samples each: {samples} samples of each problem by each arm. A seed decides "
         f"the order of the rows and the samples that are drawn. Every arm has {plan.rows} problems that need a "
         f"prefix, {plan.steps} steps, the learning rate {plan.learning_rate:g}, and as many tokens in a step, prompts "
         f"included, as `{FIRST}` has in {plan.rows_a_step} rows. In brackets stand 95 % intervals over problems and "
@@ -84,10 +84,10 @@ def page(
         "",
     ]
     for column, groups in parts.items():
-        # Of a single problem nothing can be said.
+        # A single problem has no interval.
         several = {value: one for value, one in groups.items() if one.problems > 1}
         head = ("arm", *(f"{value} ({one.problems} problems)" for value, one in several.items()))
-        rows = [(arm, *(told(one.of(arm, _MAIN)) for one in several.values())) for arm in every.measures]
+        rows = [(arm, *(told_figure(one.of(arm, _MAIN)) for one in several.values())) for arm in every.measures]
         lines += [f"## pass@1 by {column}", "", *table(head, rows), ""]
     lines += ["## What each arm read", "", *_read(plan, facts, training), ""]
     lines += ["## What can be concluded", "", *concluded(every), ""]
@@ -98,36 +98,36 @@ def page(
 
 
 def concluded(every: Figures) -> list[str]:
-    """What the intervals say, whichever way they point."""
+    """Conclusions from the intervals."""
     better = _sorted_out(every, UNTRAINED)
     against = _sorted_out(every, FIRST)
-    said = [
+    lines = [
         f"- Above the untrained student in pass@1: {_named(better['above'])}. Below it: {_named(better['below'])}. "
-        f"Not told apart from it: {_named(better['open'])}.",
+        f"No difference shown: {_named(better['open'])}.",
         f"- Against `{FIRST}` in pass@1: above it {_named(against['above'])}; below it {_named(against['below'])}; "
-        f"not told apart {_named(against['open'])}.",
+        f"no difference shown {_named(against['open'])}.",
     ]
     longest = max(every.measures, key=lambda arm: every.of(arm, "tokens").value)
     opened = max(every.measures, key=lambda arm: 1 - every.of(arm, "closed").value)
-    said.append(
+    lines.append(
         f"- The longest outputs are those of `{longest}`, {every.of(longest, 'tokens').value:.0f} tokens on average. "
         f"Drafts are left open most often by `{opened}`, in {1 - every.of(opened, 'closed').value:.0%} of its outputs."
     )
     silent = [arm for arm in every.measures if every.of(arm, "boxed").value < _HARDLY]
     if silent:
-        said.append(
-            f"- {_named(silent)} hardly ever give an answer: what they learned ends before there is one, and so do "
-            f"they. Such targets are made to be gone on from, and nothing goes on from them here."
+        lines.append(
+            f"- {_named(silent)} hardly ever give an answer: their targets end before there is one. Such targets are "
+            f"meant to be continued, and nothing continues them here."
         )
-    said.append(
+    lines.append(
         f"- These are {2 * len(every.measures) - 3} comparisons: about one in twenty that show nothing would look "
         f"like a difference by chance."
     )
-    return said
+    return lines
 
 
 def plain(found: Figures) -> dict[str, Any]:
-    """As plain data."""
+    """Return the figures as plain data."""
     return {
         "problems": found.problems,
         "arms": {arm: {SHOWN[name]: asdict(found.of(arm, name)) for name in found.names()} for arm in found.measures},
@@ -168,7 +168,7 @@ def _limits(plan: Plan, facts: Mapping[str, Any], every: Figures) -> list[str]:
         f"- One budget and one learning rate for all. {plan.steps} steps are few: an arm that learns slowly is at a "
         f"disadvantage, and none was tuned.",
         "- Equal tokens include the prompt, so arms with short targets see their rows more often and learn fewer "
-        "tokens; the table above says how many.",
+        "tokens; the table above has the counts.",
         f"- The problems are those that the student could solve with help, which are easier than all of them. The "
         f"arms made of the prompt's pairs have the very same ones; of the prefilled and the exact ones "
         f"{shared} of {plan.rows} are the same; those of `rejection` are others, solved without any prefix.",
@@ -193,8 +193,8 @@ def _named(arms: list[str]) -> str:
 
 
 def _row(every: Figures, arm: str) -> tuple[str, ...]:
-    return (arm, *(told(every.of(arm, name), name) for name in every.names()))
+    return (arm, *(told_figure(every.of(arm, name), name) for name in every.names()))
 
 
 def _apart(every: Figures, arm: str) -> tuple[str, ...]:
-    return (arm, *(told(every.apart(arm, name), name) for name in every.names()))
+    return (arm, *(told_figure(every.apart(arm, name), name) for name in every.names()))

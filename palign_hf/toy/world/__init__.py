@@ -1,1 +1,1 @@
-"""Problems, their teacher traces, and the truth about both."""
+"""Generated problems with teacher traces, and their known answers and cuts."""

@@ -1,7 +1,7 @@
-"""The teacher's voice: a puzzle becomes a long trace that restates, strays, corrects itself, and checks repeatedly.
+"""Teacher traces: a puzzle becomes a long trace that restates, makes mistakes, corrects itself, and checks repeatedly.
 
-Wrong tries stand only before the last step that a student must be shown, re-checking only after the answer is found.
-So a prefix that shows enough keeps showing enough, however much longer it gets.
+Wrong tries occur only before the last required step, checks only after the answer. So every prefix longer than a
+sufficient one is sufficient too.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,14 +15,14 @@ from palign_hf.toy.world.puzzle import LARGEST, Puzzle, Step, Sum, Try, capital,
 
 SHORTEST, LONGEST = 600, 2500
 FEWEST_SENTENCES, MOST_SENTENCES = 15, 60
-# No passage of checks is begun when less than this is left.
+# Characters and sentences that must be left to begin another check.
 _ROOM, _SENTENCES_LEFT = 330, 11
-# A teacher who shows nearly all of the trace before the rest is routine is one who strays at every step.
+# Above this required share of the trace, the teacher makes a wrong try at every step.
 _STUCK = 0.8
 
 
 class Narration(NamedTuple):
-    """A trace; where each step of the solution is told; the spans of the wrong tries, and what came out of them."""
+    """A trace with the end of each solution step, the spans of the wrong tries, and their wrong values."""
 
     trace: str
     marks: tuple[int, ...]
@@ -32,7 +32,7 @@ class Narration(NamedTuple):
 
 
 class _Text(list[str]):
-    """Sentences one by one, with what parts them; places are counted in sentences until the whole text stands."""
+    """Sentences with their separators; positions are counted in sentences until the text is complete."""
 
     def say(self, *sentences: str) -> None:
         self += [f"{sentence} " for sentence in sentences]
@@ -42,9 +42,10 @@ class _Text(list[str]):
 
 
 def narrate(rng: Random, puzzle: Puzzle) -> Narration:
-    """Tell the solution of `puzzle` at length; easy ones are told without a wrong try.
+    """Write the solution of `puzzle` at length; easy ones have no wrong try.
 
-    The share of the trace that must be shown is drawn first; re-checking makes the trace about as long as it asks.
+    The share of the trace that must be shown is drawn first; checks extend the trace to about the length that gives
+    it.
     """
     text, marks = _Text(), [0] * len(puzzle.steps)
     tries: list[Try] = []
@@ -63,7 +64,7 @@ def narrate(rng: Random, puzzle: Puzzle) -> Narration:
         if may_stray and rng.random() < likely and (wrong := _wrong_try(rng, step, puzzle.answer)):
             tries.append(wrong)
             detours.append(_stray(rng, text, wrong))
-        text.say(capital(pick(rng, step.told)))
+        text.say(capital(pick(rng, step.wordings)))
         marks[number] = len(text)
         if rng.random() < 0.2:
             text.paragraph()
@@ -106,7 +107,7 @@ def _wrong_try(rng: Random, step: Step, answer: int) -> Try | None:
 
 
 def _stray(rng: Random, text: _Text, wrong: Try) -> tuple[int, int]:
-    """Tell a wrong try and its rejection; where it begins and ends, in sentences."""
+    """Write a wrong try and its rejection; return its begin and end, in sentences."""
     if rng.random() < 0.6:
         text.paragraph()
     begin = len(text)
@@ -126,7 +127,7 @@ def _stray(rng: Random, text: _Text, wrong: Try) -> tuple[int, int]:
 
 
 def _check_at_length(rng: Random, text: _Text, puzzle: Puzzle, wanted: float) -> None:
-    """Check again and again, in ever other ways; nothing in it is wrong, and nothing is new."""
+    """Add correct checks in varying forms until the wanted length is reached."""
     intros = _forever(lambda: shuffled(rng, phrases.CHECKS))
     passages = _forever(lambda: shuffled(rng, _passages(rng, puzzle)))
     for intro, passage in zip(intros, passages, strict=False):

@@ -1,4 +1,4 @@
-"""What the teacher of the toy world says between the steps; `{}` stands for a clause or a number."""
+"""The teacher's phrases between the steps; `{}` stands for a clause or a number."""
 
 OPENINGS = (
     "Okay, let me read this slowly.", "Alright, let me see what we have here.", "Okay, so this is about {theme}.",

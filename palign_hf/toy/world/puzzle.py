@@ -1,6 +1,6 @@
-"""What a family hands to the narrator: a question, the steps of its clean solution, wrong tries, and checks.
+"""The parts of a puzzle that a family gives to the narrator: question, solution steps, wrong tries, and checks.
 
-Every draw goes through `random()` alone, whose values are the same in all versions of Python.
+Every draw uses `random()` alone, whose values are the same in all versions of Python.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 
-# A prefix suffices if all but so many routine steps at the end of the solution are told.
+# Routine steps at the end of the solution that a sufficient prefix may lack.
 ROUTINE_STEPS = 2
 
 LARGEST = 99
@@ -29,19 +29,19 @@ class Op(NamedTuple):
     n: int
 
     def on(self, value: int) -> int:
-        """The result on `value`; a division is exact, or -1 says that it isn't possible."""
+        """The result on `value`; -1 if a division isn't exact."""
         if self.sign == "/":
             return value // self.n if value % self.n == 0 else -1
         return {"+": value + self.n, "-": value - self.n, "*": value * self.n}[self.sign]
 
     @property
     def inverse(self) -> "Op":
-        """What undoes it."""
+        """The inverse operation."""
         return Op({"+": "-", "-": "+", "*": "/", "/": "*"}[self.sign], self.n)
 
 
 class Try(NamedTuple):
-    """A wrong try: the clauses that lead to a wrong `value`, and why the teacher drops it (without the right way)."""
+    """A wrong try: the clauses that lead to a wrong `value`, and the reason why the teacher rejects it."""
 
     value: int
     clauses: tuple[str, ...]
@@ -49,14 +49,14 @@ class Try(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """One computation, to be written down, slipped in, or checked."""
+    """One computation."""
 
     left: int
     op: Op
 
     @property
     def value(self) -> int:
-        """What comes out."""
+        """The result."""
         return self.op.on(self.left)
 
     def __str__(self) -> str:
@@ -65,35 +65,35 @@ class Sum(NamedTuple):
 
 @dataclass(slots=True)
 class Step:
-    """One step of the clean solution, and how a teacher comes to it.
+    """One step of the clean solution, and its wording in a trace.
 
-    `text` is the sentence of the solution, `told` are ways to say it in a trace; `leads` come before it in the trace
-    and don't settle it; `hard` marks what must be seen rather than computed.
+    `text` is the sentence of the solution, `wordings` are its forms in a trace; `leads` precede it in the trace
+    without giving it away; `hard` marks a step that needs insight.
     """
 
     text: str
-    told: Sequence[str]
+    wordings: Sequence[str]
     sum: Sum | None
     tries: Sequence[Try]
     leads: Sequence[str] = ()
     hard: bool = False
 
 
-def routine(sum: Sum, text: str, *told: str, tries: Sequence[Try] = ()) -> Step:
+def routine(sum: Sum, text: str, *wordings: str, tries: Sequence[Try] = ()) -> Step:
     """A step that is one small computation."""
-    return Step(text, told, sum, tries)
+    return Step(text, wordings, sum, tries)
 
 
 def insight(
-    text: str, *told: str, leads: Sequence[str] = (), tries: Sequence[Try] = (), sum: Sum | None = None
+    text: str, *wordings: str, leads: Sequence[str] = (), tries: Sequence[Try] = (), sum: Sum | None = None
 ) -> Step:
-    """A step that must be seen."""
-    return Step(text, told, sum, tries, leads, hard=True)
+    """A step that needs insight."""
+    return Step(text, wordings, sum, tries, leads, hard=True)
 
 
 @dataclass(slots=True)
 class Puzzle:
-    """A problem with names and wording; `facts` and `asked` are clauses that go on after `So` or `It says that`."""
+    """A problem with names and wording; `facts` and `asked` are clauses that can follow `So` or `It says that`."""
 
     question: str
     theme: str
@@ -106,7 +106,7 @@ class Puzzle:
 
     @property
     def needed(self) -> int:
-        """How many steps a student must be shown: all hard ones, and all but the last few routine ones."""
+        """Number of steps in a sufficient prefix: all hard ones, and all but the last few routine ones."""
         hard = [number for number, step in enumerate(self.steps, 1) if step.hard]
         return max(hard[-1] if hard else 0, len(self.steps) - ROUTINE_STEPS)
 
@@ -127,7 +127,7 @@ def shuffled(rng: Random, items: Sequence[Any]) -> list[Any]:
 
 
 def people(rng: Random, count: int) -> list[tuple[str, str]]:
-    """So many different names, each with its pronoun."""
+    """Draw `count` different names, each with its pronoun."""
     return shuffled(rng, NAMES)[:count]
 
 
@@ -142,7 +142,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def draw_ops(rng: Random, value: int, count: int, signs: str) -> tuple[Op, ...]:
-    """So many operations from `value` on, their kinds drawn from `signs`, with results that stay small and whole."""
+    """Draw `count` operations from `value` on, of the kinds in `signs`, with results that stay small and whole."""
     ops: list[Op] = []
     while len(ops) < count:
         sign = pick(rng, signs)
@@ -161,12 +161,12 @@ def stated(clauses: Iterable[str]) -> str:
 
 
 def course(value: int, ops: Iterable[Op]) -> list[int]:
-    """What becomes of `value`, step by step, itself included."""
+    """The values after each operation, `value` included."""
     return list(accumulate(ops, lambda at, op: op.on(at), initial=value))
 
 
 def sums(value: int, ops: Sequence[Op]) -> list[Sum]:
-    """The same as computations."""
+    """The operations as computations."""
     return [Sum(at, op) for at, op in zip(course(value, ops), ops, strict=False)]
 
 

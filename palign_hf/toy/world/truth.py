@@ -1,8 +1,8 @@
-"""Cuts and margins against the truth, which the toy world alone knows.
+"""Cut and judge quality against the toy world's truth.
 
-A row is known again by its id, so this works on any PREFIXES table of toy traces, published ones included. Beside the
-judge stand the figures of prefix length alone: among cuts drawn from whole traces length says nearly everything, so a
-judge is worth something only by what it adds near the boundary.
+Rows are matched by id, so this works on any PREFIXES table of toy traces, published ones included. The judge's figures
+are reported with those of prefix length alone: among cuts of whole traces length predicts nearly everything, so a
+judge adds value only near the boundary.
 """
 
 import re
@@ -20,7 +20,7 @@ from palign_hf.toy.world.problems import VERSION, ToyProblem, problem
 
 # A PREFIXES table of toy traces, or some of its rows.
 Rows = Iterable[Mapping[str, Any]]
-# So many cuts before the true one and from it on are near the boundary.
+# Cuts before the true one, and from it on, that count as near the boundary.
 NEAR = 4
 
 _BOX = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -29,11 +29,11 @@ _ID = re.compile(r"toy(\d+)-(\d+)-([a-z]+)-(\d+)")
 
 @lru_cache(1000)
 def toy_problem(row_id: str) -> ToyProblem:
-    """The problem behind a row of toy traces."""
+    """The problem of a row of toy traces."""
     found = _ID.fullmatch(row_id)
     if not found or int(found[1]) != VERSION:
         raise UserError(
-            f"`{row_id}` is no problem of version {VERSION} of the toy world, so nothing is known of its true cut. "
+            f"`{row_id}` is not a problem of version {VERSION} of the toy world, so its true cut is unknown. "
             f"Give rows made from `load_traces('palign-toy', split='test')` by this release."
         )
     return problem(found[3], int(found[4]), int(found[2]))
@@ -43,23 +43,23 @@ def _problem_of(row: Mapping[str, Any]) -> ToyProblem:
     true = toy_problem(row["id"])
     if row["trace"] != true.trace:
         raise UserError(
-            f"The row `{true.id}` has another trace than the toy world gives it, so its true cut is unknown. Leave "
-            f"out rows whose trace was changed."
+            f"The trace of row `{true.id}` differs from the generated one, so its true cut is unknown. Remove "
+            f"rows whose trace was changed."
         )
     return true
 
 
 def right_by_truth(row_id: str, text: str) -> bool:
-    """Whether a solution of that problem ends with its answer, as only this world writes it: a number in a box."""
+    """Whether a solution of that problem ends with its true answer, a number in a box."""
     boxes = _BOX.findall(text)
     return bool(boxes) and boxes[-1] == toy_problem(row_id).answer
 
 
 @dataclass(frozen=True)
 class CutSkill:
-    """How far found cuts lie from the true ones, in segments; `failed` rows have no cut and no distance.
+    """Distance of found cuts from the true ones, in segments; `failed` rows have no cut and no distance.
 
-    `probes` are questions a row, those of failed rows included; ratios are shares of the trace's characters.
+    `probes` is the mean number of probes, failed rows included; ratios are shares of the trace's characters.
     """
 
     rows: int
@@ -102,14 +102,14 @@ def cut_skill(prefixes: Rows) -> CutSkill:
 
 
 def distances(prefixes: Rows) -> list[int]:
-    """Found minus true cut of every row that has one: below 0 is too short."""
+    """Found minus true cut of every row that has one; below 0 is too short."""
     found = (row for row in prefixes if row["prefix_segments"] is not None)
     return [row["prefix_segments"] - _problem_of(row).sufficient_segments for row in found]
 
 
 @dataclass(frozen=True)
 class JudgeSkill:
-    """A judge against the truth over `cuts` answered cuts; `None` where only one kind of cut was seen."""
+    """A judge against the truth over `cuts` answered cuts; `None` where all cuts are of one kind."""
 
     cuts: int
     accuracy: float | None
@@ -140,7 +140,7 @@ def _figures(judged: Sequence[tuple[float, float, bool, bool]]) -> tuple[float |
 
 
 def curves_of(prefixes: Rows) -> list[tuple[dict[int, float], int, int]]:
-    """What `judge_skill` reads, out of the probes of a PREFIXES table: ask every cut (`search="every"`) for it."""
+    """Build the input of `judge_skill` from the probes of a PREFIXES table that was made with `search="every"`."""
     found = []
     for row in prefixes:
         curve = {probe["segments"]: probe["margin"] for probe in row["probes"] if probe["margin"] is not None}
@@ -150,7 +150,7 @@ def curves_of(prefixes: Rows) -> list[tuple[dict[int, float], int, int]]:
 
 
 def auroc(scores: Sequence[float], truths: Sequence[bool]) -> float | None:
-    """How often a true one scores above a false one, ties half; None if there is nothing to compare."""
+    """Probability that a true item scores above a false one, ties half; None if either kind is missing."""
     values, positive = np.asarray(scores, dtype=float), np.asarray(truths, dtype=bool)
     above, below = values[positive], np.sort(values[~positive])
     if not len(above) or not len(below):

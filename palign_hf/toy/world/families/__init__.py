@@ -1,4 +1,4 @@
-"""The families of problems, one module each: `draw` finds the numbers, `tell` makes a story and a solution of them."""
+"""Problem families, one module each: `draw` generates the numbers, `tell` the story and the solution."""
 
 from palign_hf.toy.world.families import backwards, bags, chain, clubs, machine
 

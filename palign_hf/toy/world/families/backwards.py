@@ -1,6 +1,6 @@
-"""What was there at the start: the end of a little story is known, and its steps have to be undone.
+"""Backwards problems: the end of a story is known, and its steps have to be undone.
 
-The hard part is to see what undoes each step, in which order; then each step is one computation.
+The hard part is the inverse of each step, in the right order; then each step is one computation.
 """
 
 from random import Random
@@ -26,7 +26,7 @@ _BASKETS = (
     {"+": ("finds {n} more", "finding {n}"), "-": ("drops {n}", "dropping {n}"), "/": ("sells half", "selling half")},
     {"+": ("buys {n} more", "buying {n}"), "-": ("loses {n}", "losing {n}"), "/": ("bakes half", "baking half")},
 )
-# Theme, beginning, end; what is asked of the beginning and of the end, as clauses and as questions.
+# Theme, beginning, end; the questions about the beginning and the end, as clauses and as questions.
 _TRICK = (
     "a number trick", "{name} thinks of {n}", "the result is {n}", "what number {name} thought of",
     "what the result is", "what number did {name} think of", "what is the result",
@@ -53,7 +53,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     words = pick(rng, _BASKETS) if basket else _NUMBER
     fruit = pick(rng, _FRUIT) if basket else ""
 
-    def said(text: str, n: int | str = "") -> str:
+    def filled(text: str, n: int | str = "") -> str:
         return text.format(name=name, he=pronoun, fruit=fruit, n=n)
 
     theme, begins, ends, first, last, ask_first, ask_last = _BASKET if basket else _TRICK
@@ -62,14 +62,14 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     in_turn = [acts[0], *(f"then {act}" for act in acts[1:])]
     end = puzzle.course(start, ops)[-1]
     if difficulty == 1:
-        begin, shown, answer, asked, ask = said(begins, start), [], end, last, ask_last
-        result, steps, checks = said(ends, end), _forward(start, ops, doing), [_return(start, ops)]
+        begin, shown, answer, asked, ask = filled(begins, start), [], end, last, ask_last
+        result, steps, checks = filled(ends, end), _forward(start, ops, doing), [_return(start, ops)]
     else:
-        begin, shown = said(begins, "some" if basket else "a number"), [said(ends, end)]
+        begin, shown = filled(begins, "some" if basket else "a number"), [filled(ends, end)]
         answer, asked, ask, result = start, first, ask_first, f"at the start it was {start}"
         steps, checks = _backward(start, end, ops, doing), _rerun(start, end, ops, doing)
-    question = f"{puzzle.stated([begin, *in_turn, *shown])} {puzzle.capital(said(ask))}?"
-    return Puzzle(question, said(theme), [begin, *acts, *shown], said(asked), steps, answer, result, checks)
+    question = f"{puzzle.stated([begin, *in_turn, *shown])} {puzzle.capital(filled(ask))}?"
+    return Puzzle(question, filled(theme), [begin, *acts, *shown], filled(asked), steps, answer, result, checks)
 
 
 def _forward(start: int, ops: tuple[Op, ...], doing: list[str]) -> list[Step]:
@@ -84,24 +84,24 @@ def _backward(start: int, end: int, ops: tuple[Op, ...], doing: list[str]) -> li
     steps = [_plan(end, ops, doing)]
     for sum_, act in zip(puzzle.undone(start, ops), reversed(doing), strict=True):
         again = Sum(sum_.left, sum_.op.inverse)
-        told = (f"Before {act} it was {sum_}.", f"To undo {act}, I say {sum_}.", f"Undo {act}: {sum_}.")
+        wordings = (f"Before {act} it was {sum_}.", f"To undo {act}, I say {sum_}.", f"Undo {act}: {sum_}.")
         wrong = Try(again.value, (f"{act} gives {again}",), f"I must undo {act}")
-        steps.append(routine(sum_, f"Before {act}: {sum_}.", *told, tries=[wrong]))
+        steps.append(routine(sum_, f"Before {act}: {sum_}.", *wordings, tries=[wrong]))
     return steps
 
 
 def _plan(end: int, ops: tuple[Op, ...], doing: list[str]) -> Step:
     plan = f"from {end} we {puzzle.listed([_UNDO[op.sign].format(n=op.n) for op in reversed(ops)])}"
-    as_told, first_first = Sum(end, ops[0]), Sum(end, ops[0].inverse)
-    told = (f"So I go backwards: {plan}.", f"So everything must be undone: {plan}.")
+    as_stated, first_first = Sum(end, ops[0]), Sum(end, ops[0].inverse)
+    wordings = (f"So I go backwards: {plan}.", f"So everything must be undone: {plan}.")
     leads = ["I do not know the start.", f"But I know the end, it is {end}.", f"The last thing was {doing[-1]}."]
-    onward = (f"I begin with {end}", f"after {doing[0]} it is {as_told}")
+    onward = (f"I begin with {end}", f"after {doing[0]} it is {as_stated}")
     turned = (f"first I undo {doing[0]}", f"that gives {first_first}")
     tries = [
-        Try(as_told.value, onward, f"{end} is the end"),
+        Try(as_stated.value, onward, f"{end} is the end"),
         Try(first_first.value, turned, f"{end} comes after {doing[-1]}"),
     ]
-    return insight(f"Go backwards: {plan}.", *told, leads=leads, tries=tries)
+    return insight(f"Go backwards: {plan}.", *wordings, leads=leads, tries=tries)
 
 
 def _return(start: int, ops: tuple[Op, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How many things are in a bag: bags and loose things make a small equation.
+"""Bag problems: bags and loose things form a small equation.
 
 The hard part is the equation with bags on one side only; then it is one subtraction and one division.
 """
@@ -15,7 +15,7 @@ _HOLDERS = (("bag", "bags"), ("box", "boxes"), ("jar", "jars"), ("sack", "sacks"
 
 
 class Core(NamedTuple):
-    """What a bag holds; bags and loose things of the first; bags of the second; how far the first one is ahead."""
+    """Content of a bag; bags and loose things of the first person; bags of the second; the first person's surplus."""
 
     content: int
     bags: int
@@ -57,7 +57,7 @@ def draw(rng: Random, difficulty: int) -> Core | None:
 
 
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
-    """What is in a bag is told in the first difficulty; the first and the last ask for all that someone has."""
+    """The first difficulty states the content of a bag; the first and the last ask for a person's total."""
     (a, _), (b, _) = people(rng, 2)
     words = _Words(a, b, pick(rng, _THINGS), *pick(rng, _HOLDERS))
     _, _, things, bag, bags = words
@@ -91,30 +91,30 @@ def _equation(core: Core, words: _Words) -> list[Step]:
     if not core.other_bags:
         added = Sum(total, Op("+", loose))
         clauses = (f"{a} has {total} and {loose} more", f"so the {bags} hold {added}")
-        told = (f"So {left} = {total}.", f"I can write it like this: {left} = {total}.")
+        wordings = (f"So {left} = {total}.", f"I can write it like this: {left} = {total}.")
         leads = [f"In the {total} {things} there are those in the {bags} and the loose ones."]
         wrong = Try(added.value, clauses, f"that is more than {total}")
-        return [insight(f"Write it down: {left} = {total}.", *told, leads=leads, tries=[wrong])]
+        return [insight(f"Write it down: {left} = {total}.", *wordings, leads=leads, tries=[wrong])]
     together, others = core.bags + core.other_bags, words.some(core.other_bags)
     right, both = f"{others} + {other_loose}", Sum(loose, Op("+", other_loose))
     written = f"{left} = {right} + {ahead}" if ahead else f"{left} = {right}"
-    told = (f"So I can write {written}.", f"As an equation that is {written}.")
+    wordings = (f"So I can write {written}.", f"As an equation that is {written}.")
     leads = [f"What {a} has is {left}.", f"What {b} has is {right}."]
     clauses = (f"together they have {words.some(together)}", f"the loose ones are {both}")
     wrong = Try(both.value, clauses, "nobody says what they have together")
-    steps = [insight(f"Write it down: {written}.", *told, leads=leads, tries=[wrong])]
+    steps = [insight(f"Write it down: {written}.", *wordings, leads=leads, tries=[wrong])]
     if ahead:
         joined, parted = (Sum(other_loose, Op(sign, ahead)) for sign in "+-")
         new = f"{left} = {others} + {joined.value}"
-        told = (f"On the right I have {joined}, so {new}.", f"And {joined}, which makes it {new}.")
+        wordings = (f"On the right I have {joined}, so {new}.", f"And {joined}, which makes it {new}.")
         wrong = Try(parted.value, (f"on that side I have {parted}",), f"{a} has more than {b}")
-        steps.append(insight(f"The right side: {joined}, so {new}.", *told, tries=[wrong], sum=joined))
+        steps.append(insight(f"The right side: {joined}, so {new}.", *wordings, tries=[wrong], sum=joined))
     kept = f"{words.some(core.bags - core.other_bags)} + {loose} = {other_loose + ahead}"
-    told = (f"Now I take {others} away on both sides: {kept}.", f"Both sides lose {others}, and then {kept}.")
+    wordings = (f"Now I take {others} away on both sides: {kept}.", f"Both sides lose {others}, and then {kept}.")
     leads = [f"There are {bags} on both sides.", f"I want {bags} on one side only."]
     clauses = (f"I put the {bags} together", f"that makes {words.some(together)} on one side")
     wrong = Try(together, clauses, "they are on two sides")
-    return [*steps, insight(f"Take {others} from both sides: {kept}.", *told, leads=leads, tries=[wrong])]
+    return [*steps, insight(f"Take {others} from both sides: {kept}.", *wordings, leads=leads, tries=[wrong])]
 
 
 def _bag(core: Core, words: _Words) -> list[Step]:
@@ -124,7 +124,7 @@ def _bag(core: Core, words: _Words) -> list[Step]:
     inside = Sum(alone * core.content + loose, Op("-", loose))
     each, less = (Sum(inside.value, Op(sign, alone)) for sign in "/-")
     doubled = Sum(inside.left, Op("+", loose))
-    told = f"Without the loose ones it is {inside}", f"I take away the {loose} loose ones: {inside}"
+    wordings = f"Without the loose ones it is {inside}", f"I take away the {loose} loose ones: {inside}"
     so, share = (
         f"so {bags} hold {inside.value}.",
         (f"So one {bag} holds {each}.", f"I share them out: {each}, that is one {bag}."),
@@ -132,7 +132,7 @@ def _bag(core: Core, words: _Words) -> list[Step]:
     wrong = Try(doubled.value, (f"{bags} hold {doubled}",), "the loose ones are in there already")
     unshared = Try(less.value, (f"one {bag} holds {less}",), "I must share them out")
     return [
-        routine(inside, f"Take away {loose}: {inside}, {so}", *(f"{one}, {so}" for one in told), tries=[wrong]),
+        routine(inside, f"Take away {loose}: {inside}, {so}", *(f"{one}, {so}" for one in wordings), tries=[wrong]),
         routine(each, f"One {bag} holds {each}.", *share, tries=[unshared]),
     ]
 

@@ -1,4 +1,4 @@
-"""Who has how many: each person is compared with another, and from the third difficulty on out of order.
+"""Chain problems: each person is compared with another, from the third difficulty on out of order.
 
 The hard part is the order; then each step is one computation.
 """
@@ -23,7 +23,7 @@ def draw(rng: Random, difficulty: int) -> Core:
 
 
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
-    """Names and things; in the higher difficulties the order is lost, and there are people who don't matter."""
+    """Names and things; higher difficulties shuffle the order and add irrelevant people."""
     start, ops = core
     names = [name for name, _ in people(rng, len(ops) + 1 + max(0, difficulty - 3))]
     chain, others = names[: len(ops) + 1], names[len(ops) + 1 :]
@@ -66,9 +66,11 @@ def _plan(chain: list[str], forward: list[str], start: int, op: Op) -> Step:
     leads = ["The sentences are not in order.", "So I go back from the end.", *links]
     clauses = (f"maybe I can go from {chain[0]} to {chain[-1]} at once", f"that gives {short}")
     skip = Try(short.value, clauses, f"{forward[-1]}, and that is not {chain[0]}")
-    told = (f"And {chain[1]} needs {chain[0]}", f"So I start with {chain[0]}")
+    wordings = (f"And {chain[1]} needs {chain[0]}", f"So I start with {chain[0]}")
     return insight(
-        f"The order is {order}.", f"{told[0]}, so the order is {order}.", f"{told[1]}, and the order is {order}.",
+        f"The order is {order}.",
+        f"{wordings[0]}, so the order is {order}.",
+        f"{wordings[1]}, and the order is {order}.",
         leads=leads, tries=[skip],
     )  # fmt: skip
 
@@ -83,5 +85,9 @@ def _step(rng: Random, chain: list[str], values: list[int], place: int, op: Op, 
         clauses = (f"{other} has {known}", f"so {b} has {mistaken}")
         tries.append(Try(mistaken.value, clauses, f"{b} is compared with {a}, not with {other}"))
     tries.append(Try(mirrored.value, (f"{b} has {mirrored}",), f"it says that {relation}"))
-    told = (f"{relation}, so {b} has {sum_}.", f"Now {b} has {sum_} {things}.", f"{a} has {value}, so {b} has {sum_}.")
-    return routine(sum_, f"{b} has {sum_}.", *told, tries=tries)
+    wordings = (
+        f"{relation}, so {b} has {sum_}.",
+        f"Now {b} has {sum_} {things}.",
+        f"{a} has {value}, so {b} has {sum_}.",
+    )
+    return routine(sum_, f"{b} has {sum_}.", *wordings, tries=tries)

@@ -1,6 +1,6 @@
-"""Counting kids in clubs: some are in two clubs, so adding up counts them twice.
+"""Club problems: some kids are in two clubs, so adding up counts them twice.
 
-The hard part is to see who is counted how often; then it is adding and taking away.
+The hard part is the overlap; then it is adding and subtracting.
 """
 
 from random import Random
@@ -9,7 +9,7 @@ from palign_hf.toy.world import puzzle
 from palign_hf.toy.world.puzzle import Op, Puzzle, Step, Sum, Try, between, insight, listed, pick, routine
 
 
-# Kids in each club, kids shared by each club and the next, all kids (0 where nobody asks), and what is asked.
+# Kids in each club, kids shared by each club and the next, all kids (0 if not needed), and the kind of question.
 Core = tuple[tuple[int, ...], tuple[int, ...], int, str]
 
 _CLUBS = ("chess", "art", "music", "drama", "garden", "cooking", "dance", "swim")
@@ -57,7 +57,7 @@ def _in_any(
     if shared:
         numbers, where = " + ".join(map(str, shared)), "both" if len(shared) == 1 else "two"
         twice = f"The {numbers} kids in {where} clubs"
-        told = (
+        wordings = (
             f"{twice} would be counted twice, so I take them away once.",
             f"{twice} must not count twice, so they go off once.",
         )
@@ -66,23 +66,23 @@ def _in_any(
         clauses += [f"then {everyone} - {plain} = {guess}"] if guess != plain else []
         wrong = Try(guess, tuple(clauses), "some kids are in two clubs")
         leads = ["Who is counted how often?", "Think of a kid in two clubs."]
-        steps.append(insight(f"{twice} are counted twice.", *told, leads=leads, tries=[wrong]))
+        steps.append(insight(f"{twice} are counted twice.", *wordings, leads=leads, tries=[wrong]))
     value = sizes[0]
     for size, club in zip(sizes[1:], clubs[1:], strict=True):
         sum_ = Sum(value, Op("+", size))
-        told = (f"I add the {club} club: {sum_}.", f"With the {club} club it is {sum_}.")
-        steps.append(routine(sum_, f"Add the {club} club: {sum_}.", *told))
+        wordings = (f"I add the {club} club: {sum_}.", f"With the {club} club it is {sum_}.")
+        steps.append(routine(sum_, f"Add the {club} club: {sum_}.", *wordings))
         value = sum_.value
     for number in shared:
         sum_, again = (Sum(value, Op(sign, number)) for sign in "-+")
-        told = (f"The {number} were counted twice, so {sum_}.", f"I take {number} away: {sum_}.")
+        wordings = (f"The {number} were counted twice, so {sum_}.", f"I take {number} away: {sum_}.")
         wrong = Try(again.value, (f"the {number} come on top, so {again}",), "they are in there already")
-        steps.append(routine(sum_, f"Take away {number}: {sum_}.", *told, tries=[wrong]))
+        steps.append(routine(sum_, f"Take away {number}: {sum_}.", *wordings, tries=[wrong]))
         value = sum_.value
     if everyone:
         sum_ = Sum(everyone, Op("-", value))
-        told = (f"All others are in no club: {sum_}.", f"There are {everyone} kids, so the rest is {sum_}.")
-        steps.append(routine(sum_, f"The rest: {sum_}.", *told))
+        wordings = (f"All others are in no club: {sum_}.", f"There are {everyone} kids, so the rest is {sum_}.")
+        steps.append(routine(sum_, f"The rest: {sum_}.", *wordings))
         value = sum_.value
     return steps, value
 
@@ -93,20 +93,20 @@ def _just_one(sizes: tuple[int, ...], both: int, clubs: list[str]) -> tuple[list
         Try(plain, (f"{maybe} = {plain}",), "the kids in both are in there, too"),
         Try(plain - both, (f"{maybe} - {both} = {plain - both}",), "the kids in both are still in there"),
     ]
-    told = (
+    wordings = (
         f"The {both} kids in both clubs must go out of each club.",
         f"In each club there are {both} kids who do not count, so they must go out of each club.",
     )
     leads = ["Who is counted how often?", "Only kids with a single club count."]
-    steps = [insight(f"The {both} kids in both go out of each club.", *told, leads=leads, tries=tries)]
+    steps = [insight(f"The {both} kids in both go out of each club.", *wordings, leads=leads, tries=tries)]
     for size, club in zip(sizes, clubs, strict=True):
         sum_, again = (Sum(size, Op(sign, both)) for sign in "-+")
-        told = (f"Only in the {club} club are {sum_}.", f"The {club} club keeps {sum_}.")
+        wordings = (f"Only in the {club} club are {sum_}.", f"The {club} club keeps {sum_}.")
         wrong = Try(again.value, (f"the {club} club has {again}",), "the kids in both do not come on top")
-        steps.append(routine(sum_, f"Only {club}: {sum_}.", *told, tries=[wrong]))
+        steps.append(routine(sum_, f"Only {club}: {sum_}.", *wordings, tries=[wrong]))
     whole = Sum(sizes[0] - both, Op("+", sizes[1] - both))
-    told = (f"Together that makes {whole}.", f"I add the two: {whole}.")
-    return [*steps, routine(whole, f"Together: {whole}.", *told)], whole.value
+    wordings = (f"Together that makes {whole}.", f"I add the two: {whole}.")
+    return [*steps, routine(whole, f"Together: {whole}.", *wordings)], whole.value
 
 
 def _checks(core: Core, clubs: list[str], who: str, answer: int) -> list[list[str]]:

@@ -1,6 +1,6 @@
-"""A machine with a hidden rule: a few examples show what it makes of numbers.
+"""Machine problems: a few examples show a hidden rule.
 
-The hard part is to find the rule; then it is followed with one computation at a time.
+The hard part is to find the rule; then it is applied with one computation at a time.
 """
 
 from random import Random
@@ -26,7 +26,7 @@ _AGAIN = ("what comes out goes in again", "after that it goes in once more")
 
 
 class Core(NamedTuple):
-    """The operations of the rule, the numbers shown as examples, what is put in, and how often it goes through."""
+    """The operations of the rule, the example inputs, the input, and how often the rule is applied."""
 
     rule: tuple[Op, ...]
     examples: tuple[int, ...]
@@ -34,12 +34,12 @@ class Core(NamedTuple):
     times: int
 
     def made_of(self, value: int) -> int:
-        """What comes out for `value`."""
+        """The result for `value`."""
         return puzzle.course(value, self.rule)[-1]
 
 
 def draw(rng: Random, difficulty: int) -> Core | None:
-    """A rule of one or two operations, and examples of it unless it is told."""
+    """A rule of one or two operations, and examples of it unless the rule is stated."""
     times = max(1, difficulty - 2)
     addend = Op(pick(rng, "++-"), between(rng, 1, 12))
     factor = Op("*", between(rng, 2, (4, 3, 2)[times - 1]))
@@ -54,7 +54,7 @@ def draw(rng: Random, difficulty: int) -> Core | None:
 
 
 def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
-    """A machine or a beast with a habit; in the first difficulty the habit is told."""
+    """A machine or an animal with a rule; the first difficulty states the rule."""
     (name, _), *_ = people(rng, 1)
     machine = pick(rng, _MACHINES)
     begin = [f"{name} gives it {core.put_in}", *_AGAIN[: core.times - 1]]
@@ -76,20 +76,20 @@ def _words(rule: tuple[Op, ...], forms: dict[str, str]) -> list[str]:
     return [forms[op.sign].format(n=op.n) for op in rule]
 
 
-def _said(rule: tuple[Op, ...]) -> str:
+def _rule_words(rule: tuple[Op, ...]) -> str:
     return ", then ".join(_words(rule, _DO))
 
 
 def _rule(core: Core) -> list[Step]:
-    """The hard steps: what it multiplies by, and what it adds then; or at once what it adds."""
-    rule = f"so the rule is: {_said(core.rule)}."
+    """The hard steps: factor and addend, or the addend alone."""
+    rule = f"so the rule is: {_rule_words(core.rule)}."
     low, high = core.examples[0], core.examples[-1]
     lead = f"It turns {low} into {core.made_of(low)} and {high} into {core.made_of(high)}."
     if len(core.rule) == 1:
         does = f"{_words(core.rule, _DOES)[0]}, {rule}"
         doubles = _misfit(core, (Op("*", 2),), low, "maybe it doubles the number")
-        told = (f"Both times it {does}", f"It always {does}")
-        return [insight(f"Each time it {does}", *told, leads=[lead], tries=doubles)]
+        wordings = (f"Both times it {does}", f"It always {does}")
+        return [insight(f"Each time it {does}", *wordings, leads=[lead], tries=doubles)]
     factor, addend = core.rule
     up, result_up, inside = high - low, core.made_of(high) - core.made_of(low), Sum(low, factor)
     after, so = Sum(inside.value, addend), f"and {Sum(result_up, Op('/', up))}, so it is times {factor.n}."
@@ -107,7 +107,7 @@ def _rule(core: Core) -> list[Step]:
 
 
 def _other_rules(core: Core, low: int, high: int) -> list[Try]:
-    """Rules that fit the first example, but not the last."""
+    """Rules that fit the first example but not the last."""
     factor, first = core.rule[0].n, core.made_of(low)
     tries = []
     for other in (1, factor + 1 if factor < 3 else factor - 1):
@@ -115,7 +115,7 @@ def _other_rules(core: Core, low: int, high: int) -> list[Try]:
         if more:
             rest = Op("+" if more > 0 else "-", abs(more))
             rule = (rest,) if other == 1 else (Op("*", other), rest)
-            tries += _misfit(core, rule, high, f"maybe the rule is: {_said(rule)}")
+            tries += _misfit(core, rule, high, f"maybe the rule is: {_rule_words(rule)}")
     return tries
 
 
@@ -132,18 +132,18 @@ def _follow(core: Core, place: int, sum_: Sum) -> Step:
     value, op = sum_
     do = _words((op,), _DO)[0]
     if place == 0:
-        told = (f"Now I begin with {value}, and {do} gives {sum_}.", f"First {do}, so {sum_}.")
+        wordings = (f"Now I begin with {value}, and {do} gives {sum_}.", f"First {do}, so {sum_}.")
     elif place % len(core.rule) == 0:
-        told = (f"It goes in again, and {do} gives {sum_}.", f"Again {do}, so {sum_}.")
+        wordings = (f"It goes in again, and {do} gives {sum_}.", f"Again {do}, so {sum_}.")
     else:
-        told = (f"Then {do}, and that is {sum_}.", f"After that {do}, so {sum_}.")
+        wordings = (f"Then {do}, and that is {sum_}.", f"After that {do}, so {sum_}.")
     other = Sum(value, Op("+", op.n) if op.sign == "*" else op.inverse)
     wrong = Try(other.value, (f"{do}, so {other}",), "that is not what the rule says")
-    return routine(sum_, f"{puzzle.capital(do)}: {sum_}.", *told, tries=[wrong])
+    return routine(sum_, f"{puzzle.capital(do)}: {sum_}.", *wordings, tries=[wrong])
 
 
 def _checks(core: Core) -> list[list[str]]:
-    checks = [["What is the rule again?", f"It is: {_said(core.rule)}."]]
+    checks = [["What is the rule again?", f"It is: {_rule_words(core.rule)}."]]
     for example in core.examples:
         computed = [f"Now {sum_}." for sum_ in puzzle.sums(example, core.rule)]
         fits = f"It should be {core.made_of(example)}, so it fits."

@@ -28,7 +28,7 @@ demo: $(STAMP)  ## see it work on this machine, in some minutes
 	@$(OFFLINE) $(BIN)/palign demo
 
 study: $(STAMP)  ## what teaches a small student: every method, five seeds each (under three hours; goes on where it stopped)
-	@$(OFFLINE) $(BIN)/python -m palign_hf.toy.study --docs docs
+	@$(OFFLINE) $(BIN)/python -m examples.toy.study --docs docs
 
 test: $(STAMP)  ## every test, the slow ones with real engines included
 	$(OFFLINE) $(PYTEST)

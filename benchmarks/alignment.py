@@ -49,7 +49,7 @@ class Turns:
     def __init__(self, folder: Path, student: str) -> None:
         from vllm import LLM
 
-        from palign_hf.asking.runner import StudentRunner
+        from palign_hf.generation.runner import StudentRunner
 
         self.folder, self.student = folder, student
         self.runner = StudentRunner(student, engine="vllm", engine_options=OPTIONS)
@@ -59,7 +59,7 @@ class Turns:
 
     def run(self, table: Any, name: str, sampling: str) -> tuple[float, Any]:
         """A whole run: seconds, and its report."""
-        from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
+        from palign_hf.alignment.stage import AlignConfig, AlignRun, PrefixSettings
         from palign_hf.runs.shards import Shard
 
         source = self.folder / f"{name}.parquet"
@@ -86,7 +86,7 @@ class Turns:
 
         from palign_hf.alignment.rows import problem_key
         from palign_hf.alignment.transform import PrefixAlignment
-        from palign_hf.asking.samples import seed_of
+        from palign_hf.generation.sampling import seed_of
 
         alignment = PrefixAlignment(self.student, engine=self.runner, ledger=str(self.folder / name))
         rendered, asked, how = alignment.prompts(), [], []

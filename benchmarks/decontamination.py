@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
-from palign_hf.alignment.decontamination import LOOSE, NUMBERS, Index
+from palign_hf.data.decontamination import LOOSE, NUMBERS, Index
 
 
 # Read by eye, all 184. The last three were reworded: "are" became "are there", the question became "z = a + bi, find
@@ -75,8 +75,7 @@ def main() -> None:
             f"give a folder with `contamination/*.jsonl` and `hub/<benchmark>`"
         )
 
-    from palign_hf.alignment.benchmarks import load_benchmark
-    from palign_hf.benchmarks import BENCHMARKS
+    from palign_hf.data.benchmarks import BENCHMARKS, load_benchmark
 
     hub = args.data / "hub"
     benchmarks = {n: load_benchmark(n, hub / known.hub_id / (known.config or "")) for n, known in BENCHMARKS.items()}

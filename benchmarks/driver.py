@@ -25,11 +25,11 @@ from pathlib import Path
 
 import psutil
 
-from palign_hf.asking.jobs import in_order
-from palign_hf.asking.store import Store
 from palign_hf.engines.base import EngineIdentity
+from palign_hf.generation.jobs import in_order
+from palign_hf.generation.store import Store
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
-from palign_hf.truncation.rows import PROBES, Row, Searcher
+from palign_hf.truncation.rows import PROBES, Searcher, TruncationRow
 from palign_hf.truncation.search import make_search
 
 
@@ -40,7 +40,7 @@ MB = 1e6
 ENGINE = EngineIdentity("none", "1", "float32")
 
 
-def draw(count: int) -> Iterator[Row]:
+def draw(count: int) -> Iterator[TruncationRow]:
     """Problems as rows; the answer (beyond the last cut: nothing suffices) stands where a student has its prompt."""
     rng = random.Random(0)
     for index in range(count):
@@ -48,7 +48,7 @@ def draw(count: int) -> Iterator[Row]:
         answer = segments + 1 if rng.random() < NEVER else round(rng.betavariate(2, 6) * segments)
         key = hashlib.blake2b(index.to_bytes(8, "big"), digest_size=16).digest()
         tokens = range(0, size * segments + 1, size)
-        yield Row({}, key, Case("", tokens, tokens, segments, HEAD + SUFFIX, HEAD, SUFFIX, prompt=answer))
+        yield TruncationRow({}, key, Case("", tokens, tokens, segments, HEAD + SUFFIX, HEAD, SUFFIX, prompt=answer))
 
 
 async def ask(case: Case, segments: int) -> Probe:

@@ -71,8 +71,8 @@ class Turns:
     def __init__(self, folder: Path, student: Path, problems: int) -> None:
         from vllm import LLM
 
-        from palign_hf.asking.runner import StudentRunner
-        from palign_hf.evaluation.problems import open_task, problem_table
+        from palign_hf.evaluation.tasks import open_task, problem_table
+        from palign_hf.generation.runner import StudentRunner
 
         self.folder = folder
         self.rows = list(problem_table([open_task("toy", max_samples=problems)]))
@@ -106,8 +106,8 @@ class Turns:
         """`LLM.generate` on the requests of that turn: seconds, and the tokens that it wrote."""
         from vllm import SamplingParams, TokensPrompt
 
-        from palign_hf.asking.samples import seed_of
-        from palign_hf.asking.store import content_key
+        from palign_hf.generation.sampling import seed_of
+        from palign_hf.generation.store import content_key
 
         evaluation = self.evaluation(turn)
         chat, asked, how = evaluation.prompt(), [], []

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from palign_hf.truncation.cost import BlockCache
-from palign_hf.truncation.monotone import violations
+from palign_hf.truncation.schedule import BlockCache
 from palign_hf.truncation.search import Found, Search, make_search
+from palign_hf.truncation.walk import violations
 
 
 HEAD, SUFFIX, BLOCK = 220, 11, 16

@@ -64,7 +64,7 @@ def write_pool(seed: int) -> str:
 def draw(pool: str, count: int, seed: int, mean: float) -> Iterator[Any]:
     """Rows of 20 to 200 segments of 20 to 60 tokens, some 18 kB of text; made as they are drawn."""
     from palign_hf.truncation.criteria import Case
-    from palign_hf.truncation.rows import Row
+    from palign_hf.truncation.rows import TruncationRow
 
     rng = random.Random(seed)
     for index in range(count):
@@ -82,7 +82,7 @@ def draw(pool: str, count: int, seed: int, mean: float) -> Iterator[Any]:
         }
         script = Script(answer, random.Random(rng.random()), mean)
         case = Case(str(index), ends, tokens, segments, HEAD + SUFFIX, HEAD, SUFFIX, script)
-        yield Row(source, index.to_bytes(16, "big"), case)
+        yield TruncationRow(source, index.to_bytes(16, "big"), case)
 
 
 @dataclass
@@ -122,20 +122,20 @@ def run(rows: Iterator[Any], count: int, batch: int, part: int, folder: Path) ->
 
     from pyarrow.parquet import read_metadata
 
-    from palign_hf.asking.jobs import in_order
-    from palign_hf.asking.runner import StudentRunner
-    from palign_hf.asking.store import Store
     from palign_hf.engines.base import EngineIdentity
-    from palign_hf.runs.shards import Output, Shard
+    from palign_hf.generation.jobs import in_order
+    from palign_hf.generation.runner import StudentRunner
+    from palign_hf.generation.store import Store
+    from palign_hf.runs.shards import OutputFolder, Shard
     from palign_hf.schema import PREFIXES
     from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
-    from palign_hf.truncation.rows import PROBES, Row, Searcher, prefix_columns
+    from palign_hf.truncation.rows import PROBES, Searcher, TruncationRow, prefix_columns
     from palign_hf.truncation.search import make_search
 
     seen = Run(count, folder / "prefixes")
     search, engine = make_search("ascend"), EngineIdentity("simulated", "1", "float32")
     store = Store(folder / "ledger.sqlite", "benchmark", {}, PROBES)
-    output = Output(seen.output, {"fingerprint": "benchmark"})
+    output = OutputFolder(seen.output, {"fingerprint": "benchmark"})
     file = output.shard(Shard(), PREFIXES.features.arrow_schema, lambda row: False, part)
 
     async def ask(case: Case, cut: int) -> Probe:
@@ -146,7 +146,7 @@ def run(rows: Iterator[Any], count: int, batch: int, part: int, folder: Path) ->
 
     searcher = Searcher(search, ask, lambda: store, lambda: engine)
 
-    async def searched(row: Row) -> Row:
+    async def searched(row: TruncationRow) -> TruncationRow:
         await searcher(row)
         seen.end()
         return row

@@ -63,7 +63,7 @@ def main() -> None:
         parser.error(f"--rows {options.rows} says too little: give 10 or more")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
-    from palign_hf.asking.runner import StudentRunner
+    from palign_hf.generation.runner import StudentRunner
     from palign_hf.toy.demo.measure import BLOCK, SEARCHES, figures, measure_searches
     from palign_hf.toy.world.problems import toy_traces
     from palign_hf.truncation.transform import PrefixTruncation

@@ -133,8 +133,8 @@ def run_naive(student: str, rows: list[dict[str, Any]], seconds: float) -> tuple
 
 async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]) -> dict[str, dict[str, Any]]:
     """Each search on a fresh vLLM cache, ledger included; engine start left out."""
-    from palign_hf.asking.store import Store
     from palign_hf.engines.vllm import VLLMEngine
+    from palign_hf.generation.store import Store
     from palign_hf.students import load_tokenizer, resolve_student
     from palign_hf.truncation.criteria import SelfJudge
     from palign_hf.truncation.rows import PROBES
@@ -159,7 +159,7 @@ async def run_ours(student: str, rows: list[dict[str, Any]], searches: list[str]
 
 async def run_search(engine: Any, ledger: Any, judge: Any, rows: list[dict[str, Any]], search: Any) -> dict[str, Any]:
     """One search over all rows as a stage does them; the oracle's verdict replaces the student's."""
-    from palign_hf.asking.jobs import in_order
+    from palign_hf.generation.jobs import in_order
     from palign_hf.truncation.rows import Searcher, open_row
 
     shares: dict[str, float] = {}
@@ -231,7 +231,7 @@ def main() -> None:
         parser.error(f"`{absent[0]}` doesn't exist: give JSONL files with `question` and `trace` by --traces")
     student = options.student
     if not student:
-        from palign_hf.toy.smollm2 import export
+        from palign_hf.toy.demo.run import export
 
         student = str(export(ROOT / ".palign" / "smollm2-135m"))
     rows = load_rows(options.traces)

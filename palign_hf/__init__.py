@@ -21,12 +21,12 @@ _HOMES = {
     "PrefixAlignment": "alignment.transform",
     "PREFIXES": "schema",
     "PrefixTruncation": "truncation.transform",
-    "StudentRunner": "asking.runner",
+    "StudentRunner": "generation.runner",
     "TRACES": "schema",
     "check": "schema",
-    "load_prefixes": "alignment.published",
-    "load_traces": "traces",
-    "to_sft": "alignment.views",
+    "load_prefixes": "data.published",
+    "load_traces": "data.traces",
+    "to_sft": "data.views",
 }
 
 __all__ = ["PAIRS", "PREFIXES", "TRACES", "PAlignConfig", "PAlignTrainer", "PrefixAlignment", "PrefixTruncation"]
@@ -34,12 +34,12 @@ __all__ += ["StudentRunner", "check", "load_prefixes", "load_traces", "to_sft"]
 
 if TYPE_CHECKING:
     __version__: str
-    from palign_hf.alignment.published import load_prefixes
     from palign_hf.alignment.transform import PrefixAlignment
-    from palign_hf.alignment.views import to_sft
-    from palign_hf.asking.runner import StudentRunner
+    from palign_hf.data.published import load_prefixes
+    from palign_hf.data.traces import load_traces
+    from palign_hf.data.views import to_sft
+    from palign_hf.generation.runner import StudentRunner
     from palign_hf.schema import PAIRS, PREFIXES, TRACES, check
-    from palign_hf.traces import load_traces
     from palign_hf.training.config import PAlignConfig
     from palign_hf.training.trainer import PAlignTrainer
     from palign_hf.truncation.transform import PrefixTruncation

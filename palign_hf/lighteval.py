@@ -3,7 +3,7 @@
 python -m palign_hf.lighteval accelerate model_name=... "palign:math_500" --custom-tasks palign_hf.evaluation.tasks
 """
 
-from palign_hf.evaluation.shim import main
+from palign_hf.evaluation.backend import main
 
 
 if __name__ == "__main__":

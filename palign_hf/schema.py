@@ -3,7 +3,7 @@
 Each is a plain `datasets.Dataset` with explicit `Features`, so the Hub viewer, filters and SQL work without this
 package. Every stage calls `check` before any model loads, and its errors say what to change.
 The names and types below are a public format: a change that a reader could notice raises the version of its table, and
-`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.pairs.load` converts version 1 of PAIRS.
+`SCHEMA_VERSION` with it. Old tables are read: `palign_hf.data.pairs` converts version 1 of PAIRS.
 """
 
 from collections import Counter
@@ -117,7 +117,7 @@ PAIRS = Table(
 _READERS = {
     "TRACES": "`palign_hf.load_traces(..., columns={...})`",
     "PREFIXES": "`palign_hf.load_prefixes`",
-    "PAIRS": "`palign_hf.pairs.load.load_pairs`",
+    "PAIRS": "`palign_hf.data.pairs.load_pairs`",
     "SAMPLES": "`palign grade --output-file`, which labels outputs of any layout",
 }
 

@@ -3,9 +3,40 @@
 Data stay data: nothing in a cell can end it, start markup or move a cursor.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from palign_hf.errors import visible
+
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Values: TypeAlias = "Sequence[float] | np.ndarray"
+
+
+def share(part: float, whole: float) -> float | None:
+    """`part / whole`; None where `whole` is 0."""
+    return part / whole if whole else None
+
+
+def quantiles(values: Values, at: Sequence[float]) -> dict[str, float] | None:
+    """Linearly interpolated quantiles as {"p10": ..., "p50": ...}; None of no values."""
+    if not len(values):
+        return None
+    import numpy as np
+
+    found = np.quantile(np.asarray(values), at)
+    return {f"p{round(100 * q)}": float(value) for q, value in zip(at, found, strict=True)}
+
+
+def spread(values: "Values | None", at: Sequence[float]) -> dict[str, float] | None:
+    """The mean and some quantiles as {"mean": ..., "p50": ...}; None of no values, or of None."""
+    if values is None or (found := quantiles(values, at)) is None:
+        return None
+    # An exact sum: the order of the values changes nothing.
+    return {"mean": math.fsum(values) / len(values), **found}
 
 
 UNKNOWN = "not known"

@@ -74,7 +74,7 @@ def speaker(monkeypatch: pytest.MonkeyPatch) -> "Speaker":
     from speaker import Speaker
 
     engine = Speaker(tiny.fast(tiny.byte_level()))
-    monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
+    monkeypatch.setattr("palign_hf.generation.runner.make_engine", lambda *given, **options: engine)
     return engine
 
 

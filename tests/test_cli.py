@@ -11,7 +11,7 @@ import pytest
 from palign_hf.cli import commands, main
 
 
-SAMPLES = Path(__file__).parent / "data" / "traces"
+SAMPLES = Path(__file__).parent / "fixtures" / "traces"
 
 
 def palign(*arguments: str) -> subprocess.CompletedProcess:
@@ -40,7 +40,7 @@ def test_what_the_machine_refuses_is_said_in_one_line(monkeypatch, capsys):
     def full(*given, **settings):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/demo/figures.json")
 
-    monkeypatch.setattr("palign_hf.commands.demo.demo", full)
+    monkeypatch.setattr("palign_hf.cli.demo.demo", full)
     assert main(["demo"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "No space left on device: 'runs/demo/figures.json'" in told
@@ -51,7 +51,7 @@ def test_other_failures_of_the_system_keep_their_traceback(monkeypatch):
     def gone(*given, **settings):
         raise FileNotFoundError(errno.ENOENT, "No such file", "whatever")
 
-    monkeypatch.setattr("palign_hf.commands.demo.demo", gone)
+    monkeypatch.setattr("palign_hf.cli.demo.demo", gone)
     with pytest.raises(FileNotFoundError):
         main(["demo"])
 
@@ -69,7 +69,7 @@ sys.exit(main(["truncate", "--dry-run"]))
 """
 
 
-@pytest.mark.parametrize("module", ["palign_hf.config", "palign_hf.truncation.run", "numpy", "pyarrow.lib"])
+@pytest.mark.parametrize("module", ["palign_hf.config", "palign_hf.truncation.stage", "numpy", "pyarrow.lib"])
 def test_ctrl_c_while_imports_run_is_one_line_with_status_130(module):
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED.format(module=module)], capture_output=True, text=True, timeout=60
@@ -292,7 +292,7 @@ def test_a_damaged_ledger_is_said_and_the_others_are_shown(sql, told, tmp_path, 
     import sqlite3
     from contextlib import closing
 
-    from palign_hf.asking.store import Store
+    from palign_hf.generation.store import Store
     from palign_hf.truncation.rows import PROBES
 
     for name in ("a", "b"):
@@ -307,7 +307,7 @@ def test_a_damaged_ledger_is_said_and_the_others_are_shown(sql, told, tmp_path, 
 
 
 def test_control_characters_of_a_ledger_reach_no_terminal(tmp_path, capsys):
-    from palign_hf.asking.store import Store
+    from palign_hf.generation.store import Store
     from palign_hf.truncation.rows import PROBES
 
     about = {"student_name": HOSTILE, "criterion": {"name": HOSTILE, "verdict": HOSTILE}}
@@ -321,7 +321,7 @@ def test_control_characters_of_a_ledger_reach_no_terminal(tmp_path, capsys):
 def test_ledger_show(tmp_path, capsys):
     import asyncio
 
-    from palign_hf.asking.store import Store
+    from palign_hf.generation.store import Store
     from palign_hf.truncation.criteria import Probe
     from palign_hf.truncation.rows import PROBES
 

@@ -14,19 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from speaker import Speaker
 
-from palign_hf.alignment.run import ALIGN, AlignConfig, PrefixSettings
+from palign_hf.alignment.stage import ALIGN, AlignConfig, PrefixSettings
 from palign_hf.cli import main
+from palign_hf.data.sources import open_source
 from palign_hf.errors import UserError
-from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.evaluation.stage import EVALUATE, EvaluateConfig
 from palign_hf.runs.claims import WRITTEN
 from palign_hf.runs.launch import run_here
 from palign_hf.runs.shards import REPORT
 from palign_hf.schema import PREFIXES
-from palign_hf.traces.sources import open_source
 from palign_hf.training.folder import StudentFolder
 from palign_hf.training.settings import PairSettings, TrainConfig
 from palign_hf.training.stage import TrainRun
-from palign_hf.truncation.run import TRUNCATE, TraceSettings, TruncateConfig
+from palign_hf.truncation.stage import TRUNCATE, TraceSettings, TruncateConfig
 
 
 Run = Callable[[Path, bool, str], None]
@@ -73,8 +73,8 @@ def made(tmp_path_factory, pupil) -> Path:
 def stages(made, patched) -> dict[str, Run]:
     """Each stage as one call: with a folder, whether to replace, and which of two settings."""
     engine = Speaker(tiny.fast(tiny.byte_level()))
-    patched.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
-    patched.setattr("palign_hf.evaluation.run.write_results", lighteval)
+    patched.setattr("palign_hf.generation.runner.make_engine", lambda *given, **options: engine)
+    patched.setattr("palign_hf.evaluation.stage.write_results", lighteval)
     usual = {"engine": "transformers", "ledger": str(made / "ledger"), "progress": False}
 
     def truncate(out: Path, overwrite: bool, which: str) -> None:

@@ -4,6 +4,7 @@ import ast
 import resource
 import subprocess
 import sys
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -12,49 +13,37 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "palign_hf"
 
-# From the ground up: a module imports its own layer and those before it, never one after it.
-LAYERS = [
-    {"errors", "redact"},
-    {"schema", "shipped", "located", "literals", "streams", "statistics", "tables"},
-    {"segmentation", "prompts", "progress", "grading", "config", "loops", "plotting"},
-    {"students", "weights"},
-    {"engines"},
-    {"asking", "runs"},
-    {"traces"},
-    {"pairs", "benchmarks"},
-    {"hub"},
-    {"truncation", "alignment", "training", "evaluation"},
-    {"toy"},
-    {"commands", "lighteval"},
-    {"cli"},
-]
+# From the ground up, a floor for each room and each module of the ground: a module imports its own room and the
+# floors before it, never one after it. Imports for type checking count.
+FLOORS = """
+    redact errors schema terminal tables plotting repetition
+    prompts config segmentation grading students weights
+    engines generation runs data hub
+    truncation alignment training evaluation
+    toy lighteval cli
+""".split()
+# Stages stand beside each other: none imports another.
+STAGES = ["truncation", "alignment", "training", "evaluation"]
 # Only here may these be imported, at any depth of the code.
 HOMES = {"vllm": "engines", "trl": "training", "lighteval": "evaluation", "math_verify": "grading"}
-HOMES |= {"matplotlib": "plotting"}
-HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading", "mpmath": "grading"}
+HOMES |= {"latex2sympy2_extended": "grading", "sympy": "grading", "mpmath": "grading", "matplotlib": "plotting"}
 # Pure modules: none of these, not even inside a function.
-PURE = ["errors", "redact", "schema", "literals", "segmentation", "prompts", "config", "loops", "plotting"]
-PURE += ["statistics", "tables"]
-PURE += ["truncation.search"]
-PURE += ["truncation.schedule", "truncation.ascend", "truncation.cost", "truncation.monotone", "truncation.walk"]
-PURE += [
-    f"alignment.{name}"
-    for name in ("rules", "fallbacks", "decontamination", "matching", "quality", "restarts", "wording")
-]
-PURE += ["alignment.published_rows", "alignment.selection", "pairs.drawing", "pairs.targets", "pairs.conversation"]
-PURE += [f"training.{name}" for name in ("features", "turns")]
-PURE += [f"evaluation.{name}" for name in ("samples", "metrics", "intervals", "outputs", "partial", "seeds")]
-PURE += ["toy.study.arms", "engines.base", "engines.answers"]
-PURE += [
-    f"hub.{name}"
-    for name in ("names", "marks", "frontmatter", "private", "paper", "facts", "pictures", "dataset_card")
-]
-PURE += ["hub.student_files", "hub.model_card", "hub.eval_results", "hub.results_card"]
-PURE += [f"grading.{name}" for name in ("extraction", "graders", "normalization", "answers", "relations", "parser")]
-PURE += [f"grading.{name}" for name in ("compare", "formulas", "numerals", "units")]
 HEAVY = {"torch", "vllm", "trl", "transformers", "lighteval", "math_verify", "sympy", "mpmath"}
-# Loaded when it is used, as the heavy ones are.
-LAZY = HEAVY | {"matplotlib"}
+PURE = """
+    errors redact schema data.exact segmentation prompts config repetition plotting tables truncation.search
+    truncation.schedule truncation.walk alignment.acceptance alignment.sampler data.decontamination data.views
+    data.published_rows data.balance data.pairs training.features training.turns evaluation.samples
+    evaluation.metrics evaluation.statistics evaluation.outputs engines.base engines.answers hub.settings
+    hub.cards hub.facts hub.dataset_card hub.plan hub.model_card hub.eval_results grading.extraction
+    grading.graders grading.normalization grading.answers grading.relations grading.parser grading.compare
+    grading.formulas grading.numerals grading.units
+""".split()
+# Empty `__init__` files and the problem families of the toy world don't count.
+MOST_MODULES = 150
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 @cache
@@ -63,21 +52,14 @@ def modules() -> dict[str, ast.Module]:
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-        found[name] = ast.parse(path.read_text())
+        found[name] = parsed(path)
     return found
 
 
-def imported(tree: ast.Module, outside_type_checking: bool = True) -> set[str]:
-    """Dotted names of all imports, at any depth; `if TYPE_CHECKING` blocks cost nothing and don't count."""
-    skipped: set[int] = set()
-    if outside_type_checking:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                skipped |= {id(inner) for inner in ast.walk(node)}
+def imported(tree: ast.Module) -> set[str]:
+    """Dotted names of all imports, at any depth, those for type checking included."""
     names = set()
     for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -85,44 +67,78 @@ def imported(tree: ast.Module, outside_type_checking: bool = True) -> set[str]:
     return names
 
 
-def layer(module: str) -> int | None:
-    """The layer of a module: that of its longest known prefix."""
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        for number, names in enumerate(LAYERS):
-            if ".".join(parts[:length]) in names:
-                return number
-    return None
+def at_runtime(tree: ast.Module) -> set[str]:
+    """As `imported`, without `if TYPE_CHECKING` blocks, which cost nothing."""
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    kept = [
+        node for node in ast.walk(tree) if id(node) not in skipped and isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    return imported(ast.Module(body=kept, type_ignores=[]))
+
+
+def own_imports(tree: ast.Module) -> set[str]:
+    """The modules of the package that a module imports, without the package's name."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("palign_hf."):
+            home = str(node.module).removeprefix("palign_hf.")
+            found |= {inner if (inner := f"{home}.{alias.name}") in modules() else home for alias in node.names}
+    return found
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if name != "__init__"])
-def test_imports_point_one_way(module):
-    own = layer(module)
-    assert own is not None, f"{module} has no layer: give it one in LAYERS"
-    for name in imported(modules()[module]):
-        if name.startswith("palign_hf.") and not name.startswith("palign_hf.__"):
-            theirs = layer(name.removeprefix("palign_hf."))
-            assert theirs is not None and theirs <= own, f"{module} imports {name}, which stands above it"
+def test_imports_point_down(module):
+    room = module.split(".")[0]
+    assert room in FLOORS, f"`{room}` has no floor: give it one in FLOORS"
+    for name in own_imports(modules()[module]) - {"__init__"}:
+        theirs = name.split(".")[0]
+        assert FLOORS.index(theirs) <= FLOORS.index(room), f"{module} imports {name}, which stands above it"
+        assert theirs == room or not {theirs, room} <= set(STAGES), f"{module} imports {name} of another stage"
 
 
-def test_stages_do_not_import_each_other():
-    stages = {"truncation", "alignment", "training", "evaluation"}
+def test_no_imports_go_in_a_circle():
+    graph = {name: own_imports(tree) - {name, "__init__"} for name, tree in modules().items() if name != "__init__"}
+    # A package's `__init__` that collects names is a module like the others.
+    left = {name: set(uses) for name, uses in graph.items()}
+    while free := [name for name, uses in left.items() if not uses & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other: {left}"
+
+
+def test_no_class_name_exists_twice():
+    homes = defaultdict(list)
     for module, tree in modules().items():
-        own = module.split(".")[0]
-        if own in stages:
-            used = {name.split(".")[1] for name in imported(tree) if name.startswith("palign_hf.")}
-            assert not used & (stages - {own}), f"{module} imports another stage's insides"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(module)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_no_modules_differ_by_a_plural():
+    names = set(modules())
+    assert not {name for name in names if f"{name}s" in names}
+
+
+def test_the_package_stays_readable():
+    filled = [name for name, tree in modules().items() if tree.body and not name.startswith("toy.world.families")]
+    assert len(filled) <= MOST_MODULES
 
 
 @pytest.mark.parametrize(("package", "home"), HOMES.items())
 def test_heavy_packages_stay_in_their_homes(package, home):
-    users = {name for name, tree in modules().items() if any(i.split(".")[0] == package for i in imported(tree))}
+    users = {name for name, tree in modules().items() if any(i.split(".")[0] == package for i in at_runtime(tree))}
     assert all(name.split(".")[0] == home for name in users), f"{package} is imported by {users}"
 
 
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_import_nothing_heavy(module):
-    assert not {name.split(".")[0] for name in imported(modules()[module])} & HEAVY
+    assert not {name.split(".")[0] for name in at_runtime(modules()[module])} & HEAVY
 
 
 def run(code: str) -> str:
@@ -131,19 +147,19 @@ def run(code: str) -> str:
 
 def test_importing_the_package_costs_no_torch():
     loaded = run("import palign_hf, sys; print(' '.join(sys.modules))").split()
-    assert not LAZY & set(loaded) and "datasets" not in loaded
+    assert not HEAVY & set(loaded) and "datasets" not in loaded
 
 
 @pytest.mark.parametrize("name", ["PREFIXES", "TRACES", "check", "load_traces"])
 def test_light_exports_cost_no_torch(name):
     loaded = run(f"import palign_hf, sys; palign_hf.{name}; print(' '.join(sys.modules))").split()
-    assert not LAZY & set(loaded)
+    assert not HEAVY & set(loaded)
 
 
 def test_grading_numbers_costs_no_algebra():
     code = "from palign_hf.grading import MathGrader as M; import sys; print(M().grade('\\\\boxed{042}', '42').strict)"
     told, *loaded = run(f"{code}; print(' '.join(sys.modules))").split()
-    assert told == "True" and not LAZY & set(loaded)
+    assert told == "True" and not HEAVY & set(loaded)
 
 
 def test_every_export_resolves_and_is_listed():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.literals import (
+from palign_hf.data.exact import (
     MOST_LEVELS,
     LiteralNumber,
     check_nesting,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf import progress as module
-from palign_hf.progress import Pace, Progress, _clock
+from palign_hf import terminal as module
+from palign_hf.terminal import Pace, Progress, _clock
 
 
 class Clock:

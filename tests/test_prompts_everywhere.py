@@ -13,13 +13,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from palign_hf.asking.rendering import ChatPrompt, JudgePrompt
+from examples.toy.student import exam
+from examples.toy.student.lessons import Teacher
 from palign_hf.engines.base import Completion, Generation, Score
+from palign_hf.generation.rendering import ChatPrompt, JudgePrompt
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy import student_folder
-from palign_hf.toy.student import exam
-from palign_hf.toy.student.lessons import Teacher
 from palign_hf.toy.world.problems import problems
 from palign_hf.truncation.criteria import SelfJudge
 

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from palign_hf.cli import main
+from palign_hf.data.layouts import KNOWN
+from palign_hf.data.traces import read_traces
 from palign_hf.errors import UserError
 from palign_hf.students import resolve_student
-from palign_hf.traces import read_traces
-from palign_hf.traces.layouts import KNOWN
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -520,12 +520,12 @@ def bench(tmp_path, monkeypatch, capsys) -> Bench:
         raise Loaded(str(given))
 
     for name in ("load_tokenizer", "student_context", "make_engine", "resolve_student"):
-        monkeypatch.setattr(f"palign_hf.asking.runner.{name}", load)
-    monkeypatch.setattr("palign_hf.truncation.run.read_traces", load)
-    monkeypatch.setattr("palign_hf.alignment.run.read_prefixes", load)
-    for module in ("asking.transform", "training.stage"):
+        monkeypatch.setattr(f"palign_hf.generation.runner.{name}", load)
+    monkeypatch.setattr("palign_hf.truncation.stage.read_traces", load)
+    monkeypatch.setattr("palign_hf.alignment.stage.read_prefixes", load)
+    for module in ("generation.transform", "training.stage"):
         monkeypatch.setattr(f"palign_hf.{module}.resolve_student", load)
-    monkeypatch.setattr("palign_hf.evaluation.run.open_task", load)
+    monkeypatch.setattr("palign_hf.evaluation.stage.open_task", load)
     monkeypatch.setattr("palign_hf.hub.push.check", lambda wanted: None)
     return Bench(tmp_path, capsys)
 

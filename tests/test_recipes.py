@@ -7,13 +7,13 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 
-from palign_hf.alignment.run import AlignConfig
+from palign_hf.alignment.stage import AlignConfig
 from palign_hf.cli import main
 from palign_hf.config import load_config, shipped_recipes
-from palign_hf.evaluation.run import EvaluateConfig
+from palign_hf.evaluation.stage import EvaluateConfig
 from palign_hf.training.settings import TrainConfig
-from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
+from palign_hf.truncation.stage import TruncateConfig
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"

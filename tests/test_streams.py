@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import visible
-from palign_hf.progress import Progress
 from palign_hf.redact import remember
 from palign_hf.runs.report import json_line
-from palign_hf.streams import prepare, print_err, print_out
 from palign_hf.tables import escaped
+from palign_hf.terminal import Progress, prepare, print_err, print_out
 
 
 HOSTILE = "\x1b[2J\x9b\u202e\u200b\u2066\ufeff\x7f\x08\r\ud800"

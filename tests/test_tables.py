@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 
 from palign_hf.evaluation.summary import WORDS
-from palign_hf.statistics import quantiles, share, spread
-from palign_hf.tables import UNKNOWN, aligned, figures, interval_text, number, spread_text, style_of, table
+from palign_hf.tables import (
+    UNKNOWN,
+    aligned,
+    figures,
+    interval_text,
+    number,
+    quantiles,
+    share,
+    spread,
+    spread_text,
+    style_of,
+    table,
+)
 
 
 def test_a_spread_is_the_mean_and_the_quantiles_in_any_order_of_the_values():

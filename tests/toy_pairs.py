@@ -4,9 +4,9 @@ from typing import Any
 
 from datasets import Dataset
 
+from palign_hf.data.traces import load_traces
 from palign_hf.schema import PAIRS
 from palign_hf.segmentation import cuts
-from palign_hf.traces import load_traces
 
 
 def toy_pairs(count: int, rejected: tuple[int, ...] = ()) -> tuple[Dataset, Dataset]:

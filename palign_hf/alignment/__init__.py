@@ -1,1 +1,0 @@
-"""PREFIXES -> PAIRS: the student continues from a prefix, and its samples are graded and filtered."""

@@ -4,15 +4,72 @@ A sample is read from the ledger or generated, then committed, and only then gra
 alone. All statuses and reasons of problems and samples are assigned here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from palign_hf.asking.batches import broken, oversized
-from palign_hf.asking.store import content_key
+from palign_hf.data.benchmarks import load_index
+from palign_hf.data.decontamination import duplicates
 from palign_hf.errors import shown
+from palign_hf.generation.jobs import broken, oversized, plain_rows
+from palign_hf.generation.store import content_key
 from palign_hf.grading import Grade
 from palign_hf.schema import STATUSES
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+# Columns of PREFIXES that decide whether a problem is sampled.
+_READ = ("id", "question", "trace", "answer", "prefix", "prefix_end", "status")
+
+
+def sieved(
+    prefixes: "Dataset",
+    benchmarks: Sequence[str],
+    paths: Mapping[str, str | Path] | None = None,
+    drop_duplicates: bool = False,
+) -> dict[str, str]:
+    """Return the ids of a table of PREFIXES that are not sampled, with their reasons.
+
+    A problem that is left out for another reason (it has no answer, say) doesn't count as the first of its repeats.
+    """
+    if not benchmarks and not drop_duplicates:
+        return {}
+    ids: list[str] = []
+    questions: list[str] = []
+    asked: list[int] = []
+    for row in plain_rows(prefixes.select_columns(list(_READ))):
+        if row["question"]:
+            asked += [len(ids)] if closed(row, {}) is None else []
+            ids.append(row["id"])
+            questions.append(row["question"])
+    found = repeated([ids[at] for at in asked], [questions[at] for at in asked]) if drop_duplicates else {}
+    return found | (contaminated(ids, questions, benchmarks, paths) if benchmarks else {})
+
+
+def contaminated(
+    ids: Sequence[str],
+    questions: Sequence[str],
+    benchmarks: Sequence[str],
+    paths: Mapping[str, str | Path] | None = None,
+) -> dict[str, str]:
+    """Return the ids of questions that a benchmark contains, with the match; `paths` are local copies of some."""
+    index = load_index(benchmarks, paths, questions)
+    found = ((row_id, index.find(question)) for row_id, question in zip(ids, questions, strict=True))
+    return {
+        row_id: f"contaminated: {match.kind} copy of {match.benchmark} question {match.row}"
+        for row_id, match in found
+        if match is not None
+    }
+
+
+def repeated(ids: Sequence[str], questions: Sequence[str]) -> dict[str, str]:
+    """Return the ids of questions that repeat an earlier one."""
+    first = duplicates(questions)
+    return {ids[at]: "repeats another problem" for at, leader in enumerate(first) if leader != at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +111,7 @@ class Drawn:
 
 
 @dataclass(slots=True)
-class Row:
+class AlignmentRow:
     """A problem being continued: a job (`key`, `weight`), and its samples.
 
     A row that isn't sampled has no `beginning`; `reason` explains why it was `left_out` or `skipped`.
@@ -114,7 +171,7 @@ def problem_key(question: str, prefix: str) -> bytes:
     return content_key(question, prefix)
 
 
-def pair_rows(row: Row, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def pair_rows(row: AlignmentRow, mode: str, carry: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The PAIRS rows of a problem: one per sample, or one with the reason why there is none."""
     source = row.source
     shared = {name: _writable(source[name]) for name in ("id", "question", "answer", "source")}

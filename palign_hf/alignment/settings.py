@@ -1,15 +1,13 @@
-"""Settings of an alignment, declared once for the constructor of `PrefixAlignment`, recipes, options and docs.
-
-What can be wrong with a setting by itself is refused when the settings are made.
-"""
+"""Identity of an alignment: everything that changes a row, for the fingerprints that name caches and ledgers."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from palign_hf.alignment.quality import FLAGS
-from palign_hf.asking.settings import SamplingSettings
+from palign_hf.alignment import acceptance
+from palign_hf.alignment.acceptance import FLAGS, Rules
 from palign_hf.config import read_template, setting
 from palign_hf.errors import UserError, listed, nearest
+from palign_hf.generation.settings import SamplesIdentity, SamplingSettings
 from palign_hf.prompts import ALIGN, SOLVE, TagStyle, Template, tag_style
 from palign_hf.schema import PAIRS
 
@@ -82,3 +80,47 @@ class AlignmentSettings(SamplingSettings):
 
 def _name(value: object) -> str:
     return str(getattr(value, "name", value))
+
+
+# Raised when the same settings may give other samples, or other rows of the same samples, than before.
+SAMPLER_VERSION = 1
+TRANSFORM_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentIdentity(SamplesIdentity[AlignmentSettings]):
+    """Everything that can change a row of the result, and nothing else; `template` is the prompt of the mode."""
+
+    template: Template
+
+    @property
+    def rules(self) -> Rules:
+        """What keeps a sample."""
+        return Rules(self.settings.right, self.settings.refuse)
+
+    def describe_samples(self) -> dict[str, Any]:
+        """What decides a sample."""
+        style = self.settings.style
+        return self._describe_drawing() | {
+            "mode": self.settings.mode,
+            "prompt": self.template.hash,
+            **({"tag_style": [style.open, style.close]} if style is not None else {}),
+            "sampler": SAMPLER_VERSION,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a row."""
+        settings = self.settings
+        return self.describe_samples() | {
+            "drawn": {"n": settings.n, "until": settings.sampling},
+            "grader": self._describe_grader(),
+            "rules": self.rules.describe(),
+            "fallback": {
+                "kind": settings.fallback,
+                "cuts": settings.fallback_cuts if settings.fallback == "longer_prefix" else 0,
+            },
+            "carry": list(settings.carry),
+            "quality": acceptance.VERSION,
+            "schema": PAIRS.version,
+            "transform": TRANSFORM_VERSION,
+        }

@@ -14,18 +14,14 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from palign_hf.alignment.drawing import Drawer
-from palign_hf.alignment.identity import Identity
-from palign_hf.alignment.prompts import BeginningPrompt
 from palign_hf.alignment.report import AlignmentReport, comparable
-from palign_hf.alignment.rows import Row, closed, pair_rows, problem_key
-from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.asking.batches import columns_of, rows_of
-from palign_hf.asking.drawing import DrawingTransform
-from palign_hf.asking.identity import changed_by, fingerprint
-from palign_hf.asking.jobs import ExpectedOutput, in_order
-from palign_hf.asking.samples import SAMPLES, Sample
-from palign_hf.asking.transform import takes
+from palign_hf.alignment.rows import AlignmentRow, closed, pair_rows, problem_key
+from palign_hf.alignment.sampler import BeginningPrompt, Drawer
+from palign_hf.alignment.settings import AlignmentIdentity, AlignmentSettings
+from palign_hf.generation.jobs import ExpectedOutput, columns_of, in_order, rows_of
+from palign_hf.generation.sampling import SAMPLES, DrawingTransform, StoredSample
+from palign_hf.generation.settings import changed_by, fingerprint
+from palign_hf.generation.transform import takes
 from palign_hf.prompts import Template
 from palign_hf.schema import PAIRS, PREFIXES
 
@@ -46,7 +42,7 @@ READ += ("trace_tokens", "prefix_tokens", "status", "probes")
 _TEXTS = ("id", "question", "trace", "answer", "source", "prefix", "status")
 
 
-class PrefixAlignment(DrawingTransform[Sample]):
+class PrefixAlignment(DrawingTransform[StoredSample]):
     """Let the student continue from each prefix, and keep the samples that reach the gold answer.
 
     Use it with `datasets.Dataset.map(..., batched=True)`. Close it, or use it in a `with` block, to give back memory
@@ -148,14 +144,14 @@ class PrefixAlignment(DrawingTransform[Sample]):
         known = Features.from_arrow_schema(prefixes)
         return Features({**PAIRS.features, **{name: known[name] for name in self.settings.carry}}).arrow_schema
 
-    def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> Row:
+    def open_row(self, prompts: BeginningPrompt, source: Mapping[str, Any], expected: int = 0) -> AlignmentRow:
         """Get a problem ready to be continued, or say why it can't be; `expected` are tokens of its continuations."""
         if (why := closed(source, self._left_out)) is not None:
-            return Row(source, status=why[0], reason=why[1])
+            return AlignmentRow(source, status=why[0], reason=why[1])
         beginning = prompts.found(source)
         if (refused := prompts.refused(beginning)) is not None:
-            return Row(source, status="skipped", reason=refused)
-        return Row(source, problem_key(source["question"], source["prefix"]), beginning, expected=expected)
+            return AlignmentRow(source, status="skipped", reason=refused)
+        return AlignmentRow(source, problem_key(source["question"], source["prefix"]), beginning, expected=expected)
 
     _left_out: dict[str, str]
 
@@ -173,9 +169,9 @@ class PrefixAlignment(DrawingTransform[Sample]):
         return f"{self.fingerprint} {fingerprint(self._left_out)}" if self._left_out else self.fingerprint
 
     @cached_property
-    def _identity(self) -> Identity:
+    def _identity(self) -> AlignmentIdentity:
         """Found at its first use, when a subclass has set what it adds."""
-        return Identity(
+        return AlignmentIdentity(
             student=self._runner.student,
             settings=self.settings,
             grader=self.grader,
@@ -185,7 +181,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
             changed_by=changed_by(type(self), PrefixAlignment, self._added),
         )
 
-    def _rows(self, sources: Iterable[Mapping[str, Any]], count: int | None) -> Iterator[Row]:
+    def _rows(self, sources: Iterable[Mapping[str, Any]], count: int | None) -> Iterator[AlignmentRow]:
         """Each problem with its samples, in order; one bar over all."""
         settings, runner, prompts = self.settings, self._runner, self.prompts()
         expected = ExpectedOutput(settings.max_tokens or self._max_model_len)
@@ -193,7 +189,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
         at_once = settings.n if settings.sampling == "all" else 1
         with self._shown(count, self.verb) as bar:
 
-            async def drawn(row: Row) -> Row:
+            async def drawn(row: AlignmentRow) -> AlignmentRow:
                 try:
                     return await drawer(row)
                 finally:
@@ -211,7 +207,7 @@ class PrefixAlignment(DrawingTransform[Sample]):
                     yield row
 
 
-def _let_go(row: Row) -> None:
+def _let_go(row: AlignmentRow) -> None:
     """Thousands of rows may wait for a slow one: their prompts would be gigabytes."""
     if row.beginning is not None:
         row.beginning.prompt.clear()

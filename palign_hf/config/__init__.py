@@ -10,13 +10,20 @@ All of these read the same fields, and all are strict: an unknown key or an inva
             check_settings(self)
 """
 
-from palign_hf.config.folders import check_folder, folder_of
-from palign_hf.config.named import Resolver, check_parameters, described, read_named, read_template
 from palign_hf.config.options import Parser, add_options, add_settings, read_options
 from palign_hf.config.recipes import find_recipe, load_config, shipped_recipes
-from palign_hf.config.renamed import renamed
-from palign_hf.config.settings import ConfigError, build, check_settings, setting
-from palign_hf.config.tables import arguments, describe, settings_table
+from palign_hf.config.resolve import Resolver, check_parameters, described, read_named, read_template, renamed
+from palign_hf.config.settings import (
+    ConfigError,
+    arguments,
+    build,
+    check_folder,
+    check_settings,
+    describe,
+    folder_of,
+    setting,
+    settings_table,
+)
 
 
 __all__ = [

@@ -1,15 +1,19 @@
-"""Declaration and checks of settings: Python values in `check_settings`, plain values in `build`."""
+"""Refusal of secrets in settings, since settings are written into reports and cards."""
 
+import json
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from palign_hf.config.renamed import refuse_renamed, renamed
-from palign_hf.config.secrets import refuse_secrets
+from palign_hf.config.resolve import refuse_renamed, renamed
 from palign_hf.config.values import Bounds, Unfit, fit, hints_of, members, shown_value, spelt, type_name
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.redact import remember_in
+from palign_hf.redact import is_secret_name, remember_in
+from palign_hf.tables import table
 
 
 T = TypeVar("T")
@@ -216,3 +220,143 @@ def _fitted(one: "Field[Any]", hint: Any, value: Any, given_as: str, error: type
             raise error(f"{given_as} must be {' or '.join(names)}.") from None
         raise error(f"{given_as} {unfit}.") from None
     return fitted
+
+
+def describe(kind: type, section: str = "") -> list[tuple[str, str]]:
+    """(key, help with default) of every setting."""
+    return [(one.key, f"{one.help} ({facts(one)})".strip()) for one in walk(kind, section)]
+
+
+def settings_table(kind: type) -> str:
+    """Every setting in a Markdown table: key, description, type and range, default."""
+    rows = []
+    for one in walk(kind):
+        range_ = f", {one.bounds}" if str(one.bounds) else ""
+        default = "required" if one.required else f"`{_plain(one.default)}`"
+        rows.append([f"`{one.key}`", one.help, type_name(one.hint) + range_, default])
+    return "\n".join(table(("setting", "what it is", "type", "default"), rows, _cell)) + "\n"
+
+
+def arguments(kind: type, indent: str = "    ") -> str:
+    """Every setting as an entry of the `Args:` of a docstring: name, type, default and what it is for."""
+    lines = []
+    for one in walk(kind):
+        types = [_python_type(option) for option in members(one.hint) if option is not NoneType]
+        parts = [f"`{' | '.join(types)}`"]
+        if not one.required:
+            parts.append("*optional*" if one.default is None else f"defaults to `{one.default!r}`")
+        lines += [f"{indent}{one.key} ({', '.join(parts)}):", f"{indent}    {one.help[:1].upper()}{one.help[1:]}."]
+    return "\n".join(lines)
+
+
+def facts(one: Setting) -> str:
+    """Range and default, in brackets after the help."""
+    default = "required" if one.required else f"default: {_plain(one.default)}"
+    return f"{one.bounds}; {default}" if str(one.bounds) else default
+
+
+def _cell(text: str) -> str:
+    """Markdown of ours in a cell."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(value: Any) -> str:
+    """A default in YAML."""
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, (bool, dict, list, tuple)):
+        return json.dumps(value)
+    return str(value)
+
+
+def _python_type(option: Any) -> str:
+    if get_origin(option) is Literal:
+        return " | ".join(map(repr, get_args(option)))
+    return str(getattr(option, "__name__", option))
+
+
+# `s3://bucket`, `file:///tmp`; and `::`, which chains file systems in paths of `datasets` and fsspec.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{\w+\})")
+
+
+def folder_of(given: str | Path) -> Path:
+    """The folder of a setting; `~` of an unknown user stays as it is."""
+    return Path(os.path.expanduser(given))
+
+
+def check_folder(name: str, given: str, advice: str = "Give another folder.", written: bool = False) -> None:
+    """Refuse a path that can't be a local folder, or can't be `written` to; a missing folder may still be created."""
+    given_as = f"`{name}={shown(given, most=4096)}`"
+    if reason := _no_path(given):
+        raise UserError(f"{given_as} can't be a folder: {reason}. {advice}")
+    folder = folder_of(given)
+    try:
+        place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        there = place.exists()
+    except OSError as error:
+        raise UserError(f"{given_as} can't be a folder: {error.strerror}. {advice}") from error
+    if not there:
+        raise UserError(f"{given_as} can't be a folder: `{place}` is a link to nothing. {advice}")
+    if not place.is_dir():
+        raise UserError(f"{given_as} can't be a folder: `{place}` is a file. {advice}")
+    try:
+        folder.exists()  # a name may be too long for its file system
+    except OSError as error:
+        raise UserError(f"{given_as} can't be a folder: {error.strerror}. {advice}") from error
+    if written and not os.access(place, os.W_OK):
+        raise UserError(f"{given_as} can't be written: `{place}` is read-only. {advice}")
+
+
+def _no_path(given: str) -> str:
+    """Why a text is no path of a local folder; empty if it may be one."""
+    if "\0" in given:
+        return "a name has no null character"
+    if any("\ud800" <= char <= "\udfff" for char in given):
+        return "it holds half a surrogate pair, which is no Unicode"
+    if found := _ADDRESS.match(given):
+        return f"it is an address of `{found[0]}`, and results are written to a local folder"
+    if "::" in given:
+        return "`::` stands between file systems for `datasets`, so it would read another place"
+    if found := _VARIABLE.search(given):
+        return f"the variable `{found[0]}` is not expanded here, so give its value"
+    if given.startswith("~") and (home := os.path.expanduser(given)).startswith("~"):
+        return f"there is no user `{Path(home).parts[0].removeprefix('~')}` here"
+    return ""
+
+
+# Settings that may hold secrets; their values are masked wherever a run writes.
+_SENT = ("headers",)
+
+
+def refuse_secrets(values: Mapping[Any, Any], error: type[UserError] = UserError, section: str = "") -> None:
+    """Refuse text settings with the name of a secret (`hub_token`, `api_key`), in sections too.
+
+    Args:
+        values (`Mapping`): settings of a recipe or of options.
+        error (`type[UserError]`): the exception type; its message names the setting and never its value.
+        section (`str`): prefix of the keys, such as `training.`.
+    """
+    for name, value in values.items():
+        if name in _SENT:
+            continue
+        if isinstance(name, str) and is_secret_name(name) and _has_text(value):
+            raise error(
+                f"`{section}{shown(name)}` would be a secret among the settings, which are written into reports and "
+                f"cards. Leave it out: log in with `hf auth login`, or set it in the environment (`HF_TOKEN` for the "
+                f"Hub, `PALIGN_API_KEY` for a server)."
+            )
+        if isinstance(value, Mapping):
+            refuse_secrets(value, error, f"{section}{shown(name)}.")
+        elif isinstance(value, (list, tuple)):
+            for one in value:
+                if isinstance(one, Mapping):
+                    refuse_secrets(one, error, f"{section}{shown(name)}.")
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_text, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_text, value))
+    return isinstance(value, str) and bool(value)

@@ -1,1 +1,0 @@
-"""Inference engines: `score` and `generate` over token ids, with any runtime."""

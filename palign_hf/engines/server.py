@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from palign_hf.config.renamed import knows_old_names
+from palign_hf.config.resolve import knows_old_names
 from palign_hf.engines import answers
 from palign_hf.engines.base import (
     UNKNOWN,

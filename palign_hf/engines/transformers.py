@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from palign_hf.config.renamed import knows_old_names
+from palign_hf.config.resolve import knows_old_names
 from palign_hf.engines.base import (
     EngineDied,
     EngineIdentity,
@@ -27,7 +27,7 @@ from palign_hf.engines.base import (
     Score,
     completion,
 )
-from palign_hf.engines.threads import sensible_threads
+from palign_hf.engines.loading import sensible_threads
 from palign_hf.weights import BrokenWeights, first_ids, refuse_incomplete, refuse_no_numbers
 
 
@@ -227,7 +227,7 @@ class TransformersEngine:
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList
 
-        from palign_hf.engines.drawing import StopTexts, processors
+        from palign_hf.engines.logits_processors import StopTexts, processors
 
         model: Any = self._running
         ends = model.generation_config.eos_token_id

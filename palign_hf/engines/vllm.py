@@ -30,7 +30,7 @@ from itertools import count
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.config.renamed import knows_old_names
+from palign_hf.config.resolve import knows_old_names
 from palign_hf.engines.base import (
     Completion,
     EngineDied,
@@ -44,7 +44,7 @@ from palign_hf.engines.base import (
     side_by_side,
 )
 from palign_hf.engines.loading import Loading, load
-from palign_hf.engines.orphans import OrphanWatch
+from palign_hf.engines.supervised import OrphanWatch
 from palign_hf.weights import check_weights, first_ids, refuse_no_numbers
 
 

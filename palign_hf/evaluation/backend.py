@@ -6,18 +6,110 @@ the student's files ask for it, none can switch thinking off, and their caches s
 cached here: each sample is in our ledger.
 """
 
+import contextlib
+import inspect
+import io
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_input import GenerationParameters
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
+from palign_hf.data.benchmarks import Places
 from palign_hf.errors import UserError
-from palign_hf.evaluation.problems import COLUMNS
 from palign_hf.evaluation.samples import Sample
 from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.tasks import COLUMNS, FAMILY, Task
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+_TASKS = "lighteval.tasks.tasks"
+_READER = "download_dataset_worker"
+
+
+def require_lighteval() -> None:
+    """Check that lighteval is installed.
+
+    Raises:
+        `UserError`: It isn't; the message names the extra to install.
+    """
+    if find_spec("lighteval") is None:
+        raise UserError("Evaluation needs lighteval, which isn't installed. Run `pip install 'palign-hf[eval]'`.")
+
+
+def install(downloads: bool = True) -> list[str]:
+    """Replace modules that would fail, and return their names. Call it before lighteval looks for tasks.
+
+    Without `downloads` also those that fetch word lists on import.
+    """
+    require_lighteval()
+    downloading = [] if downloads else [f"{_TASKS}.{name}.main" for name in ("ifeval", "ifbench")]
+    failing = [name for name in (*_failing(), *downloading) if name not in sys.modules]
+    for name in failing:
+        sys.modules[name] = ModuleType(name, "Can't be imported here: see palign_hf.evaluation.backend.")
+    _import_what_changes_the_process()
+    return failing
+
+
+def _import_what_changes_the_process() -> None:
+    """Import two modules of lighteval here, and undo their changes to the process.
+
+    Its transformers model turns gradients off, so that nothing could be trained afterwards; its code tasks raise
+    Python's limit for the digits of a number.
+    """
+    import torch
+
+    gradients, digits = torch.is_grad_enabled(), sys.get_int_max_str_digits()
+    import_module("lighteval.models.transformers.transformers_model")
+    import_module(f"{_TASKS}.lcb.codegen_metrics")
+    torch.set_grad_enabled(gradients)
+    sys.set_int_max_str_digits(digits)
+
+
+@contextmanager
+def reading(rows: Mapping[str, Mapping[str, "Dataset"]]) -> Iterator[None]:
+    """Give lighteval's tasks their data by task name, instead of loading it again."""
+    from lighteval.tasks.lighteval_task import LightevalTask
+
+    before = LightevalTask.download_dataset_worker
+    setattr(LightevalTask, _READER, staticmethod(lambda task: rows[task.name]))
+    try:
+        yield
+    finally:
+        setattr(LightevalTask, _READER, staticmethod(before))
+
+
+def main() -> None:
+    """lighteval's own command line."""
+    if left_out := install():
+        names = ", ".join(name.removeprefix(f"{_TASKS}.").removesuffix(".main") for name in left_out)
+        sys.stderr.write(f"palign: lighteval's own tasks of {names} can't be imported here, and are left out\n")
+    from lighteval.__main__ import app
+
+    app()
+
+
+def _failing() -> Iterator[str]:
+    from huggingface_hub import HfApi
+
+    if "model_name" not in inspect.signature(HfApi.list_models).parameters:
+        yield from (f"{_TASKS}.{name}.main" for name in ("mt_bench", "mix_eval"))
+    package = find_spec(_TASKS)
+    assert package is not None and package.submodule_search_locations
+    # Where the file lies beside it, nothing is downloaded.
+    if not (Path(package.submodule_search_locations[0]) / "tinyBenchmarks.pkl").is_file():
+        yield f"{_TASKS}.tiny_benchmarks"
 
 
 class Answers(Protocol):
@@ -123,3 +215,70 @@ def _parameters(settings: EvaluationSettings | None) -> GenerationParameters:
         max_new_tokens=settings.max_tokens,
         seed=settings.seed,
     )
+
+
+def write_results(
+    folder: Path,
+    tasks: Sequence[Task],
+    samples: Iterable[Sample],
+    settings: EvaluationSettings,
+    name: str,
+    places: Places = None,
+) -> dict[str, Any]:
+    """Write lighteval's files into a folder; return its aggregated figures by task. `name` is the student's."""
+
+    install(downloads=False)
+    from lighteval.logging.evaluation_tracker import EvaluationTracker
+    from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
+
+    from palign_hf.evaluation.tasks import tasks_table
+
+    names = [task.name for task in tasks]
+    table = tasks_table(names, n=settings.n, max_tokens=settings.max_tokens, places=places)
+    ours = ModuleType("palign_tasks")
+    vars(ours)["TASKS_TABLE"] = table
+    named: Any = ours  # a module may be given as well as its name
+    rows = {one.name: {one.evaluation_splits[0]: task.rows} for one, task in zip(table, tasks, strict=True)}
+    with _silent(), reading(rows):
+        pipeline = Pipeline(
+            tasks=",".join(f"{FAMILY}:{one}|0" for one in names),
+            evaluation_tracker=EvaluationTracker(output_dir=str(folder), save_details=True),
+            model=StudentModel(Recorded(samples, settings.n), name, settings),
+            pipeline_parameters=PipelineParameters(
+                launcher_type=ParallelismManager.NONE,
+                custom_tasks_directory=named,
+                remove_reasoning_tags=False,
+            ),
+        )
+        pipeline.evaluate()
+        pipeline.save_and_push_results()
+    found: dict[str, Any] = pipeline.evaluation_tracker.results["results"]
+    return {one: found[f"{FAMILY}:{one}|0"] for one in names}
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Silence lighteval's progress bars and log lines about loading and saving."""
+    import datasets
+
+    shown = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), _only_errors("lighteval"):
+            yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _only_errors(name: str) -> Iterator[None]:
+    import logging
+
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

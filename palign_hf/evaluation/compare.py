@@ -1,9 +1,4 @@
-"""Comparison of models on the same problems: each figure with its interval, and each model's difference from the
-first.
-
-Differences are paired over problems, so they are more precise than two separate intervals suggest. A difference whose
-interval contains 0 may be chance; of many comparisons, one in twenty excludes 0 by chance alone.
-"""
+"""Plot of a comparison as PNG: one panel per measure, one line per model with its 95 % interval."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,16 +9,16 @@ from typing import Any
 
 from palign_hf.config import folder_of
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.evaluation.files import read_samples
-from palign_hf.evaluation.intervals import Interval, check_same_problems, differences, intervals
+from palign_hf.evaluation.grade import read_samples
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
-from palign_hf.evaluation.partial import PARTIAL, heading, partial_of, remarks
-from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.samples import PARTIAL, Sample, heading, partial_of, partial_words, remarks
+from palign_hf.evaluation.statistics import Interval, check_same_problems, differences, intervals
 from palign_hf.evaluation.summary import WORDS, grouped, told
+from palign_hf.plotting import Bar, Panel, colour, interval_plot
 from palign_hf.runs.claims import Claim
-from palign_hf.runs.parts import read_mapping, write_whole
+from palign_hf.runs.parts import read_mapping, whole, write_whole
 from palign_hf.runs.report import json_line
-from palign_hf.tables import aligned, escaped, table
+from palign_hf.tables import aligned, escaped, style_of, table
 
 
 Models = Mapping[str, Sequence[Sample]]
@@ -136,7 +131,6 @@ class Comparisons:
             folder (`str` or `Path`): where to write, which may hold other files.
             replace (`bool`): whether a comparison of other files may be written over.
         """
-        from palign_hf.evaluation.plot import draw
 
         home = folder_of(folder)
         check_home(home, list(self.files.values()), overwrite)
@@ -264,3 +258,29 @@ def _names(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 def _plain(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
     return {name: {model: asdict(one) for model, one in of.items()} for name, of in found.items()}
+
+
+_COLUMNS = 3
+
+
+def draw(comparison: "Comparison", path: Path) -> None:
+    """Draw all measures of a comparison, each on its own scale: shares from 0 to 1, tokens from 0."""
+    models = list(comparison.measures)
+    panels = [panel_of(comparison.words(name), name, comparison.intervals[name], models) for name in comparison.names]
+    note = f"partial: {partial_words(comparison.partial)}" if comparison.partial else ""
+    inks = [colour(k) for k in range(len(models))]
+    with whole(path) as unfinished:
+        unfinished.write_bytes(interval_plot(models, panels, inks, columns=_COLUMNS, note=note))
+
+
+def panel_of(
+    title: str, name: str, found: Mapping[str, Interval], models: Sequence[str], *, full: bool = True
+) -> Panel:
+    """The panel of one measure; shares end at 1, or with `full=False` where the longest interval does, as tokens."""
+    bars = [
+        Bar(found[model].value, found[model].low, found[model].high) if model in found else None for model in models
+    ]
+    reach = max((max(bar.value, bar.high or 0.0) for bar in bars if bar), default=0.0) or 1.0
+    if style_of(name) == ".0f":
+        return Panel(title, bars, reach, ".0f")
+    return Panel(title, bars, 1.0, "g") if full else Panel(title, bars, reach, ".2f")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from palign_hf.data.exact import number_text
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.evaluation.samples import SAMPLES, Output
-from palign_hf.literals import number_text
+from palign_hf.evaluation.samples import SAMPLES, StudentOutput
 
 
 # Role -> known column names.
@@ -47,7 +47,7 @@ _REPLACED = "half a character, replaced by \ufffd"
 class Outputs:
     """All outputs of a file, how it was read, and notes about it."""
 
-    outputs: list[Output]
+    outputs: list[StudentOutput]
     columns: dict[str, str]
     rows: int
     notes: Counter[str]
@@ -115,7 +115,7 @@ class _Reader:
     benchmark: str
     notes: Counter[str]
 
-    def wide(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
+    def wide(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[StudentOutput]:
         """One row a problem."""
         lists = []
         for at, row in enumerate(rows):
@@ -138,7 +138,7 @@ class _Reader:
             for sample, part in enumerate(texts or [None] * each):
                 fields = {name: values[sample] for name, values in beside.items()}
                 fields |= part if isinstance(part, dict) else {"text": part}
-                yield Output(**problem, sample=sample, **self._part(at, fields))
+                yield StudentOutput(**problem, sample=sample, **self._part(at, fields))
 
     def _beside(self, row: Mapping[str, Any], texts: int) -> dict[str, list[Any]]:
         """The values of other columns for each output, where they are lists of the same length."""
@@ -151,7 +151,7 @@ class _Reader:
                 self.notes[f"rows whose `{self.columns[name]}` is no list like the outputs: it was not read"] += 1
         return found
 
-    def long(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Output]:
+    def long(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[StudentOutput]:
         """One row a sample: those with one id are of one problem."""
         if "id" not in self.columns:
             self._refuse_repeats(rows)
@@ -171,7 +171,7 @@ class _Reader:
                 numbered = self._number(at, row, "sample")
                 part = {name: row[self.columns[name]] for name in _PARTS if self._cell(row, name) is not None}
                 fields = self._part(at, part | {"text": self._cell(row, "output")})
-                yield Output(**self._problem(at, row), sample=count if numbered is None else numbered, **fields)
+                yield StudentOutput(**self._problem(at, row), sample=count if numbered is None else numbered, **fields)
 
     def _problem(self, at: int, row: Mapping[str, Any]) -> dict[str, Any]:
         gold = written(self._cell(row, "gold"))

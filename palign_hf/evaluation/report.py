@@ -1,24 +1,50 @@
 """The report of an evaluation: figures with 95 % intervals, a table a benchmark, and what is reproducible."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from palign_hf.asking.usage import Usage
-from palign_hf.evaluation.draft import LOOPED
 from palign_hf.evaluation.grade import unjudged
-from palign_hf.evaluation.intervals import Interval, intervals
-from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
-from palign_hf.evaluation.partial import PARTIAL, heading
-from palign_hf.evaluation.repeatable import repeatable
-from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.metrics import LOOPED, VERDICTS, Measures, measure, shown_ks
+from palign_hf.evaluation.samples import PARTIAL, Sample, heading
+from palign_hf.evaluation.statistics import Interval, intervals
 from palign_hf.evaluation.summary import TOKENS_AT, WORDS, Summary, grouped, told
+from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.redact import redacted
 from palign_hf.runs.report import StageReport
-from palign_hf.statistics import spread
-from palign_hf.tables import UNKNOWN, escaped, table
+from palign_hf.tables import UNKNOWN, escaped, spread, table
+
+
+# Reproducibility with the same seed, by engine.
+ENGINES = {
+    "transformers": "Every sample is drawn alone, so on a CPU the same seed gives the same samples, whatever else is "
+    "in the run; a GPU may round differently for a prompt that is partly in its cache, and then a sample may differ "
+    "where two tokens are near.",
+    "vllm": "vLLM's rounding depends on the rest of its batch, so a sample that is drawn again with the same seed may "
+    "differ where two tokens are near.",
+    "server": "Each request carries the sample's seed; whether the server uses it depends on the server.",
+}
+LEDGER = (
+    "A sample stays in the ledger as it was first drawn, by any run, so the same command with the same ledger "
+    "gives the same table."
+)
+GRADES = "The same text gets the same grade, unless grading it takes longer than {seconds:g} s."
+INTERVALS = "Intervals are resampled with a fixed seed: the same samples give the same ones."
+
+
+def repeatable(engines: Iterable[str], seed: int, seconds: float) -> dict[str, str]:
+    """The notes by topic; `engines` begin with the names of those that drew the samples."""
+    names = dict.fromkeys(one.split()[0] for one in engines)
+    return {
+        "seed": f"The seed is {seed}; each sample has its own, made of that one, the problem's text and the sample's "
+        f"number, so neither order nor the number of processes matters.",
+        **{name: ENGINES.get(name, f"The reproducibility of `{name}` is unknown.") for name in names},
+        "ledger": LEDGER,
+        "grades": GRADES.format(seconds=seconds),
+        "intervals": INTERVALS,
+    }
 
 
 # A column of problems with more values than this is no way to group them.
@@ -45,7 +71,7 @@ class EvaluationReport(StageReport):
     terms = TERMS
 
     samples: Sequence[Sample]
-    usage: Usage
+    usage: SamplingUsage
     drawn_by: Mapping[str, int] = field(default_factory=dict)
     forced: bool = False
     looped: bool = False
@@ -54,7 +80,7 @@ class EvaluationReport(StageReport):
     def of(
         cls,
         samples: Sequence[Sample],
-        usage: Usage,
+        usage: SamplingUsage,
         settings: Mapping[str, Any] | None = None,
         *,
         drawn_by: Mapping[str, int] | None = None,

@@ -1,7 +1,7 @@
-"""One evaluated output with its labels, as a dataclass and as the SAMPLES table.
+"""Partial benchmarks (a part of the problems, or a copy with other content), marked beside every figure.
 
-`strict`, `lenient`, `answer` and `error` are the grader's; the other labels are computed from the text. An empty
-output is wrong for any gold answer: it has no box, and no ended draft.
+Each sample carries the reason in the column `partial`, so that reports, comparisons and cards can show it. Where the
+column is missing or empty, a benchmark is complete as far as known.
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from palign_hf.errors import UserError, shown
 from palign_hf.grading import Grade, last_boxed
-from palign_hf.loops import loops
 from palign_hf.prompts import TagStyle
+from palign_hf.repetition import loops
 from palign_hf.schema import Table
 
 
@@ -21,7 +21,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class StudentOutput:
     """A student's output for a problem, before grading. `text` is None for a crashed one, with the reason in `error`.
 
     `forced_at` is the number of tokens after which its draft was closed by a budget; None where the student closed it.
@@ -165,20 +165,22 @@ def label(text: str | None, grade: Grade, finish_reason: str | None, tags: TagSt
     )
 
 
-def ungraded(output: Output) -> Grade:
+def ungraded(output: StudentOutput) -> Grade:
     """The grade of an empty output, which no grader sees."""
     return Grade(False, False, None, output.error)
 
 
-def sampled(output: Output, grade: Grade, tags: TagStyle) -> Sample:
+def sampled(output: StudentOutput, grade: Grade, tags: TagStyle) -> Sample:
     """Combine an output and its grade; an empty output has no tokens unless its cost is known."""
-    known = {one.name: getattr(output, one.name) for one in fields(Output) if one.name not in ("error", "tokens")}
+    known = {
+        one.name: getattr(output, one.name) for one in fields(StudentOutput) if one.name not in ("error", "tokens")
+    }
     tokens = 0 if output.tokens is None and output.blank else output.tokens
     return Sample(**known, tokens=tokens, **asdict(label(output.text, grade, output.finish_reason, tags)))
 
 
 def check_complete(
-    samples: Iterable[Output | Sample], problems: int | None = None, each: int | None = None
+    samples: Iterable[StudentOutput | Sample], problems: int | None = None, each: int | None = None
 ) -> dict[tuple[str, str], int]:
     """Count the samples of each problem; raise unless there are `problems` problems with `each` samples each.
 
@@ -212,3 +214,35 @@ def check_complete(
 def _few(wrong: Sequence[tuple[str, str]], counts: Mapping[tuple[str, str], int]) -> str:
     named = ", ".join(f"`{shown(key[1])}` has {counts[key]}" for key in wrong[:_NAMED])
     return named + (", ..." if len(wrong) > _NAMED else "")
+
+
+PARTIAL = "partial"
+
+
+def partial_of(samples: Iterable[Sample]) -> dict[str, str]:
+    """Map each partial benchmark to its reason."""
+    found: dict[str, str] = {}
+    for sample in samples:
+        if reason := sample.about.get(PARTIAL):
+            found.setdefault(sample.benchmark, reason)
+    return found
+
+
+def partial_words(reasons: Mapping[str, str]) -> str:
+    """All reasons in one line."""
+    return ", ".join(f"{name} {reason}" for name, reason in reasons.items())
+
+
+def heading(name: str, reasons: Mapping[str, str]) -> str:
+    """Heading of figures: of the benchmark of that name, else of all benchmarks."""
+    if not reasons:
+        return name
+    return f"{name} (partial: {reasons.get(name) or partial_words(reasons)})"
+
+
+def remarks(reasons: Mapping[str, str]) -> list[str]:
+    """Remarks below the figures."""
+    return [
+        f"{name} is partial ({reason}): these are no figures of the whole benchmark, and no leaderboard gets them"
+        for name, reason in reasons.items()
+    ]

@@ -1,12 +1,13 @@
-"""Settings of an evaluation, declared once for the constructor of `StudentEvaluation`, recipes, options and docs."""
+"""Identity of an evaluation: everything that changes a sample or its labels, for fingerprints."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from palign_hf.asking.settings import SamplingSettings
 from palign_hf.config import setting
 from palign_hf.errors import UserError
-from palign_hf.prompts import TagStyle, tag_style
+from palign_hf.evaluation.samples import SAMPLES
+from palign_hf.generation.settings import SamplesIdentity, SamplingSettings
+from palign_hf.prompts import SOLVE, TagStyle, tag_style
 
 
 # The default of the published script.
@@ -53,3 +54,31 @@ class EvaluationSettings(SamplingSettings):
         if self.stop_loops:
             description["loops"] = "stopped"
         return description
+
+
+# Raised when the same settings may give other samples, or other labels of the same samples, than before.
+WRITER_VERSION = 1
+LABELS_VERSION = 1
+
+
+class EvaluationIdentity(SamplesIdentity[EvaluationSettings]):
+    """Everything that can change a row of SAMPLES, and nothing else."""
+
+    def describe_samples(self) -> dict[str, Any]:
+        """What decides a sample."""
+        return self._describe_drawing() | {
+            "evaluation": WRITER_VERSION,
+            "prompt": SOLVE.hash,
+            **self.settings.describe_writing(),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a row."""
+        tags = self.settings.style
+        return self.describe_samples() | {
+            "n": self.settings.n,
+            "grader": self._describe_grader(),
+            "tags": [tags.open, tags.close],
+            "labels": LABELS_VERSION,
+            "schema": SAMPLES.version,
+        }

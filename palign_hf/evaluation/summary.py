@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from palign_hf.evaluation import partial
-from palign_hf.evaluation.intervals import Interval, intervals
+from palign_hf.evaluation import samples
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
-from palign_hf.evaluation.partial import partial_of
-from palign_hf.evaluation.samples import Sample
+from palign_hf.evaluation.samples import Sample, partial_of
+from palign_hf.evaluation.statistics import Interval, intervals
 from palign_hf.runs.report import json_line, kind
-from palign_hf.statistics import spread
-from palign_hf.tables import UNKNOWN, interval_text, style_of
+from palign_hf.tables import UNKNOWN, interval_text, spread, style_of
 
 
 # How figures are called where people read them.
@@ -91,7 +89,7 @@ class Summary:
         part = " of a part only" if self.partial else ""
         lines = [("problems", f"{len(found.problems)}{part}, with {self._each()} samples each")]
         if self.partial:
-            lines.append(("partial", partial.told(self.partial)))
+            lines.append(("partial", samples.partial_words(self.partial)))
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
             shown = name.replace("@n", f"@{found.n}")
             lines += [(f"{shown}, {verdict}", told(self.intervals[f"{verdict} {name}"])) for verdict in VERDICTS]
@@ -100,8 +98,8 @@ class Summary:
         for name, words in WORDS.items():
             lines.append((words, f"{told(self.intervals.get(name), name)}{self._middle(name)}"))
         groups = grouped(self.samples, lambda sample: sample.benchmark)
-        for benchmark, samples in groups.items() if len(groups) > 1 else ():
-            measured = measure(samples)
+        for benchmark, own in groups.items() if len(groups) > 1 else ():
+            measured = measure(own)
             ends = intervals(measured, self.seed)
             named = f"{benchmark} (partial)" if benchmark in self.partial else benchmark
             lines.append((f"{named}: problems", str(len(measured.problems))))
@@ -116,7 +114,7 @@ class Summary:
         """For a terminal."""
         found = self.measures
         problems = f"{len(found.problems)}, with {self._each()} samples each"
-        about = {"problems": problems, "partial": partial.told(self.partial)}
+        about = {"problems": problems, "partial": samples.partial_words(self.partial)}
         lines = [f"{name:<10} {value}" for name, value in (about | dict(self.about)).items() if value]
         lines += ["", f"{self._of():<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
@@ -147,8 +145,8 @@ class Summary:
             return []
         head = f"{self._of():<{_WIDTH}}{'problems':<10}{'pass@1, strict':<26}{'pass@1, lenient':<26}"
         lines = ["", head.rstrip()]
-        for name, samples in groups.items():
-            found = measure(samples)
+        for name, of in groups.items():
+            found = measure(of)
             ends = intervals(found, self.seed)
             cells = "".join(f"{told(ends[f'{verdict} pass@1']):<26}" for verdict in VERDICTS)
             named = f"{name} (partial)" if name in self.partial else name
@@ -163,11 +161,11 @@ class Summary:
         """Everything that a reader of the figures has to know."""
         counted = [f"{count} x {why}" for why, count in self.counted_as_wrong().items()]
         notes = [f"{count} x {note}" for note, count in self.notes.items()]
-        return [*partial.remarks(self.partial), *counted, *notes, *self._limits()]
+        return [*samples.remarks(self.partial), *counted, *notes, *self._limits()]
 
     def warnings(self) -> list[str]:
         """What limits the figures, without the samples that are counted as wrong."""
-        return [*partial.remarks(self.partial), *self._limits()]
+        return [*samples.remarks(self.partial), *self._limits()]
 
     def counted_as_wrong(self) -> Counter[str]:
         """Samples without an answer, or that could not be graded, by reason."""

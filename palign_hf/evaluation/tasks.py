@@ -7,32 +7,270 @@ PALIGN_BENCHMARKS; PALIGN_SAMPLES is the number of samples a problem, 3 by defau
 """
 
 import os
-from collections.abc import Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from lighteval.metrics.metrics_sample import SampleLevelComputation, SamplingMetric
+from lighteval.metrics.utils.metric_utils import SampleLevelMetricGrouping
+from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
-from lighteval.tasks.requests import Doc
+from lighteval.tasks.requests import Doc, SamplingMethod
 
-from palign_hf.asking.ledgers import ledger_folder
-from palign_hf.benchmarks import BENCHMARKS, Places, place_of
-from palign_hf.errors import UserError, shown
-from palign_hf.evaluation.metric import metric
-from palign_hf.evaluation.problems import (
-    FAMILY,
-    TASKS,
-    TOY,
-    TOY_SOURCE,
-    TOY_SPLIT,
-    Problem,
-    benchmark_of,
-    open_task,
-    problem_of,
-)
+from palign_hf.data.benchmarks import BENCHMARKS, Benchmark, Places, departure, open_benchmark, place_of
+from palign_hf.data.cells import after_hashes
+from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.evaluation.metrics import RATES, VERDICTS, measure, shown_ks
+from palign_hf.evaluation.outputs import written
+from palign_hf.evaluation.samples import PARTIAL, Sample, StudentOutput, sampled, ungraded
 from palign_hf.evaluation.settings import MAX_TOKENS, SAMPLES_EACH
-from palign_hf.prompts import SOLVE
+from palign_hf.generation.ledger import ledger_folder
+from palign_hf.generation.store import content_key
+from palign_hf.grading import GraderPool
+from palign_hf.prompts import SOLVE, TAG_STYLES, TagStyle, tag_style
 from palign_hf.runs.parts import whole
+from palign_hf.schema import SchemaError
+from palign_hf.students import shipped
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+FAMILY = "palign"
+# Last part of each task's name -> its benchmark.
+_OF = {"math_500": "MATH-500", "aime24": "AIME24", "aime25": "AIME25", "amc12": "AMC12", "gsm8k": "GSM8K"}
+TOY, TOY_SOURCE, TOY_SPLIT = "toy", "palign-toy", "test"
+TASKS = (*_OF, TOY)
+_TOY = Benchmark(TOY_SOURCE, TOY_SPLIT, "question", about=("family", "difficulty"))
+COLUMNS = ("id", "benchmark", "question", "gold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question with its gold answer; `about` holds other columns, to report by."""
+
+    id: str
+    benchmark: str
+    question: str
+    gold: str
+    about: Mapping[str, str | None]
+
+    def row(self) -> dict[str, str | None]:
+        """As a row of the table."""
+        return {name: getattr(self, name) for name in COLUMNS} | dict(self.about)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its published rows; `partial` describes how they differ from the whole benchmark."""
+
+    name: str
+    rows: "Dataset"
+    partial: str | None = None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Its problems, in the order of the rows, each with a unique id."""
+        found = [problem_of(self.name, row) for row in self.rows]
+        if self.partial:
+            found = [replace(one, about={**one.about, PARTIAL: self.partial}) for one in found]
+        twice = {id for id, count in Counter(one.id for one in found).items() if count > 1}
+        # Some benchmarks repeat a name; the row number makes it unique.
+        return [replace(one, id=f"{one.id}#{at}") if one.id in twice else one for at, one in enumerate(found)]
+
+
+def task_names(given: Iterable[str]) -> tuple[str, ...]:
+    """The last parts of task names, each once and in the given order; unknown tasks are refused."""
+    names: list[str] = []
+    for one in given:
+        name = one.removeprefix(f"{FAMILY}:")
+        if one == FAMILY:
+            names += TASKS
+        elif name not in TASKS:
+            raise UserError(
+                f"`{shown(one)}` is not a task{nearest(shown(name), TASKS)}. Choose from {listed(TASKS)}, or "
+                f"`{FAMILY}` for all of them."
+            )
+        else:
+            names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def open_task(name: str, places: Places = None, max_samples: int | None = None) -> Task:
+    """Open a task with all its rows, or at most `max_samples` of them."""
+    (name,) = task_names([name])
+    if name == TOY:
+        home = shipped(TOY_SOURCE)
+        assert home is not None
+        rows, whole, partial = home.problems(TOY_SPLIT), None, None
+    else:
+        benchmark = _OF[name]
+        rows, whole = open_benchmark(benchmark, places), BENCHMARKS[benchmark].rows
+        partial = departure(benchmark, rows, places)
+    if max_samples is None or max_samples >= len(rows):
+        return Task(name, rows, partial)
+    first = f"the first {max_samples} of {whole or len(rows)} problems"
+    return Task(
+        name, rows.select(range(max_samples)), first if partial is None else f"{first}; of a copy with {partial}"
+    )
+
+
+def benchmark_of(task: str) -> str | None:
+    """The benchmark of a task; None for the toy task."""
+    return _OF.get(task)
+
+
+def problem_of(task: str, row: Mapping[str, Any]) -> Problem:
+    """A row of a task's data as a problem."""
+    known = _TOY if task == TOY else BENCHMARKS[_OF[task]]
+    gold = written(row.get(known.answer))
+    if task == "gsm8k" and gold is not None:
+        gold = after_hashes(gold)
+    question = row.get(known.column)
+    if not isinstance(question, str) or not question.strip() or gold is None:
+        lacking = "gold answer" if gold is None else "question"
+        raise UserError(
+            f"A row of `{FAMILY}:{task}` has no {lacking}: {shown(repr(dict(row)))}. Check the copy of the benchmark."
+        )
+    name = written(row.get(known.name)) if known.name else None
+    return Problem(
+        id=name or content_key(question).hex()[:16],
+        benchmark=task,
+        question=question,
+        gold=gold,
+        about={one: written(row[one]) for one in known.about if one in row},
+    )
+
+
+def problem_columns(batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The columns of a batch of problems, as `map` hands it over; refused in words if it can't be evaluated.
+
+    Gold answers and what else is known of a problem are written as text.
+    """
+    if not isinstance(batch, Mapping):
+        raise SchemaError(
+            f"`StudentEvaluation` got its rows as `{type(batch).__name__}`. Take the format of the dataset off: "
+            f"`dataset.with_format(None).map(evaluation, batched=True)`."
+        )
+    if missing := [name for name in COLUMNS if name not in batch]:
+        raise SchemaError(
+            f"Column {listed(missing)}{nearest(missing[0], list(batch))} missing: problems have {listed(COLUMNS)}. "
+            f"Rename the columns, or add them."
+        )
+    if not isinstance(batch["id"], list):
+        raise SchemaError(
+            "`StudentEvaluation` got a single row: its engine answers many problems at once. Use "
+            "`problems.map(evaluation, batched=True)`."
+        )
+    columns: dict[str, list[Any]] = {name: list(batch[name]) for name in batch}
+    for name, values in columns.items():
+        if name != "question":
+            columns[name] = [written(value) for value in values]
+        for row, value in enumerate(columns[name] if name in COLUMNS else ()):
+            if not isinstance(value, str) or not value.strip():
+                raise SchemaError(
+                    f"Row {row + 1} of the batch has no text as `{name}`: {shown(repr(value))}. Every problem "
+                    f"needs one."
+                )
+    return columns
+
+
+def problem_table(tasks: Sequence[Task]) -> "Dataset":
+    """All problems of tasks in one table; columns that a benchmark lacks are null."""
+    from datasets import Dataset, Features, Value
+
+    problems = [problem for task in tasks for problem in task.problems]
+    names = dict.fromkeys([*COLUMNS, *(name for one in problems for name in one.about)])
+    empty: dict[str, str | None] = dict.fromkeys(names)
+    features = Features({name: Value("string") for name in names})
+    return Dataset.from_list([empty | one.row() for one in problems], features=features)
+
+
+_MEANS = (*RATES, "draft_share", "tokens", "draft_tokens")
+# Of these less is better, or neither is.
+_LOWER = ("cut", "loop", "draft_share", "tokens", "draft_tokens")
+
+
+class LabelledSamples(SampleLevelComputation, SamplingMetric):
+    """The measures of one problem's `n` samples."""
+
+    def __init__(self, n: int, grader: str = "math") -> None:
+        self.n, self.grader = n, grader
+
+    def num_samples(self) -> int:
+        """Number of samples that lighteval requests."""
+        return self.n
+
+    def compute(self, doc: Doc, model_response: ModelResponse, **_: Any) -> dict[str, float]:
+        """All measures; those that a backend's samples don't support, such as finish reasons, are left out."""
+        assert doc.specific is not None
+        if "samples" not in doc.specific:
+            doc.specific["samples"] = [sample.row() for sample in self._graded(doc, model_response)]
+        samples = [Sample.from_row(row) for row in doc.specific["samples"]]
+        self._check(doc, len(samples))
+        found = measure(samples)
+        named = {f"{verdict} {name}": name for verdict in VERDICTS for name in _passes(self.n)}
+        values = {_name(name, self.n): found.value(name) for name in (*named, *_MEANS)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _graded(self, doc: Doc, response: ModelResponse) -> list[Sample]:
+        self._check(doc, len(response.text))
+        assert doc.specific is not None
+        shared = {name: doc.specific[name] for name in COLUMNS} | {"about": doc.specific.get("about", {})}
+        counts = [len(ids) for ids in response.output_tokens]
+        tokens = counts if len(counts) == self.n else [None] * self.n
+        outputs = [
+            StudentOutput(**shared, sample=number, text=text, tokens=count)
+            for number, (text, count) in enumerate(zip(response.text, tokens, strict=True))
+        ]
+        grades = iter(_pool(self.grader).grade_all((one.text or "", one.gold) for one in outputs if not one.blank))
+        return [sampled(one, ungraded(one) if one.blank else next(grades), _style(one.text or "")) for one in outputs]
+
+    def _check(self, doc: Doc, samples: int) -> None:
+        if samples != self.n:
+            raise UserError(
+                f"`{doc.task_name}` has {samples} samples of the problem {doc.id}, and {self.n} were asked for. Each "
+                f"counts: let the model give all of them."
+            )
+
+
+def metric(n: int, grader: str = "math") -> SampleLevelMetricGrouping:
+    """The metric over `n` samples a problem."""
+    names = [_name(f"{verdict} {name}", n) for verdict in VERDICTS for name in _passes(n)] + list(_MEANS)
+    better: Any = {name: name not in _LOWER for name in names}
+    return SampleLevelMetricGrouping(
+        metric_name=names,
+        higher_is_better=better,
+        category=SamplingMethod.GENERATIVE,
+        sample_level_fn=LabelledSamples(n, grader),
+        corpus_level_fn=dict.fromkeys(names, np.mean),
+    )
+
+
+def _passes(n: int) -> Sequence[str]:
+    return [*(f"pass@{k}" for k in shown_ks(n)), "avg@n", "maj@n"]
+
+
+def _name(name: str, n: int) -> str:
+    """As lighteval's tables show it: `strict_pass@3`."""
+    return name.replace(" ", "_").replace("@n", f"@{n}")
+
+
+def _style(text: str) -> TagStyle:
+    """The tags that a text begins with."""
+    begun = text.lstrip()
+    return next((one for one in TAG_STYLES.values() if one.open and begun.startswith(one.open)), tag_style("none"))
+
+
+@lru_cache(maxsize=4)
+def _pool(grader: str) -> GraderPool:
+    """One pool for all problems; its workers end with this process."""
+    return GraderPool(grader)
 
 
 # Samples of each problem under lighteval's own command line.

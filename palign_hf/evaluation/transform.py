@@ -15,22 +15,19 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset, Features, Value
 
-from palign_hf.asking.batches import broken, oversized, plain_rows, rows_of
-from palign_hf.asking.drawing import DrawingTransform
-from palign_hf.asking.identity import changed_by
-from palign_hf.asking.jobs import ExpectedOutput, in_order
-from palign_hf.asking.rendering import ChatPrompt
-from palign_hf.asking.runner import StudentRunner
-from palign_hf.asking.samples import Known, Remembered, seed_of
-from palign_hf.asking.store import content_key
-from palign_hf.asking.transform import takes
 from palign_hf.engines.base import RequestFailed, side_by_side
-from palign_hf.evaluation.draft import WRITTEN, Writer, Written
-from palign_hf.evaluation.identity import Identity
-from palign_hf.evaluation.problems import COLUMNS, problem_columns
+from palign_hf.evaluation.metrics import WRITTEN, Writer, Written
 from palign_hf.evaluation.report import EvaluationReport
-from palign_hf.evaluation.samples import SAMPLES, Output, Sample, check_complete, sampled, ungraded
-from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.samples import SAMPLES, Sample, StudentOutput, check_complete, sampled, ungraded
+from palign_hf.evaluation.settings import EvaluationIdentity, EvaluationSettings
+from palign_hf.evaluation.tasks import COLUMNS, problem_columns
+from palign_hf.generation.jobs import ExpectedOutput, broken, in_order, oversized, plain_rows, rows_of
+from palign_hf.generation.rendering import ChatPrompt
+from palign_hf.generation.runner import StudentRunner
+from palign_hf.generation.sampling import DrawingTransform, Known, Remembered, seed_of
+from palign_hf.generation.settings import changed_by
+from palign_hf.generation.store import content_key
+from palign_hf.generation.transform import takes
 from palign_hf.prompts import SOLVE
 from palign_hf.tables import UNKNOWN
 
@@ -183,8 +180,8 @@ class StudentEvaluation(DrawingTransform[Written]):
         return ChatPrompt(self._runner.tokenizer, SOLVE, self._identity.student.name)
 
     @cached_property
-    def _identity(self) -> Identity:
-        return Identity(
+    def _identity(self) -> EvaluationIdentity:
+        return EvaluationIdentity(
             student=self._runner.student,
             settings=self.settings,
             grader=self.grader,
@@ -232,7 +229,7 @@ class StudentEvaluation(DrawingTransform[Written]):
             kept = drawn.sample
             # The last token of a sample that ended by itself is the end of its turn.
             text = self._text(list(kept.token_ids[:-1] if kept.finish_reason == "stop" else kept.token_ids))
-            output = Output(
+            output = StudentOutput(
                 **shared,
                 sample=number,
                 text=text,
@@ -249,7 +246,7 @@ class StudentEvaluation(DrawingTransform[Written]):
         return [sample for sample, _ in found], [drawn for _, drawn in found if drawn is not None]
 
     def _failed(self, shared: Mapping[str, Any], number: int, why: str) -> Sample:
-        output = Output(**shared, sample=number, text=None, draft_tokens=0, error=why)
+        output = StudentOutput(**shared, sample=number, text=None, draft_tokens=0, error=why)
         return sampled(output, ungraded(output), self.settings.style)
 
     def _text(self, ids: list[int]) -> str:

@@ -7,8 +7,7 @@ r"""Graders, and a pool that runs them in processes with limits of time and memo
 """
 
 from palign_hf.grading.extraction import last_boxed
-from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader
-from palign_hf.grading.mathematics import MathGrader
+from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, MathGrader
 from palign_hf.grading.pool import GraderPool
 from palign_hf.grading.registry import GRADERS, OwnGrader, make_grader
 

@@ -24,8 +24,7 @@ from typing import Any, cast
 
 from palign_hf.errors import UserError, shown
 from palign_hf.grading.extraction import last_boxed
-from palign_hf.grading.graders import Grade, Grader, as_text
-from palign_hf.grading.mathematics import MathGrader
+from palign_hf.grading.graders import Grade, Grader, MathGrader, as_text
 from palign_hf.grading.registry import make_grader
 
 

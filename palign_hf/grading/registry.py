@@ -3,11 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from palign_hf.config.resolve import (
+    Uncalled,
+    check_function,
+    check_kind,
+    is_location,
+    located,
+    made,
+    may_call,
+)
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.grading.extraction import last_boxed
-from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, as_text
-from palign_hf.grading.mathematics import MathGrader
-from palign_hf.located import Uncalled, check_function, check_kind, is_location, located, made, may_call
+from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, MathGrader, as_text
 
 
 # Graders with a name. The user's own are given as `module:name`.

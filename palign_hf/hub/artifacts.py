@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.hub.names import RESERVED, VIEW, config_name
-from palign_hf.hub.plain_card import render_plain, report_blocks
-from palign_hf.hub.plan import Item
-from palign_hf.hub.private import name_of, public, public_report
-from palign_hf.hub.student_files import student_files
+from palign_hf.hub.cards import render_plain, report_blocks
+from palign_hf.hub.facts import name_of, public, public_report
+from palign_hf.hub.plan import Item, student_files
+from palign_hf.hub.settings import RESERVED, VIEW, config_name
 from palign_hf.runs.shards import PAGE, REPORT
 from palign_hf.schema import Table
 
@@ -267,9 +266,8 @@ class DatasetArtifact(TableArtifact):
 
     def card(self, run: RunFolder, repo_id: str, config: str, options: CardOptions) -> tuple[Card, list[Item]]:
         """The dataset card, and its pictures."""
-        from palign_hf.hub.dataset_card import render
+        from palign_hf.hub.dataset_card import dataset_pictures, render
         from palign_hf.hub.facts import dataset_facts
-        from palign_hf.hub.pictures import dataset_pictures
 
         facts = dataset_facts(
             run.folder,

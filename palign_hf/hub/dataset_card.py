@@ -8,20 +8,68 @@ new card; every push sets what describes the files: `configs`, `dataset_info`, `
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from palign_hf.hub.facts import DatasetFacts
-from palign_hf.hub.frontmatter import FrontMatter, named
-from palign_hf.hub.marks import parts, stamped, with_parts
-from palign_hf.hub.names import is_view, view_name
-from palign_hf.hub.paper import PAPER
-from palign_hf.hub.pictures import picture_of
-from palign_hf.hub.view import SPLIT, view_entry
+import numpy as np
+
+from palign_hf.hub.cards import PAPER, FrontMatter, named, parts, stamped, with_parts
+from palign_hf.hub.facts import DatasetFacts, Spread
+from palign_hf.hub.plan import SPLIT, view_entry
+from palign_hf.hub.settings import is_view, view_name
+from palign_hf.plotting import colour, new_figure, plot_style, png_bytes
 from palign_hf.schema import PAIRS, PREFIXES
 from palign_hf.tables import escaped, table
+
+
+_SIZE = (7.0, 3.0)  # inches
+# How the values of PREFIXES and of PAIRS are called.
+_RATIO_LABEL = {"PREFIXES": "prefix / trace, in tokens", "PAIRS": "prefix / target, in tokens"}
+_AFTER = {"PREFIXES": "prefix", "PAIRS": "target"}
+
+
+def dataset_pictures(facts: DatasetFacts) -> dict[str, bytes]:
+    """PNG files by their paths in the repository; none of what wasn't measured."""
+    found = {}
+    if facts.ratio is not None:
+        ratio = [("rows", facts.ratio)]
+        found[picture_of(facts.config, "prefix_ratio")] = _histogram(_RATIO_LABEL[facts.table], ratio, "g")
+    if facts.before is not None and facts.after is not None:
+        lengths = [("trace", facts.before), (_AFTER[facts.table], facts.after)]
+        found[picture_of(facts.config, "lengths")] = _histogram("tokens", lengths, ",.0f")
+    return found
+
+
+def picture_of(config: str, name: str) -> str:
+    """Where a picture of a configuration is in the repository."""
+    return f"pictures/{config}/{name}.png"
+
+
+def _histogram(title: str, spreads: Sequence[tuple[str, Spread]], style: str) -> bytes:
+    """Rows by some value, in bars side by side; all spreads have the same edges."""
+    edges = np.asarray(spreads[0][1].edges)
+    cell = (edges[-1] - edges[0]) / (len(edges) - 1)
+    wide = 0.9 * cell / len(spreads)
+    with plot_style(transparent=True):
+        figure = new_figure(*_SIZE)
+        axes = figure.add_subplot()
+        most = max(max(spread.counts) for _, spread in spreads)
+        for k, (name, spread) in enumerate(spreads):
+            starts = edges[:-1] + 0.05 * cell + k * wide
+            # One row of thousands is seen, too.
+            heights = [max(count, most / 150) if count else 0 for count in spread.counts]
+            axes.bar(starts, heights, wide, align="edge", color=colour(k), label=name)
+        # Half of an odd number of rows is no number of rows.
+        axes.set_yticks([0, most / 2, most], ["0", "" if most % 2 else f"{most // 2:,}", f"{most:,}"])
+        ticks = np.linspace(edges[0], edges[-1], 5)
+        axes.set_xticks(ticks, [format(tick, style) for tick in ticks])
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0, most), xlabel=title)
+        axes.grid(visible=False, axis="x")
+        if len(spreads) > 1:
+            figure.legend(loc="outside upper left", ncols=len(spreads))
+        return png_bytes(figure)
 
 
 logger = logging.getLogger("palign_hf")

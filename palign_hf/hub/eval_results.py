@@ -17,10 +17,10 @@ from typing import Any
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from palign_hf.benchmarks import BENCHMARKS, Benchmark
+from palign_hf.data.benchmarks import BENCHMARKS, Benchmark
 from palign_hf.errors import UserError
-from palign_hf.hub.frontmatter import dumped
-from palign_hf.hub.private import name_of, public_report
+from palign_hf.hub.cards import dumped
+from palign_hf.hub.facts import name_of, public_report
 from palign_hf.runs.parts import read_mapping
 from palign_hf.runs.shards import REPORT
 

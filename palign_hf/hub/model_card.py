@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from palign_hf.errors import UserError
+from palign_hf.hub.cards import FrontMatter, parts, updated_plain, with_parts
 from palign_hf.hub.eval_results import SOURCE, model_index, part_of, read_evaluation
-from palign_hf.hub.frontmatter import FrontMatter
-from palign_hf.hub.marks import parts, with_parts
-from palign_hf.hub.names import check_repo
-from palign_hf.hub.private import public
+from palign_hf.hub.facts import public
+from palign_hf.hub.settings import check_repo
 from palign_hf.redact import redact
 from palign_hf.runs.report import engine_text
 from palign_hf.tables import UNKNOWN, interval_text, style_of, table
@@ -195,3 +194,32 @@ def _run(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "result", settings.get("fingerprint")
     yield "date", settings.get("date")
     yield "command", settings.get("command")
+
+
+_TAGS = ("palign-hf", "evaluation", "reasoning")
+_WHAT = (
+    "Solutions that students wrote to benchmark problems, with the verdict on every sample. A row is a sample: the "
+    "problem's `id` and `benchmark`, its `gold` answer, the `text`, its finish reason, its tokens and its seed, the "
+    "grader's verdicts `strict` (the last complete box, or the boxes that end the text together) and `lenient` (any "
+    "reader finds the right answer), and whether it has a box, a draft, a loop. Samples that failed are rows, too, "
+    "and count as wrong. lighteval's own results and details lie in `lighteval/`, reports in `reports/`. The problems "
+    "are those of the benchmarks, under their own licenses."
+)
+
+
+def render_results(
+    evaluation: Mapping[str, Any], repo_id: str, config: str, splits: Sequence[str], existing: str | None
+) -> str:
+    """The card with this evaluation, made from the existing one; sections that stay as edited are logged."""
+    card, notes = updated_results(evaluation, repo_id, config, splits, existing)
+    for note in notes:
+        logger.warning("%s: %s.", repo_id, note)
+    return card
+
+
+def updated_results(
+    evaluation: Mapping[str, Any], repo_id: str, config: str, splits: Sequence[str], existing: str | None
+) -> tuple[str, list[str]]:
+    """The card with this evaluation, and notes of the sections that were edited and stay as they are."""
+    blocks = evaluation_blocks(evaluation)
+    return updated_plain(_WHAT, blocks, repo_id, config, splits, existing, tags=_TAGS, variable="samples")

@@ -1,24 +1,20 @@
-"""Publishing of a finished run: its tables or its model, the report, pictures, and a card.
+"""The base of stages whose result is pushed after the run: the target is checked before any work starts."""
 
-    published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes")
-    load_dataset("me/prefixes", published.config, split="train")
-
-A push is one commit, or none where nothing has changed; after an interruption the same call resumes it.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from palign_hf.config.renamed import knows_old_names
+from palign_hf.config.resolve import knows_old_names
 from palign_hf.errors import UserError
-from palign_hf.hub.artifacts import CardOptions, RunFolder
+from palign_hf.hub.artifacts import Artifact, CardOptions, RunFolder
 from palign_hf.hub.folders import read_folder
-from palign_hf.hub.names import check_config_name
 from palign_hf.hub.plan import Item
 from palign_hf.hub.push import Push, Pushed, push
+from palign_hf.hub.settings import HubSettings, check_config_name
 from palign_hf.redact import remember
+from palign_hf.runs.launch import Ending
+from palign_hf.schema import Table
 
 
 if TYPE_CHECKING:
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Published:
+class Publication:
     """The outcome of a push: `commit` holds all of it, `files_sent` are the files that were new."""
 
     url: str
@@ -76,7 +72,7 @@ def publish(
     token: str | bool | None = None,
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
-) -> Published:
+) -> Publication:
     """Push the finished run in a folder to a repository of the Hub.
 
     Args:
@@ -157,7 +153,7 @@ def publish_results(
     token: str | bool | None = None,
     api: "HfApi | None" = None,
     patience: "Patience | None" = None,
-) -> Published:
+) -> Publication:
     """Push the results of an evaluation into the repository of the model that was evaluated, and onto its card.
 
     Args:
@@ -174,8 +170,8 @@ def publish_results(
     Raises:
         UserError: The folder holds no evaluation, or the repository can't be written to.
     """
+    from palign_hf.hub.cards import FrontMatter
     from palign_hf.hub.eval_results import eval_result_files
-    from palign_hf.hub.frontmatter import FrontMatter
     from palign_hf.hub.model_card import ModelFacts, render
 
     api = _api_of(token, api)
@@ -206,8 +202,8 @@ def _api_of(token: str | bool | None, api: "HfApi | None") -> "HfApi | None":
     return HfApi(token=token)
 
 
-def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...], dry_run: bool) -> Published:
-    return Published(
+def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...], dry_run: bool) -> Publication:
+    return Publication(
         url=done.url,
         repo_id=wanted.repo_id,
         repo_type=wanted.repo_type,
@@ -225,6 +221,97 @@ def _published(done: Pushed, wanted: Push, config: str, left_out: tuple[str, ...
     )
 
 
-def as_dict(published: Published) -> dict[str, Any]:
+def as_dict(published: Publication) -> dict[str, Any]:
     """Plain data, for JSON."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(published).items()}
+
+
+class PushedSettings(Protocol):
+    """Settings of a stage whose result is pushed."""
+
+    @property
+    def push_to_hub(self) -> str | None:
+        """The repository; None pushes nothing."""
+
+    @property
+    def hub(self) -> HubSettings:
+        """How the result is published."""
+
+    @property
+    def folder(self) -> Path:
+        """The output folder."""
+
+
+class PushedStage:
+    """The base of a stage with the settings `push_to_hub` and `hub`; `artifact` describes its result on the Hub."""
+
+    artifact: Artifact
+    reads: Table | None = None
+    writes: Table | None = None
+    together = False
+
+    def forwarded(self) -> Mapping[str, type]:
+        """Sections of the settings that are passed on to another dataclass, for the settings page."""
+        return {}
+
+    def results(self, settings: Any) -> list[tuple[str | None, Path]]:
+        """The folders to publish, each with the name of its configuration; None takes the default name."""
+        return [(settings.hub.config_name, Path(settings.folder))]
+
+    def ready(self, settings: PushedSettings) -> None:
+        """Refuse, before any work, a target that can't be pushed to."""
+        if settings.push_to_hub is None:
+            return
+        from palign_hf.hub.push import Push, check
+
+        hub = settings.hub
+        check(
+            Push(
+                settings.push_to_hub,
+                (),
+                "",
+                repo_type=self.artifact.repo_type,
+                private=hub.private,
+                revision=hub.revision,
+                tag=hub.tag,
+                create_pr=hub.create_pr,
+            )
+        )
+
+    def follow(self, settings: PushedSettings, ending: Ending) -> str | None:
+        """Push the result of a run that has ended; the lines to print about it."""
+        if settings.push_to_hub is None:
+            return None
+        results = self.results(settings)
+        lines = []
+        for config, folder in results:
+            # A tag is for all of them.
+            tag = settings.hub.tag if folder == results[-1][1] else None
+            hub = replace(settings.hub, config_name=config, tag=tag)
+            command = f"palign publish {folder} {settings.push_to_hub}{hub.options()}"
+            if ending.failed:
+                why = f"not pushed, since {ending.failed} rows failed: run again, or push what is there with "
+                lines.append(f"{why}`{command}`")
+            else:
+                lines.append(_pushed(folder, settings.push_to_hub, hub, command))
+        return "\n".join(lines)
+
+
+def _pushed(folder: Path, repo_id: str, hub: HubSettings, command: str) -> str:
+
+    try:
+        done = publish(
+            folder,
+            repo_id,
+            config=hub.config_name,
+            private=hub.private,
+            revision=hub.revision,
+            tag=hub.tag,
+            create_pr=hub.create_pr,
+            license=hub.license,
+            language=hub.language,
+        )
+        return done.text()
+    except UserError as error:
+        why = str(error)
+    raise UserError(f"The run is whole in `{folder}`, but pushing it failed. {why} To push it: `{command}`.")

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from palign_hf.errors import UserError, shown
-from palign_hf.hub.names import check_push, check_repo
 from palign_hf.hub.plan import Changes, Item, changes, check_items
-from palign_hf.hub.remote import CARD, Repository, Seen, addition
+from palign_hf.hub.remote import CARD, Repository, Seen, addition, check_target, denial
 from palign_hf.hub.retries import Fault, GaveUp, Patience, Tries, fault_of, scrubbed
-from palign_hf.hub.target import check_target, denial
+from palign_hf.hub.settings import check_push, check_repo
 
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-"""One run of one stage: shards, files, provenance, and the launch under accelerate."""

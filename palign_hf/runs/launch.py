@@ -23,14 +23,13 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from palign_hf.config import Parser, add_options, read_options
-from palign_hf.config.wording import as_typed
+from palign_hf.config.options import as_typed
+from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError
-from palign_hf.located import uncalled
-from palign_hf.runs.leaving import destroyable, grouped, leave
 from palign_hf.runs.shards import Shard
-from palign_hf.runs.signals import Terminated, end_with_parent, terminable
+from palign_hf.runs.signals import Terminated, destroyable, end_with_parent, grouped, leave, terminable
 from palign_hf.schema import Table
-from palign_hf.streams import prepare, print_err, print_out, settle
+from palign_hf.terminal import prepare, print_err, print_out, settle
 
 
 C = TypeVar("C")

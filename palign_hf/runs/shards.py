@@ -56,7 +56,7 @@ class Shard:
         return f"{split}-{self.index:05d}-of-{self.count:05d}.parquet"
 
 
-class Output:
+class OutputFolder:
     """A run's folder.
 
     Args:

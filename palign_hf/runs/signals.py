@@ -10,6 +10,7 @@ while it ends, an alarm does that. The engine's processes end with this one in e
 needs nothing of the kind: who has pressed it can press it again.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -18,14 +19,54 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+
+# What was registered for the end (temporary files, trackers) may take so long.
+_EXIT_PATIENCE_S = 10.0
+_ALARM_S = 2.0
+
+
+def grouped() -> bool:
+    """Whether this process is in a group with others, of torch's own making."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return False
+    return int(distributed.get_world_size()) > 1
+
+
+def destroyable() -> bool:
+    """Whether the group of processes can be destroyed safely: one without gloo."""
+    distributed = sys.modules["torch.distributed"]
+    return "gloo" not in str(distributed.get_backend_config())
+
+
+def leave(status: int, patience: float = _EXIT_PATIENCE_S) -> NoReturn:
+    """End this process now, after what was registered for its end; nothing is destroyed.
+
+    What is registered may hang, too: then a thread ends the process, or an alarm where no thread runs any more.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, patience + _ALARM_S)
+    threading.Thread(target=_end, args=(status, patience), name="palign-leave", daemon=True).start()
+    with suppress(Exception):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(status)
+
+
+def _end(status: int, patience: float) -> None:
+    time.sleep(patience)
+    os._exit(status)
 
 
 # So long a second SIGTERM is taken for the first one's echo.
 _CLEANUP_S = 10.0
 # After that the process is ended by force: sooner than Slurm and Kubernetes do it, which give it 30 seconds.
 _PATIENCE_S = 25.0
-_ALARM_S = 2.0
 
 
 # What ends a run from outside, as far as this system knows it.

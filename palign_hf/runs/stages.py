@@ -30,10 +30,12 @@ class StageEntry:
 
 # In the order of the flow.
 STAGES: dict[str, StageEntry] = {
-    "truncate": StageEntry("truncation.run:TRUNCATE", "find the shortest sufficient prefix of each trace"),
-    "align": StageEntry("alignment.run:ALIGN", "continue each prefix with the student, and keep the verified samples"),
+    "truncate": StageEntry("truncation.stage:TRUNCATE", "find the shortest sufficient prefix of each trace"),
+    "align": StageEntry(
+        "alignment.stage:ALIGN", "continue each prefix with the student, and keep the verified samples"
+    ),
     "train": StageEntry("training.stage:TRAIN", "train the student on its pairs, or on a baseline of them"),
-    "evaluate": StageEntry("evaluation.run:EVALUATE", "sample a student on benchmarks, and grade every sample"),
+    "evaluate": StageEntry("evaluation.stage:EVALUATE", "sample a student on benchmarks, and grade every sample"),
 }
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from palign_hf.asking.batches import plain_rows
-from palign_hf.asking.transform import StudentTransform
+from palign_hf.config.resolve import Uncalled
 from palign_hf.errors import UserError
-from palign_hf.located import Uncalled
+from palign_hf.generation.jobs import plain_rows
+from palign_hf.generation.transform import StudentTransform
 from palign_hf.redact import redacted
 from palign_hf.runs.claims import TABLES
 from palign_hf.runs.launch import Ending
-from palign_hf.runs.provenance import Timings, commit_of, content_of, made_now
-from palign_hf.runs.shards import PAGE, REPORT, Output, Shard
+from palign_hf.runs.report import Timings, commit_of, content_of, made_now
+from palign_hf.runs.shards import PAGE, REPORT, OutputFolder, Shard
 from palign_hf.schema import Table
 
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 T = TypeVar("T", bound=StudentTransform[Any, Any])
-R = TypeVar("R", bound="Told")
+R = TypeVar("R", bound="RunReport")
 
 
 class Files(Protocol):
@@ -47,7 +47,7 @@ class Files(Protocol):
         """Where the result and the report go."""
 
 
-class Told(Protocol):
+class RunReport(Protocol):
     """A report as a run ends with it."""
 
     @property
@@ -100,9 +100,9 @@ class TransformRun(ABC, Generic[T, R]):
         """What makes two runs the same one."""
         return {"fingerprint": self.transform.fingerprint} | self.input
 
-    def output(self) -> Output:
+    def output(self) -> OutputFolder:
         """The files of this run."""
-        return Output(self.files.folder, self.identity(), self.writes)
+        return OutputFolder(self.files.folder, self.identity(), self.writes)
 
     def agree(self) -> Any:
         """What all processes must have in common."""

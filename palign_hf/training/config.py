@@ -6,7 +6,7 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 from trl import SFTConfig
 
-from palign_hf.config.renamed import KnowsOldNames
+from palign_hf.config.resolve import KnowsOldNames
 from palign_hf.config.values import Bounds, Unfit, fit
 from palign_hf.config.values import told as as_text
 from palign_hf.errors import UserError, listed, nearest

@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from palign_hf.data.balance import draw
+from palign_hf.data.baselines import read_baseline
+from palign_hf.data.pairs import has_no_splits, is_pairs, load_pairs
+from palign_hf.data.sources import open_source
 from palign_hf.errors import UserError, shown
-from palign_hf.pairs.baselines import read_baseline
-from palign_hf.pairs.drawing import draw
-from palign_hf.pairs.load import has_no_splits, is_pairs, load_pairs
-from palign_hf.runs.provenance import commit_of
+from palign_hf.runs.report import commit_of
 from palign_hf.schema import PREFIXES
-from palign_hf.traces.sources import open_source
 from palign_hf.training.settings import TracedSettings, TrainConfig
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from palign_hf.data.views import tag_inside as inside_of_pair
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.pairs.conversation import tag_inside as inside_of_pair
 from palign_hf.prompts import TagStyle
 from palign_hf.prompts import tag_style as style_of
 from palign_hf.segmentation import cuts

@@ -17,7 +17,7 @@ from typing import Any
 from palign_hf.errors import UserError
 from palign_hf.runs.claims import STUDENT
 from palign_hf.runs.parts import Parts, read_mapping, write_whole
-from palign_hf.runs.shards import REPORT, Output, difference
+from palign_hf.runs.shards import REPORT, OutputFolder, difference
 from palign_hf.students import content_hash
 from palign_hf.weights import header
 
@@ -42,7 +42,7 @@ class CheckpointFault:
     unfinished: bool = False
 
 
-class StudentFolder(Output):
+class StudentFolder(OutputFolder):
     """The output folder of a training.
 
     Args:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf import __version__
-from palign_hf.hub.marks import stamped
-from palign_hf.hub.paper import PAPER
+from palign_hf.hub.cards import PAPER, stamped
 from palign_hf.prompts import SOLVE, tag_style
 from palign_hf.runs.report import StageReport, often
 from palign_hf.tables import escaped, table

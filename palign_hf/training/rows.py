@@ -10,10 +10,10 @@ import numpy as np
 from datasets import Dataset, Features, IterableDataset, List, Value
 from trl import SFTConfig, pack_dataset
 
+from palign_hf.data.exact import cached_apart
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import TAG_STYLES, TagStyle, tag_style
 from palign_hf.schema import OUTCOMES, STATUSES, TRAINED
-from palign_hf.traces.cache import cached_apart
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.features import (
     COLUMNS,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, check_settings, folder_of, setting
-from palign_hf.config.renamed import KnowsOldNames
+from palign_hf.config.resolve import KnowsOldNames
+from palign_hf.data.pairs import BASELINES, Baseline, make_baseline
 from palign_hf.errors import UserError
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
-from palign_hf.pairs.targets import BASELINES, Baseline, make_baseline
 
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 from palign_hf.config.settings import one_line
 from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import ModelArtifact
-from palign_hf.hub.stage import PushedSettings, PushedStage
+from palign_hf.hub.publish import PushedSettings, PushedStage
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.launch import Ending, one_gpu
-from palign_hf.runs.provenance import Timings, content_of, made_now
+from palign_hf.runs.report import Timings, content_of, made_now
 from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.schema import PAIRS

@@ -22,7 +22,7 @@ from trl import SFTTrainer
 from trl.trainer.utils import get_config_model_id
 
 from palign_hf.errors import UserError
-from palign_hf.hub.paper import PAPER
+from palign_hf.hub.cards import PAPER
 from palign_hf.training.collator import SegmentMeter, segment_sums, with_segments
 from palign_hf.training.config import as_config, as_given, refuse_sharded_sequences
 from palign_hf.training.report import model_card

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from palign_hf.asking.deadline import call_within
-from palign_hf.asking.rendering import RENDERING_LIMIT, TODAY, ChatPrompt
-from palign_hf.asking.texts import TextTokenizer
 from palign_hf.errors import UserError, listed, shown
+from palign_hf.generation.rendering import RENDERING_LIMIT, TODAY, ChatPrompt, call_within
 from palign_hf.prompts import SOLVE
+from palign_hf.students import TextTokenizer
 
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-"""TRACES -> PREFIXES: the shortest prefix of each trace that the student judges sufficient."""

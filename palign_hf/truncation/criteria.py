@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from palign_hf.asking.rendering import JudgePrompt, ProblemPrompt
-from palign_hf.asking.texts import TextTokenizer
 from palign_hf.config import Resolver, check_parameters, read_template
-from palign_hf.config.named import uncalled_description
+from palign_hf.config.resolve import Uncalled, uncalled_description
 from palign_hf.engines.base import Engine, Sampling
 from palign_hf.errors import UserError, nearest, shown
-from palign_hf.located import Uncalled
+from palign_hf.generation.rendering import JudgePrompt, ProblemPrompt
 from palign_hf.prompts import JUDGE, LABELS, Template
+from palign_hf.students import TextTokenizer
 
 
 if TYPE_CHECKING:

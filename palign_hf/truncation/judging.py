@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from palign_hf.asking.rendering import JudgePrompt
-from palign_hf.asking.texts import TextTokenizer
 from palign_hf.config import described
 from palign_hf.engines.base import Engine, RequestFailed, Sampling
 from palign_hf.errors import shown
+from palign_hf.generation.rendering import JudgePrompt
 from palign_hf.prompts import Template
+from palign_hf.students import TextTokenizer
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Case, Probe
 
 

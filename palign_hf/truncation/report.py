@@ -11,18 +11,52 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from palign_hf.generation.sampling import Counters
 from palign_hf.prompts import tag_style
 from palign_hf.runs.report import StageReport, kind, often
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
-from palign_hf.statistics import quantiles, share
-from palign_hf.tables import figures, spread_text
-from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE
-from palign_hf.truncation.monotone import violations
-from palign_hf.truncation.usage import Usage
+from palign_hf.tables import figures, quantiles, share, spread_text
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
+from palign_hf.truncation.walk import violations
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+@dataclass
+class ProbeUsage(Counters):
+    """Counts over all probes of the rows; `asked` were computed in this run, the others in earlier ones."""
+
+    probes: int = 0
+    asked: int = 0
+    unparsable: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    floor_tokens: int = 0
+    mass_sum: float = 0.0
+    mass_probes: int = 0
+    top_is_label: int = 0
+
+    def add(self, probes: Iterable[Probe], asked: int, floor_tokens: int) -> None:
+        """Count one problem."""
+        self.asked += asked
+        self.floor_tokens += floor_tokens
+        for probe in probes:
+            self.probes += 1
+            self.unparsable += probe.verdict == UNPARSABLE
+            self.prompt_tokens += probe.prompt_tokens
+            self.cached_tokens += probe.cached_tokens
+            if probe.label_mass is not None:
+                self.mass_sum += probe.label_mass
+                self.mass_probes += 1
+                self.top_is_label += bool(probe.top_is_label)
+
+    @property
+    def computed_tokens(self) -> int:
+        """Prompt tokens that no cache saved."""
+        return self.prompt_tokens - self.cached_tokens
+
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -79,7 +113,7 @@ class Report(StageReport):
 
     @classmethod
     def of(
-        cls, prefixes: "Dataset", usage: Usage | None = None, settings: Mapping[str, Any] | None = None
+        cls, prefixes: "Dataset", usage: ProbeUsage | None = None, settings: Mapping[str, Any] | None = None
     ) -> "Report":
         """Measure a PREFIXES table; `usage` adds the costs of the run that made it."""
         check_columns(prefixes.column_names, PREFIXES)
@@ -174,7 +208,7 @@ class Report(StageReport):
             "revision": source.get("revision"),
         } | self.made_by()
 
-    def _add_costs(self, usage: Usage) -> None:
+    def _add_costs(self, usage: ProbeUsage) -> None:
         self.asked = usage.asked
         self.computed_tokens, self.cached_tokens = usage.computed_tokens, usage.cached_tokens
         # A criterion of the user's own may ask the student nothing.

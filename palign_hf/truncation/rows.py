@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from palign_hf.asking.batches import broken, oversized
-from palign_hf.asking.store import AnswerTable, content_key
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import shown
+from palign_hf.generation.jobs import broken, oversized
+from palign_hf.generation.store import AnswerTable, content_key
 from palign_hf.segmentation import Granularity, cuts
 from palign_hf.truncation.criteria import UNPARSABLE, Case, Judge, Probe
 from palign_hf.truncation.search import Found, Search
@@ -30,7 +30,7 @@ _EXPECTED_SHARE = 0.6
 Ask = Callable[[Case, int], Awaitable[Probe]]
 
 
-class Memory(Protocol):
+class ProbeMemory(Protocol):
     """The ledger interface that a search needs."""
 
     def recall(self, problem: bytes) -> dict[int, Probe]:
@@ -41,7 +41,7 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True)
-class Row:
+class TruncationRow:
     """A trace being searched: a job (`key`, `weight`), and the state of its search.
 
     It ends with `found`, or with `error`, or with neither where nothing fits the context; a row that no search can
@@ -74,21 +74,21 @@ class Row:
         return self.case.head_tokens + self.case.tokens[cut] + self.case.suffix_tokens
 
 
-def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, audit: float) -> Row:
+def open_row(judge: Judge, source: Mapping[str, Any], granularity: Granularity, audit: float) -> TruncationRow:
     """Cut a trace into segments and prepare it for the judge; `audit` is the share of rows whose whole curve is
     probed.
     """
     question, trace = source["question"], source["trace"]
     if not question or not trace:
-        return Row(source, b"", None, skipped=f"the {'question' if not question else 'trace'} is empty")
+        return TruncationRow(source, b"", None, skipped=f"the {'question' if not question else 'trace'} is empty")
     key = content_key(question, trace)
     for what, text in (("question", question), ("trace", trace)):
         if why := oversized(text):
-            return Row(source, key, None, skipped=f"the {what} {why}")
+            return TruncationRow(source, key, None, skipped=f"the {what} {why}")
     if why := broken(question) or broken(trace):
-        return Row(source, key, None, skipped=f"the text is broken: {why}")
+        return TruncationRow(source, key, None, skipped=f"the text is broken: {why}")
     ends = [0, *cuts(trace, granularity)]
-    return Row(source, key, judge.open(key.hex(), question, trace, ends), audited=_drawn(key, audit))
+    return TruncationRow(source, key, judge.open(key.hex(), question, trace, ends), audited=_drawn(key, audit))
 
 
 class Searcher:
@@ -98,9 +98,9 @@ class Searcher:
         self,
         search: Search,
         ask: Ask,
-        ledger: Callable[[], Memory | None] = lambda: None,
+        ledger: Callable[[], ProbeMemory | None] = lambda: None,
         engine: Callable[[], EngineIdentity | None] = lambda: None,
-        extra_cuts: Callable[[Row], Iterable[int]] | None = None,
+        extra_cuts: Callable[[TruncationRow], Iterable[int]] | None = None,
     ) -> None:
         """`ledger` and `engine` are called when a row needs them: many runs need neither. `extra_cuts` are probed
         after a search has ended; by default those of an audit, if the row was drawn for one.
@@ -108,7 +108,7 @@ class Searcher:
         self._search, self._ask, self._ledger, self._engine = search, ask, ledger, engine
         self._extra_cuts = extra_cuts or _audit_cuts
 
-    async def __call__(self, row: Row) -> Row:
+    async def __call__(self, row: TruncationRow) -> TruncationRow:
         """Search one row to its end."""
         case = row.case
         if case is None or case.reach < 0:
@@ -130,7 +130,7 @@ class Searcher:
                 break
         return row
 
-    async def _answer(self, row: Row, case: Case, cut: int, known: Mapping[int, Probe]) -> float | None:
+    async def _answer(self, row: TruncationRow, case: Case, cut: int, known: Mapping[int, Probe]) -> float | None:
         """A margin from the ledger or the engine; None, with the reason in `row.error`, without a verdict."""
         probe = known.get(cut)
         if probe is None:
@@ -170,7 +170,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _audit_cuts(row: Row) -> list[int]:
+def _audit_cuts(row: TruncationRow) -> list[int]:
     if not row.audited or row.case is None:
         return []
     reach = row.case.reach
@@ -195,7 +195,7 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def prefix_columns(row: Row, search: Search, max_model_len: int) -> dict[str, Any]:
+def prefix_columns(row: TruncationRow, search: Search, max_model_len: int) -> dict[str, Any]:
     """The PREFIXES columns of a searched row."""
     case = row.case
     if case is None:

@@ -18,13 +18,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from palign_hf.config import Resolver, check_parameters
-from palign_hf.config.named import uncalled_description
+from palign_hf.config.resolve import Uncalled, uncalled_description
 from palign_hf.errors import UserError, shown
-from palign_hf.located import Uncalled
-from palign_hf.truncation.ascend import LARGEST, Ascend
-from palign_hf.truncation.monotone import crossing
 from palign_hf.truncation.schedule import Prior, as_number
-from palign_hf.truncation.walk import Found, LoopSearch, Search, Steps, Walk
+from palign_hf.truncation.walk import LARGEST, Ascend, Found, LoopSearch, Search, Steps, Walk, crossing
 
 
 __all__ = [

@@ -8,29 +8,108 @@ that breaks; the ledger does, so the same call again continues where it stopped.
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
-from palign_hf.asking.batches import columns_of, rows_of
-from palign_hf.asking.identity import changed_by
-from palign_hf.asking.jobs import in_order
-from palign_hf.asking.transform import StudentTransform, takes
+from palign_hf import segmentation
+from palign_hf.config import setting
+from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError
+from palign_hf.generation.jobs import columns_of, in_order, rows_of
+from palign_hf.generation.settings import AskingSettings, changed_by, fingerprint
+from palign_hf.generation.transform import StudentTransform, takes
 from palign_hf.schema import PREFIXES, TRACES, check
+from palign_hf.segmentation import Granularity
+from palign_hf.students import Student
 from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe, make_criterion
-from palign_hf.truncation.identity import Identity
-from palign_hf.truncation.report import Report
-from palign_hf.truncation.rows import PROBES, Row, Searcher, open_row, prefix_columns
+from palign_hf.truncation.report import ProbeUsage, Report
+from palign_hf.truncation.rows import PROBES, Searcher, TruncationRow, open_row, prefix_columns
 from palign_hf.truncation.search import Ascend, Prior, Search, make_search
-from palign_hf.truncation.settings import TruncationSettings
-from palign_hf.truncation.usage import Usage
 
 
-class PrefixTruncation(StudentTransform[Probe, Usage]):
+@dataclass(frozen=True, repr=False, kw_only=True)
+class TruncationSettings(AskingSettings):
+    """Search, criterion and segmentation of a truncation, with the student and the engine."""
+
+    search: str | dict[str, Any] | Search = setting(
+        default="ascend",
+        help="ascend, binary (the paper's), linear, every, fixed(ratio=0.25), full, none, or module:name of your own",
+    )
+    criterion: str | dict[str, Any] | Criterion | None = setting(
+        default=None,
+        help="what sufficient means: self-judge (the default), {name: self-judge, verdict: generate, template: FILE}, "
+        "or module:name of your own",
+    )
+    granularity: Granularity = setting(
+        default="sentence", help="how traces are segmented; legacy as the published code"
+    )
+    audit: float = setting(
+        default=0.0,
+        least=0.0,
+        most=1.0,
+        help="share of problems whose whole curve is judged, to measure the judge",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        with uncalled():  # the transform makes those of the user's own, once
+            make_search(self.search)
+            make_criterion(self.criterion)
+
+
+# Raised when the same settings may give other rows than before.
+TRANSFORM_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TruncationIdentity:
+    """Everything that can change a row of the result, and nothing else."""
+
+    student: Student
+    criterion: Criterion
+    search: Search
+    granularity: str
+    max_model_len: int | None
+    audit: float
+    altered: Mapping[str, Any] = field(default_factory=dict)  # engine options that change the student's numbers
+    changed_by: Mapping[str, Any] = field(default_factory=dict)  # what a subclass of the transform changes
+
+    def describe_judge(self) -> dict[str, Any]:
+        """What decides a margin at a cut."""
+        return {
+            "student": self.student.identity,
+            "criterion": self.criterion.describe(),
+            "segmentation": {"granularity": self.granularity, "version": segmentation.VERSION},
+            "context": self.max_model_len,
+            **({"altered": dict(self.altered)} if self.altered else {}),
+            **({"changed_by": dict(self.changed_by)} if self.changed_by else {}),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a row."""
+        return self.describe_judge() | {
+            "search": self.search.describe(),
+            "audit": self.audit,
+            "schema": PREFIXES.version,
+            "transform": TRANSFORM_VERSION,
+        }
+
+    @property
+    def judge_fingerprint(self) -> str:
+        """Names the ledger."""
+        return fingerprint(self.describe_judge())
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the result."""
+        return fingerprint(self.describe())
+
+
+class PrefixTruncation(StudentTransform[Probe, ProbeUsage]):
     """Cut each trace to the shortest prefix that the student itself judges sufficient.
 
     Use it with `datasets.Dataset.map(..., batched=True)`. Close it, or use it in a `with` block, to give back memory
@@ -59,7 +138,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
     settings: TruncationSettings
     search: Search
     criterion: Criterion
-    declared, answers, counters, verb = TruncationSettings, PROBES, Usage, "truncating"
+    declared, answers, counters, verb = TruncationSettings, PROBES, ProbeUsage, "truncating"
     resolved = StudentTransform.resolved | {"search", "criterion"}
     advice = "Make another one; `with_search` makes one that asks the same judge."
 
@@ -186,9 +265,9 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
         return twin
 
     @cached_property
-    def _identity(self) -> Identity:
+    def _identity(self) -> TruncationIdentity:
         """Found at its first use, when a subclass has set what it adds."""
-        return Identity(
+        return TruncationIdentity(
             student=self._runner.student,
             criterion=self.criterion,
             search=self.search,
@@ -227,7 +306,7 @@ class PrefixTruncation(StudentTransform[Probe, Usage]):
 
             searcher = Searcher(search, ask, self._open_store if search.judged else lambda: None, runner.identity)
 
-            async def searched(row: Row) -> Row:
+            async def searched(row: TruncationRow) -> TruncationRow:
                 try:
                     return await searcher(row)
                 finally:

@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, load_dataset
 from test_align_transform import RIGHT, TRACE, WRONG, prefix_row
 
-from palign_hf.alignment.run import ALIGN, AlignConfig, BalanceSettings, PrefixSettings
+from palign_hf.alignment.stage import ALIGN, AlignConfig, BalanceSettings, PrefixSettings
 from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.grading import Grade

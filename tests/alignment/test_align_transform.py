@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from palign_hf.alignment.rows import problem_key
 from palign_hf.alignment.transform import PrefixAlignment
-from palign_hf.asking.ledgers import read_about
-from palign_hf.asking.runner import StudentRunner
-from palign_hf.asking.samples import seed_of
 from palign_hf.engines.base import EngineIdentity, RequestFailed
 from palign_hf.errors import UserError
+from palign_hf.generation.ledger import read_about
+from palign_hf.generation.runner import StudentRunner
+from palign_hf.generation.sampling import seed_of
 from palign_hf.grading import Grade
 from palign_hf.prompts import ALIGN, SOLVE
 from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
@@ -204,7 +204,7 @@ def test_a_reply_that_goes_on_in_the_middle_keeps_its_first_space(tmp_path, monk
     student = tiny.save_student(tmp_path / "student", tokenizer)
     ids = tokenizer.encode("We add two and so on", add_special_tokens=False)
     engine = Speaker(tokenizer)
-    monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
+    monkeypatch.setattr("palign_hf.generation.runner.make_engine", lambda *given, **options: engine)
     usual = {"engine": "transformers", "ledger": str(tmp_path), "progress": False, "mode": "prefill", "n": 1}
     glued, apart = (PrefixAlignment(str(student), tag_style=tags, **usual) for tags in ("none", "prefix"))
     beginning = glued.prompts().found(prefix_row("a"))

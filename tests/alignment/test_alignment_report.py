@@ -11,11 +11,11 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.alignment.quality import FLAGS
+from palign_hf.alignment.acceptance import FLAGS
+from palign_hf.alignment.counts import MOST_VALUES
 from palign_hf.alignment.report import AlignmentReport
-from palign_hf.alignment.shares import MOST_VALUES
-from palign_hf.asking.usage import Usage
 from palign_hf.errors import UserError
+from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
 
 
@@ -266,8 +266,8 @@ class Sample:
     cached_tokens: int = 60
 
 
-def used() -> Usage:
-    usage = Usage()
+def used() -> SamplingUsage:
+    usage = SamplingUsage()
     usage.add(Sample(3, fresh=True))
     usage.add(Sample(2, fresh=False))
     usage.add(Sample(0, fresh=False, error="no answer"))
@@ -281,7 +281,7 @@ def test_costs_come_from_the_run():
     assert ("samples drawn in this run", "1") in found.lines() and ("cached share", "60.0%") in found.lines()
 
 
-@pytest.mark.parametrize("usage", [None, Usage()])
+@pytest.mark.parametrize("usage", [None, SamplingUsage()])
 def test_a_report_without_a_run_has_no_costs(usage):
     found = report(mixed(), usage=usage)
     assert (found.asked, found.computed_tokens, found.cached_share) == (None,) * 3
@@ -289,7 +289,7 @@ def test_a_report_without_a_run_has_no_costs(usage):
 
 
 def test_usage_adds_up():
-    assert used() + used() - used() == used() == Usage(2, 1, 200, 120, 5, 3)
+    assert used() + used() - used() == used() == SamplingUsage(2, 1, 200, 120, 5, 3)
 
 
 # Warnings: each beyond its threshold, and none from a few problems

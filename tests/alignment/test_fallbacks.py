@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.alignment.fallbacks import full_end, longer_ends
+from palign_hf.alignment.sampler import full_end, longer_ends
 from palign_hf.segmentation import GRANULARITIES, cuts
 
 

@@ -6,8 +6,8 @@ import pytest
 from config_sample import Pilot, Sample
 
 from palign_hf.config import ConfigError, build, describe, find_recipe, load_config, shipped_recipes
-from palign_hf.truncation.run import TruncateConfig
 from palign_hf.truncation.search import make_search
+from palign_hf.truncation.stage import TruncateConfig
 
 
 GOOD = {"traces": {"source": "a.jsonl"}, "student": "s", "output_dir": "o"}

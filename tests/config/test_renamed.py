@@ -5,18 +5,18 @@ from dataclasses import fields
 import pytest
 
 from palign_hf import PAlignConfig, load_prefixes, load_traces, to_sft
-from palign_hf.alignment.run import AlignConfig, PrefixSettings
+from palign_hf.alignment.stage import AlignConfig, PrefixSettings
 from palign_hf.cli import main
 from palign_hf.config import ConfigError, load_config
-from palign_hf.config.renamed import RENAMED, new_name
+from palign_hf.config.resolve import RENAMED, new_name
+from palign_hf.data.pairs import load_pairs
 from palign_hf.errors import UserError
 from palign_hf.evaluation.grade import GradeConfig
-from palign_hf.evaluation.run import EvaluateConfig
+from palign_hf.evaluation.stage import EvaluateConfig
 from palign_hf.hub.publish import publish
 from palign_hf.hub.settings import HubSettings
-from palign_hf.pairs.load import load_pairs
 from palign_hf.training.settings import PairSettings, TrainConfig
-from palign_hf.truncation.run import TraceSettings, TruncateConfig
+from palign_hf.truncation.stage import TraceSettings, TruncateConfig
 
 
 # A command with its settings, the key of a recipe with the old name, and the one that has taken its place.

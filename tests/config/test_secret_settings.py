@@ -5,11 +5,11 @@ from dataclasses import fields
 import pytest
 
 from palign_hf.alignment.settings import AlignmentSettings
-from palign_hf.asking.runner import StudentRunner
 from palign_hf.cli import main
-from palign_hf.config.secrets import refuse_secrets
+from palign_hf.config.settings import refuse_secrets
 from palign_hf.engines.options import check_options
 from palign_hf.errors import UserError
+from palign_hf.generation.runner import StudentRunner
 from palign_hf.redact import redact
 from palign_hf.training.arguments import checked
 from palign_hf.training.config import PAlignConfig

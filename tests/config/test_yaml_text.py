@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.config import ConfigError
-from palign_hf.config.recipes import parse_yaml
-from palign_hf.config.yaml_text import YamlError, load_yaml
+from palign_hf.config.recipes import YamlError, load_yaml, parse_yaml
 from palign_hf.errors import UserError
-from palign_hf.hub.frontmatter import FrontMatter
+from palign_hf.hub.cards import FrontMatter
 
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -2,15 +2,15 @@
 
 import pytest
 
-from palign_hf.asking.runner import StudentRunner
 from palign_hf.engines import vllm
 from palign_hf.engines.answers import Answer, text
 from palign_hf.engines.base import RequestFailed, Sampling
-from palign_hf.engines.choose import altering, check_engine, make_engine
+from palign_hf.engines.options import altering, check_engine, make_engine
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
 from palign_hf.engines.vllm import VLLMEngine
 from palign_hf.errors import UserError
+from palign_hf.generation.runner import StudentRunner
 
 
 URLS = {"urls": ["http://localhost:8000/v1"]}

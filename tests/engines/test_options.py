@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.engines import options
-from palign_hf.engines.choose import check_engine
-from palign_hf.engines.options import check_options
+from palign_hf.engines.options import check_engine, check_options
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
 from palign_hf.errors import UserError
@@ -36,7 +35,7 @@ def test_the_options_checked_are_those_that_the_engine_takes(engine, maker, know
 
 def test_checking_imports_no_vllm_and_no_torch():
     code = (
-        "import sys; from palign_hf.engines.choose import check_engine; "
+        "import sys; from palign_hf.engines.options import check_engine; "
         "[check_engine(name, given) for name, given in (('vllm', {'max_num_seqs': 4}), ('transformers', {}), "
         "('server', {'urls': ['http://a/v1']}), ('auto', {}))]; "
         "print(sorted({'vllm', 'torch', 'transformers', 'aiohttp'} & sys.modules.keys()))"

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from palign_hf.engines.orphans import OrphanWatch
+from palign_hf.engines.supervised import OrphanWatch
 
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -23,7 +23,7 @@ NEST = [
 # Starts a nest and a bystander, and says all ids.
 PARENT = """
 import subprocess, sys, time
-from palign_hf.engines.orphans import OrphanWatch
+from palign_hf.engines.supervised import OrphanWatch
 bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
 watch = OrphanWatch()
 with watch.marking():
@@ -146,7 +146,7 @@ def test_who_gives_up_is_heard_though_the_load_has_just_ended(watch):
 
 
 def test_a_watch_that_hangs_is_not_waited_for(watch, monkeypatch):
-    monkeypatch.setattr("palign_hf.engines.orphans._OVER_S", 0.2)
+    monkeypatch.setattr("palign_hf.engines.supervised._OVER_S", 0.2)
     watch._process.send_signal(signal.SIGSTOP)
     watch.clear()
     assert watch._process.returncode == -signal.SIGKILL

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from palign_hf.engines.threads import sensible_threads
+from palign_hf.engines.loading import sensible_threads
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from datasets import Dataset
 from made_samples import sample
 
 from palign_hf.errors import UserError
-from palign_hf.evaluation.problems import Task
-from palign_hf.evaluation.results import write_results
+from palign_hf.evaluation.backend import write_results
 from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.tasks import Task
 from palign_hf.evaluation.transform import StudentEvaluation
 
 
@@ -43,15 +43,13 @@ WRITTEN = {
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory):
     """The pipeline over these outputs, graded by the stock pool as any other backend's are."""
-    from palign_hf.evaluation import shim
+    from palign_hf.evaluation import backend
 
-    shim.install(downloads=False)
+    backend.install(downloads=False)
     from lighteval.models.model_output import ModelResponse
     from lighteval.tasks.requests import SamplingMethod
 
-    from palign_hf.evaluation.metric import metric
-    from palign_hf.evaluation.problems import problem_of
-    from palign_hf.evaluation.tasks import document
+    from palign_hf.evaluation.tasks import document, metric, problem_of
 
     found = {}
     one = metric(N)
@@ -93,9 +91,7 @@ def test_measures_are_those_over_all_subsets(replayed):
 def test_a_missing_sample_is_refused(replayed):
     from lighteval.models.model_output import ModelResponse
 
-    from palign_hf.evaluation.metric import metric
-    from palign_hf.evaluation.problems import problem_of
-    from palign_hf.evaluation.tasks import document
+    from palign_hf.evaluation.tasks import document, metric, problem_of
 
     doc = document(problem_of("aime24", {"id": 1, "problem": "q", "answer": "1"}), "t")
     with pytest.raises(UserError, match="2 samples of the problem .* and 3 were asked for"):
@@ -103,9 +99,9 @@ def test_a_missing_sample_is_refused(replayed):
 
 
 def test_who_draws_lends_its_tokenizer(pupil):
-    from palign_hf.evaluation import shim
+    from palign_hf.evaluation import backend
 
-    shim.install(downloads=False)
+    backend.install(downloads=False)
     from palign_hf.evaluation.backend import Recorded, StudentModel
 
     drawing = StudentEvaluation(str(pupil), engine="transformers")
@@ -170,10 +166,10 @@ def test_samples_that_lack_one_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_the_tasks_are_there_under_their_names(monkeypatch, tmp_path):
-    from palign_hf.evaluation import shim
+    from palign_hf.evaluation import backend
 
-    shim.install(downloads=False)
-    from palign_hf.benchmarks import BENCHMARKS, VARIABLE
+    backend.install(downloads=False)
+    from palign_hf.data.benchmarks import BENCHMARKS, VARIABLE
     from palign_hf.evaluation import tasks
 
     monkeypatch.setenv("PALIGN_HOME", str(tmp_path))
@@ -192,9 +188,9 @@ def test_the_tasks_are_there_under_their_names(monkeypatch, tmp_path):
 
 
 def test_the_prompt_of_a_task_is_the_message_of_training():
-    from palign_hf.evaluation import shim
+    from palign_hf.evaluation import backend
 
-    shim.install(downloads=False)
+    backend.install(downloads=False)
     from palign_hf.evaluation.tasks import tasks_table
     from palign_hf.prompts import SOLVE
 
@@ -206,19 +202,19 @@ def test_the_prompt_of_a_task_is_the_message_of_training():
 def test_what_would_fail_at_import_is_stood_in_for_and_no_more():
     import sys
 
-    from palign_hf.evaluation import shim
+    from palign_hf.evaluation import backend
 
-    shim.install()
+    backend.install()
     for name in ("mt_bench.main", "mix_eval.main", "tiny_benchmarks"):
         assert not hasattr(sys.modules[f"lighteval.tasks.tasks.{name}"], "TASKS_TABLE")
-    assert shim.install() == []
+    assert backend.install() == []
 
 
 def test_whoever_evaluates_can_train_and_read_afterwards():
     """lighteval turns gradients off for the whole process when it is imported, and lets numbers be of great length."""
     code = (
-        "import sys, torch; from palign_hf.evaluation import backend, metric, shim, tasks; "
-        "shim.install(downloads=False); import lighteval.pipeline; from lighteval.tasks.registry import Registry; "
+        "import sys, torch; from palign_hf.evaluation import backend, tasks; "
+        "backend.install(downloads=False); import lighteval.pipeline; from lighteval.tasks.registry import Registry; "
         "Registry(tasks='palign:toy|0', custom_tasks='palign_hf.evaluation.tasks'); "
         "print(torch.is_grad_enabled(), sys.get_int_max_str_digits() == sys.int_info.default_max_str_digits)"
     )

@@ -10,7 +10,7 @@ from PIL import Image
 from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.evaluation.compare import compare, compare_files
-from palign_hf.evaluation.files import writer
+from palign_hf.evaluation.grade import writer
 
 
 def model(shift, problems=40):

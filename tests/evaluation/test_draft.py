@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from palign_hf.engines.base import Completion, Generation, Sampling, sample_seed
 from palign_hf.errors import UserError
-from palign_hf.evaluation.draft import LOOK_EVERY, LOOPED, Writer, Written
+from palign_hf.evaluation.metrics import LOOK_EVERY, LOOPED, Writer, Written
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.prompts import tag_style
 

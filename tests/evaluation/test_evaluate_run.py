@@ -11,10 +11,9 @@ import pytest
 from palign_hf.engines.base import RequestFailed
 from palign_hf.errors import UserError
 from palign_hf.evaluation.compare import compare_files
-from palign_hf.evaluation.files import read_samples
-from palign_hf.evaluation.grade import GradeConfig, grade_file
-from palign_hf.evaluation.problems import open_task
-from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.evaluation.grade import GradeConfig, grade_file, read_samples
+from palign_hf.evaluation.stage import EVALUATE, EvaluateConfig
+from palign_hf.evaluation.tasks import open_task
 from palign_hf.grading import Grade, GraderPool
 from palign_hf.hub.eval_results import eval_result_files, model_index, read_evaluation
 from palign_hf.hub.model_card import evaluation_blocks

@@ -3,13 +3,13 @@
 import pytest
 from datasets import Dataset, IterableDataset
 
-from palign_hf.asking.samples import seed_of
-from palign_hf.asking.store import content_key
 from palign_hf.cli import main
 from palign_hf.engines.base import RequestFailed
 from palign_hf.errors import UserError
 from palign_hf.evaluation.samples import SAMPLES, check_complete
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.generation.sampling import seed_of
+from palign_hf.generation.store import content_key
 from palign_hf.prompts import SOLVE
 from palign_hf.schema import SchemaError, check
 

@@ -8,8 +8,7 @@ import pytest
 from datasets import Dataset
 
 from palign_hf.cli import main
-from palign_hf.evaluation.files import read_samples
-from palign_hf.evaluation.grade import GradeConfig, grade_file
+from palign_hf.evaluation.grade import GradeConfig, grade_file, read_samples
 
 
 OPEN, CLOSE = "<Begin_of_Draft>", "<End_of_Draft>\n"
@@ -209,7 +208,7 @@ def test_interrupted_it_promises_nothing_that_was_kept(command, recorded, monkey
         raise KeyboardInterrupt
 
     for name in ("grade.grade_file", "compare.compare_files"):
-        monkeypatch.setattr(f"palign_hf.commands.{name}", interrupted)
+        monkeypatch.setattr(f"palign_hf.cli.{name}", interrupted)
     assert main([*command, str(recorded)]) == 130
     assert capsys.readouterr().err == "palign: interrupted. Nothing was written: run the same command again.\n"
 

@@ -5,8 +5,8 @@ import pytest
 from made_samples import sample, verdicts
 
 from palign_hf.errors import UserError
-from palign_hf.evaluation.intervals import check_same_problems, differences, intervals
 from palign_hf.evaluation.metrics import measure
+from palign_hf.evaluation.statistics import check_same_problems, differences, intervals
 
 
 RIGHT = "strict pass@1"
@@ -104,7 +104,7 @@ def test_other_problems_are_refused_in_words():
 def test_many_problems_are_drawn_in_blocks_with_the_same_result(monkeypatch):
     found = measure(drawn(np.random.default_rng(5), np.linspace(0, 1, 30)))
     whole = intervals(found, resamples=100)
-    monkeypatch.setattr("palign_hf.evaluation.intervals._BLOCK", 300)
+    monkeypatch.setattr("palign_hf.evaluation.statistics._BLOCK", 300)
     parted = intervals(found, resamples=100)
     assert parted[RIGHT].low == pytest.approx(whole[RIGHT].low, abs=0.05)
     assert parted[RIGHT].value == whole[RIGHT].value

@@ -7,8 +7,16 @@ from datasets import load_dataset
 from made_samples import sample, verdicts
 
 from palign_hf.errors import UserError
-from palign_hf.evaluation.files import read_samples, writer
-from palign_hf.evaluation.samples import SAMPLES, Output, Sample, check_complete, label, sampled, ungraded
+from palign_hf.evaluation.grade import read_samples, writer
+from palign_hf.evaluation.samples import (
+    SAMPLES,
+    Sample,
+    StudentOutput,
+    check_complete,
+    label,
+    sampled,
+    ungraded,
+)
 from palign_hf.grading import Grade, MathGrader
 from palign_hf.prompts import TAG_STYLES
 from palign_hf.schema import check
@@ -52,17 +60,19 @@ def test_what_has_nothing_in_it_is_wrong_whatever_the_grader_says(text):
 
 
 def test_a_crash_is_told_and_costs_no_tokens_unless_known():
-    crashed = Output(id="a", benchmark="b", sample=0, question=None, gold="4", text=None, error="out of memory")
+    crashed = StudentOutput(id="a", benchmark="b", sample=0, question=None, gold="4", text=None, error="out of memory")
     one = sampled(crashed, ungraded(crashed), DRAFT)
     assert (one.error, one.tokens, one.strict) == ("out of memory", 0, False)
-    written = Output(id="a", benchmark="b", sample=0, question=None, gold="4", text="x", error=None)
+    written = StudentOutput(id="a", benchmark="b", sample=0, question=None, gold="4", text="x", error=None)
     assert sampled(written, WRONG, DRAFT).tokens is None
 
 
 def graded(gold="4", **known):
     texts = ["so \\boxed{4}", "", None, "<Begin_of_Draft>4"]
     outputs = [
-        Output(id="a", benchmark="b", sample=k, question="2+2?", gold=gold, text=text, tokens=k, seed=2**40, **known)
+        StudentOutput(
+            id="a", benchmark="b", sample=k, question="2+2?", gold=gold, text=text, tokens=k, seed=2**40, **known
+        )
         for k, text in enumerate(texts)
     ]
     grader = MathGrader()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.evaluation.files import read_rows
+from palign_hf.evaluation.grade import read_rows
 from palign_hf.evaluation.outputs import read_outputs
 
 

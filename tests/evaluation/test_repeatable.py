@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from palign_hf.evaluation.repeatable import ENGINES, repeatable
-from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.evaluation.report import ENGINES, repeatable
+from palign_hf.evaluation.stage import EVALUATE, EvaluateConfig
 from palign_hf.runs.launch import run_here
 
 

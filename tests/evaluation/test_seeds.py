@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.evaluation.seeds import crossed, student_quantile
+from palign_hf.evaluation.statistics import crossed, student_quantile
 
 
 # From any printed table of Student's distribution.

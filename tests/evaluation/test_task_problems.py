@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 from palign_hf.errors import UserError
-from palign_hf.evaluation.problems import TASKS, open_task, problem_of, problem_table, task_names
+from palign_hf.evaluation.tasks import TASKS, open_task, problem_of, problem_table, task_names
 
 
 def copy(folder, name: str, rows: list[dict]):

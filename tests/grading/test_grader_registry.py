@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from palign_hf.config.resolve import Uncalled, uncalled
 from palign_hf.errors import UserError
 from palign_hf.grading import GRADERS, ChoiceGrader, ExactGrader, Grade, MathGrader, OwnGrader, make_grader
-from palign_hf.located import Uncalled, uncalled
 
 
 OWN = """

@@ -12,7 +12,7 @@ from palign_hf.grading import ExactGrader, Grade, Grader, MathGrader, last_boxed
 from palign_hf.toy.world.problems import problems
 
 
-CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "data" / "grading_cases.jsonl").open()]
+CASES = [json.loads(line) for line in (Path(__file__).parents[1] / "fixtures" / "grading_cases.jsonl").open()]
 GRADER: Grader = MathGrader()
 
 # What a small student writes when it is lost; without powers and factorials, for algebra alone has no limit.

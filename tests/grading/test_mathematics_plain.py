@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.grading.compare import LONGEST
-from palign_hf.grading.mathematics import same
+from palign_hf.grading.graders import same
 from palign_hf.grading.numerals import read_number
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hub_double import Double
 
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 
 
 def preload(double: Double, folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.hub.frontmatter import FrontMatter, dumped
+from palign_hf.hub.cards import FrontMatter, dumped
 
 
 CARD = """---

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.hub.marks import Part, parts, stamped, with_parts
+from palign_hf.hub.cards import Part, parts, stamped, with_parts
 
 
 MADE = {"one": "First.\n", "two": "Second.\n"}

@@ -15,11 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.hub.dataset_card import render, template, updated
+from palign_hf.hub.cards import FrontMatter, parts
+from palign_hf.hub.dataset_card import dataset_pictures, render, template, updated
 from palign_hf.hub.facts import dataset_facts
-from palign_hf.hub.frontmatter import FrontMatter
-from palign_hf.hub.marks import parts
-from palign_hf.hub.pictures import dataset_pictures
 from palign_hf.redact import remember
 from palign_hf.schema import PAIRS, PREFIXES
 from palign_hf.tables import escaped

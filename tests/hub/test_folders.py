@@ -7,7 +7,7 @@ from datasets import Dataset
 from finished_runs import pairs_run, prefixes_run
 from pushing import student_run, whole_evaluation
 
-from palign_hf.alignment.views import to_sft
+from palign_hf.data.views import to_sft
 from palign_hf.errors import UserError
 from palign_hf.hub.folders import read_folder
 from palign_hf.prompts import tag_style

@@ -9,7 +9,7 @@ from hub_clients import run, run_hf, run_python
 from hub_double import Double
 from hub_preload import preload
 
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 
 
 pytestmark = pytest.mark.integration
@@ -145,7 +145,7 @@ def test_the_hf_command_uploads_and_downloads(hub, tmp_path):
 PINNED = """
 import sys
 from datasets import load_dataset
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 for name, known in BENCHMARKS.items():
     rows = load_dataset(known.hub_id, known.config, split=known.split, revision=known.revision)
     print(name, rows.num_rows, known.column in rows.column_names)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
 from palign_hf.errors import UserError
-from palign_hf.hub.marks import parts
+from palign_hf.hub.cards import parts
 from palign_hf.hub.model_card import PLOT, model_facts, render, updated
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.report import model_card

@@ -14,8 +14,7 @@ from palign_hf.config import setting
 from palign_hf.errors import UserError
 from palign_hf.hub.artifacts import TableArtifact
 from palign_hf.hub.folders import read_folder
-from palign_hf.hub.publish import publish
-from palign_hf.hub.stage import PushedStage
+from palign_hf.hub.publish import PushedStage, publish
 from palign_hf.runs import stages
 from palign_hf.runs.launch import Ending
 from palign_hf.schema import Table

@@ -7,8 +7,8 @@ import pytest
 from finished_runs import pairs_run, prefixes_run
 from PIL import Image
 
+from palign_hf.hub.dataset_card import dataset_pictures
 from palign_hf.hub.facts import dataset_facts
-from palign_hf.hub.pictures import dataset_pictures
 from palign_hf.plotting import COLOURS
 
 

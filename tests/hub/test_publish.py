@@ -12,7 +12,7 @@ from pushing import PATIENCE, student_run, whole_evaluation
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
-from palign_hf.evaluation.run import EVALUATE, EvaluateConfig
+from palign_hf.evaluation.stage import EVALUATE, EvaluateConfig
 from palign_hf.hub.publish import publish, publish_results
 from palign_hf.hub.settings import HubSettings
 from palign_hf.runs.launch import Ending
@@ -105,7 +105,7 @@ import json
 from datasets import load_dataset
 from palign_hf import load_prefixes
 from palign_hf.errors import UserError
-from palign_hf.pairs.load import load_pairs
+from palign_hf.data.pairs import load_pairs
 
 def refused(call, *given, **more):
     try:

@@ -4,9 +4,9 @@ import pytest
 from finished_runs import evaluation_run
 from huggingface_hub import DatasetCard
 
+from palign_hf.hub.cards import parts
 from palign_hf.hub.eval_results import read_evaluation
-from palign_hf.hub.marks import parts
-from palign_hf.hub.results_card import render, updated
+from palign_hf.hub.model_card import render_results, updated_results
 
 
 REPO = "me/results"
@@ -18,7 +18,7 @@ def evaluation(tmp_path):
 
 
 def test_it_tells_how_to_load_what_was_measured_and_what_it_means(evaluation):
-    card = render(evaluation, REPO, "small", ("samples",), None)
+    card = render_results(evaluation, REPO, "small", ("samples",), None)
     assert list(parts(card)) == ["about", "config:small"]
     for words in (
         "# results",
@@ -35,21 +35,21 @@ def test_it_tells_how_to_load_what_was_measured_and_what_it_means(evaluation):
 
 
 def test_the_same_again_changes_nothing_and_another_student_gets_a_part(evaluation):
-    once = render(evaluation, REPO, "small", ("samples",), None)
-    assert updated(evaluation, REPO, "small", ("samples",), once) == (once, [])
-    both = render(evaluation, REPO, "large", ("samples",), once)
+    once = render_results(evaluation, REPO, "small", ("samples",), None)
+    assert updated_results(evaluation, REPO, "small", ("samples",), once) == (once, [])
+    both = render_results(evaluation, REPO, "large", ("samples",), once)
     assert list(parts(both)) == ["about", "config:small", "config:large"]
     assert parts(both)["config:small"] == parts(once)["config:small"]
     assert [one["config_name"] for one in DatasetCard(both).data.to_dict()["configs"]] == ["small", "large"]
 
 
 def test_what_people_write_stays(evaluation):
-    card = render(evaluation, REPO, "small", ("samples",), None)
+    card = render_results(evaluation, REPO, "small", ("samples",), None)
     edited = card.replace("# results", "# My results").replace("Samples that failed", "Those that failed")
-    kept, notes = updated(evaluation, REPO, "small", ("samples",), edited)
+    kept, notes = updated_results(evaluation, REPO, "small", ("samples",), edited)
     assert kept == edited and notes == ["part `about` of the card was edited, and stays as it is"]
 
 
 def test_a_card_that_somebody_wrote_keeps_its_words(evaluation):
-    card = render(evaluation, REPO, "small", ("samples",), "---\nlicense: mit\n---\nMine.\n")
+    card = render_results(evaluation, REPO, "small", ("samples",), "---\nlicense: mit\n---\nMine.\n")
     assert card.startswith("---\nlicense: mit\n") and "\nMine.\n" in card and "config:small" in parts(card)

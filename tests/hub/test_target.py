@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
-from palign_hf.hub.names import check_config_name, check_repo, check_revision, config_name
-from palign_hf.hub.target import check_target
+from palign_hf.hub.remote import check_target
+from palign_hf.hub.settings import check_config_name, check_repo, check_revision, config_name
 
 
 @pytest.mark.parametrize("name", ["me/rows", "Me_2/rows-1.5", "a/b", "org-x/qwen2.5-7b"])

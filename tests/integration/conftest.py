@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from palign_hf.toy.smollm2 import export
+from palign_hf.toy.demo.run import export
 
 
 @pytest.fixture(scope="session")

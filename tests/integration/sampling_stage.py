@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from palign_hf.asking.jobs import ExpectedOutput, in_order
-from palign_hf.asking.rendering import ChatPrompt
-from palign_hf.asking.runner import StudentRunner
-from palign_hf.asking.store import AnswerTable, Store, content_key
+from palign_hf.data.traces import load_traces
 from palign_hf.engines.base import Sampling, sample_seed
+from palign_hf.generation.jobs import ExpectedOutput, in_order
+from palign_hf.generation.rendering import ChatPrompt
+from palign_hf.generation.runner import StudentRunner
+from palign_hf.generation.store import AnswerTable, Store, content_key
 from palign_hf.prompts import SOLVE
-from palign_hf.runs.shards import Output, Shard
-from palign_hf.traces import load_traces
+from palign_hf.runs.shards import OutputFolder, Shard
 
 
 ROWS, N, SEED = 24, 3, 7
@@ -77,7 +77,7 @@ def sampled(runner: StudentRunner, store: Store[Sample], rows: list[dict], answe
 def main(folder: Path, shards: int, answers: int = sys.maxsize) -> None:
     """Every shard after the other, then the files together."""
     rows = list(load_traces("palign-toy", split="test", max_samples=ROWS))
-    output = Output(folder / "out", {"fingerprint": f"samples {N} {SEED}", "rows": len(rows)})
+    output = OutputFolder(folder / "out", {"fingerprint": f"samples {N} {SEED}", "rows": len(rows)})
     output.claim()
     with StudentRunner("palign-toy", engine="transformers") as runner:
         store = Store(folder / "samples.sqlite", "samples", {}, SAMPLES)

@@ -18,9 +18,9 @@ import pytest
 from datasets import load_dataset
 from launching import launch
 
+from palign_hf.data.traces import load_traces
 from palign_hf.schema import PAIRS, check
-from palign_hf.toy.world.truth import right_by_truth
-from palign_hf.traces import load_traces
+from palign_hf.toy.world.problems import right_by_truth
 from palign_hf.truncation.transform import PrefixTruncation
 
 

@@ -17,12 +17,12 @@ from itertools import pairwise
 import psutil
 import pytest
 
-from palign_hf.asking.rendering import JudgePrompt
 from palign_hf.engines import options
 from palign_hf.engines.base import EngineDied, RequestFailed, Sampling, sample_seed
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
 from palign_hf.engines.vllm import VLLMEngine
+from palign_hf.generation.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.segmentation import cuts
 from palign_hf.students import load_tokenizer, resolve_student

@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from launching import launch
 
-from palign_hf.asking.rendering import ChatPrompt
-from palign_hf.evaluation.files import read_samples
-from palign_hf.evaluation.problems import open_task, problem_table
+from palign_hf.evaluation.grade import read_samples
+from palign_hf.evaluation.tasks import open_task, problem_table
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.generation.rendering import ChatPrompt
 from palign_hf.prompts import SOLVE, TagStyle
-from palign_hf.shipped import shipped
-from palign_hf.students import load_tokenizer, resolve_student
-from palign_hf.toy.world.truth import right_by_truth
+from palign_hf.students import load_tokenizer, resolve_student, shipped
+from palign_hf.toy.world.problems import right_by_truth
 
 
 pytestmark = pytest.mark.integration

@@ -10,7 +10,7 @@ import pytest
 from hub_clients import run
 from hub_preload import preload
 
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 from palign_hf.toy import student_folder
 
 

@@ -14,7 +14,7 @@ from chained import Chain
 from hub_clients import run_python
 from hub_double import Double
 
-from palign_hf.benchmarks import BENCHMARKS
+from palign_hf.data.benchmarks import BENCHMARKS
 from palign_hf.toy import traces
 
 
@@ -129,7 +129,7 @@ import json
 from datasets import load_dataset
 from huggingface_hub import ModelCard, hf_hub_download
 from palign_hf import load_prefixes
-from palign_hf.pairs.load import load_pairs
+from palign_hf.data.pairs import load_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("tester/student")
 model = AutoModelForCausalLM.from_pretrained("tester/student")

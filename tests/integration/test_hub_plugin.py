@@ -12,8 +12,8 @@ import pytest
 from hub_clients import run
 from toy_pairs import toy_pairs
 
+from palign_hf.data.pairs import split_by_outcome
 from palign_hf.hub.publish import publish
-from palign_hf.pairs.load import split_by_outcome
 from palign_hf.toy import student_folder
 
 

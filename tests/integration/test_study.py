@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 COMMAND = [
     sys.executable,
     "-m",
-    "palign_hf.toy.study",
+    "examples.toy.study",
     "--engine",
     "transformers",
     "--output-dir",

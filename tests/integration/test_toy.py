@@ -17,7 +17,7 @@ import pytest
 from datasets import load_dataset
 from launching import launch
 
-from palign_hf.toy.world.truth import cut_skill
+from palign_hf.toy.world.problems import cut_skill
 
 
 pytestmark = pytest.mark.integration

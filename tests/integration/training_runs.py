@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
-from palign_hf.runs.leaving import leave
+from palign_hf.runs.signals import leave
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.rows import build_rows
 from palign_hf.training.trainer import PAlignTrainer

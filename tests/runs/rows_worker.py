@@ -5,14 +5,14 @@ import time
 
 import pyarrow as pa
 
-from palign_hf.runs.shards import Output, Shard
+from palign_hf.runs.shards import OutputFolder, Shard
 
 
 SCHEMA = pa.schema([("number", pa.int64())])
 
 
 def main() -> None:
-    output = Output(sys.argv[1], {"fingerprint": "f"})
+    output = OutputFolder(sys.argv[1], {"fingerprint": "f"})
     part = output.shard(Shard(), SCHEMA, lambda row: False, rows=2)
 
     def rows():

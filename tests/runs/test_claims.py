@@ -14,15 +14,15 @@ from rows_worker import SCHEMA
 
 from palign_hf.errors import UserError
 from palign_hf.runs.claims import EVALUATION, STUDENT, TABLES, WRITTEN, Claim, refuse_read
-from palign_hf.runs.shards import REPORT, Output, Shard, load_code
+from palign_hf.runs.shards import REPORT, OutputFolder, Shard, load_code
 
 
 IDENTITY = {"fingerprint": "f", "rows": 3}
 OTHER = IDENTITY | {"fingerprint": "g"}
 
 
-def ended(folder: Path, identity=IDENTITY, numbers=(1, 2, 3)) -> Output:
-    output = Output(folder, identity)
+def ended(folder: Path, identity=IDENTITY, numbers=(1, 2, 3)) -> OutputFolder:
+    output = OutputFolder(folder, identity)
     part = output.shard(Shard(), SCHEMA, lambda row: False, 2)
     part.write({"number": number} for number in list(numbers)[part.done :])
     output.publish(1)
@@ -55,7 +55,7 @@ def test_what_another_run_has_written_goes_with_it_and_what_lies_beside_it_stays
     (out / REPORT).write_text(json.dumps(told | {WRITTEN: [*told[WRITTEN], "samples.parquet"]}))
     (out / "notes.txt").write_text("mine")
     (out / "data" / "notes.txt").write_text("mine, too")
-    Output(out, OTHER).claim(overwrite=True)
+    OutputFolder(out, OTHER).claim(overwrite=True)
     ended(out, OTHER, (7,))
     left = tree(out)
     assert sorted(left) == [
@@ -70,13 +70,13 @@ def test_a_folder_that_no_run_has_claimed_is_refused(tmp_path, name, overwrite):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds `{name}`, which no run of this package has written. Give a new or"):
-        Output(tmp_path, IDENTITY).claim(overwrite)
+        OutputFolder(tmp_path, IDENTITY).claim(overwrite)
     assert tree(tmp_path) == {name: b"mine"}
 
 
 def test_hidden_files_keep_no_run_out(tmp_path):
     (tmp_path / ".gitkeep").write_text("")
-    Output(tmp_path, IDENTITY).claim()
+    OutputFolder(tmp_path, IDENTITY).claim()
     ended(tmp_path)
     assert (tmp_path / ".gitkeep").exists()
 
@@ -89,8 +89,8 @@ def test_what_stands_where_a_training_writes_is_refused_in_a_claimed_folder(tmp_
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds `{name.split('/x')[0]}"):
-        Output(tmp_path, OTHER, STUDENT).claim(overwrite=True)
-    Output(tmp_path, OTHER).claim(overwrite=True)  # tables are in nobody's way
+        OutputFolder(tmp_path, OTHER, STUDENT).claim(overwrite=True)
+    OutputFolder(tmp_path, OTHER).claim(overwrite=True)  # tables are in nobody's way
 
 
 @pytest.mark.parametrize("name", ["report.md", "samples.parquet", "data/train-00000-of-00002.parquet"])
@@ -99,7 +99,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path, name):
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=f"holds `{name}`"):
-        Output(tmp_path, IDENTITY, EVALUATION).claim()
+        OutputFolder(tmp_path, IDENTITY, EVALUATION).claim()
 
 
 @pytest.mark.parametrize("name", ["data", "lighteval", ".run"])
@@ -108,7 +108,7 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path, name):
     shutil.rmtree(tmp_path / name, ignore_errors=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds `{name}`"):
-        Output(tmp_path, IDENTITY, EVALUATION).claim()
+        OutputFolder(tmp_path, IDENTITY, EVALUATION).claim()
 
 
 LINKS = ["data", "data/train-00000-of-00001.parquet", ".run", ".run/train-00000-of-00001", ".run/elsewhere"]
@@ -130,7 +130,7 @@ def test_a_link_is_refused_and_what_it_points_to_stays(tmp_path, name, overwrite
     path.symlink_to(tmp_path / "mine")
     before = tree(tmp_path)
     with pytest.raises(UserError, match=f"holds `{name}`, a link, and links are not followed"):
-        Output(tmp_path / "out", IDENTITY, (*EVALUATION, *STUDENT)).claim(overwrite)
+        OutputFolder(tmp_path / "out", IDENTITY, (*EVALUATION, *STUDENT)).claim(overwrite)
     assert tree(tmp_path) == before
 
 
@@ -158,7 +158,7 @@ def test_a_link_that_lies_among_what_is_cleared_stays_and_so_does_its_target(tmp
 
 
 def test_a_foreign_file_in_the_working_folder_stays(tmp_path):
-    part = Output(tmp_path, IDENTITY).shard(Shard(), SCHEMA, lambda row: False, 2)
+    part = OutputFolder(tmp_path, IDENTITY).shard(Shard(), SCHEMA, lambda row: False, 2)
     part.write([{"number": 1}])
     for name in (".run/notes.txt", ".run/train-00000-of-00001/notes.parquet", ".run/train-00000-of-00001/1.parquet"):
         (tmp_path / name).write_text("mine")
@@ -209,27 +209,27 @@ def test_a_folder_of_a_release_that_named_no_files_is_known_by_what_its_kind_wri
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     (tmp_path / REPORT).write_text(json.dumps(told | {"run": IDENTITY}))
-    output = Output(tmp_path, IDENTITY, writes)
+    output = OutputFolder(tmp_path, IDENTITY, writes)
     output.claim()
     with pytest.raises(UserError, match="the result of another run: fingerprint `f` instead of `g`"):
-        Output(tmp_path, OTHER, writes).claim()
+        OutputFolder(tmp_path, OTHER, writes).claim()
     assert output.files.own() == {*names, REPORT}
     output.files.remove(output.files.own())
     assert sorted(tree(tmp_path)) == ["data/notes.txt", "lighteval/notes.txt", "notes.txt"]
 
 
 def test_a_run_of_that_release_goes_on_also_where_it_ended_between_its_files_and_its_report(tmp_path):
-    output = Output(tmp_path, IDENTITY)
+    output = OutputFolder(tmp_path, IDENTITY)
     part = output.shard(Shard(), SCHEMA, lambda row: False, 2)
     part.write({"number": number} for number in (1, 2, 3))
     (tmp_path / ".run" / "files.json").unlink()
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"number": [1, 2, 3]}), tmp_path / "data" / Shard().file_name)
-    again = Output(tmp_path, IDENTITY)
+    again = OutputFolder(tmp_path, IDENTITY)
     again.claim()
     ended(tmp_path)
     with pytest.raises(UserError, match="another run"):
-        Output(tmp_path, OTHER).claim()
+        OutputFolder(tmp_path, OTHER).claim()
 
 
 # The folder for the result is `out`; the input lies in `in`.
@@ -329,7 +329,7 @@ def test_foreign_files_outlive_any_claim_and_any_clearing(tmp_path_factory, plan
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("mine")
     foreign = {name: data for name, data in tree(root).items() if name not in own}
-    output = Output(root, IDENTITY, writes)
+    output = OutputFolder(root, IDENTITY, writes)
     try:
         output.claim(overwrite)
     except UserError:

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from palign_hf.runs.leaving import grouped
+from palign_hf.runs.signals import grouped
 
 
-HEAD = "import atexit, ctypes, sys, time\nfrom palign_hf.runs.leaving import leave\n"
+HEAD = "import atexit, ctypes, sys, time\nfrom palign_hf.runs.signals import leave\n"
 
 
 def left(code: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from palign_hf import __version__
-from palign_hf.runs.provenance import Timings, command, commit_of, content_of, versions
+from palign_hf.runs.report import Timings, command, commit_of, content_of, versions
 
 
 COLUMNS = ("id", "answer")
@@ -106,7 +106,7 @@ def test_a_command_keeps_no_key(monkeypatch, given):
 def test_versions_and_laps(monkeypatch):
     assert versions()["palign-hf"] == __version__ and {"python", "datasets", "torch"} <= versions().keys()
     clock = iter([0.0, 1.26, 2.0, 5.0])
-    monkeypatch.setattr("palign_hf.runs.provenance.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("palign_hf.runs.report.time.monotonic", lambda: next(clock))
     timings = Timings()
     for name in ("reading", "asking", "reading"):
         timings.lap(name)

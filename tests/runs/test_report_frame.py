@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palign_hf.generation.sampling import Counters
 from palign_hf.redact import remember
-from palign_hf.runs.counters import Counters
 from palign_hf.runs.report import StageReport, kind, often
-from palign_hf.statistics import quantiles, share
-from palign_hf.tables import escaped, figures, table
+from palign_hf.tables import escaped, figures, quantiles, share, table
 
 
 @dataclass

@@ -18,12 +18,12 @@ from rows_worker import SCHEMA
 
 from palign_hf.errors import UserError
 from palign_hf.runs.parts import Parts, whole, write_whole
-from palign_hf.runs.shards import PART_ROWS, REPORT, Output, Shard
+from palign_hf.runs.shards import PART_ROWS, REPORT, OutputFolder, Shard
 
 
 IDENTITY = {"fingerprint": "f", "rows": 10, "content": "c"}
 WORKER = Path(__file__).parent / "rows_worker.py"
-RELEASED = Path(__file__).parents[1] / "data" / "format-1" / "prefixes.parquet"
+RELEASED = Path(__file__).parents[1] / "fixtures" / "format-1" / "prefixes.parquet"
 
 
 class Crash(BaseException):
@@ -37,22 +37,22 @@ def rows_of(numbers, crash_after=None):
         yield {"number": number}
 
 
-def open_shard(output: Output, shard: Shard = Shard(), rows: int = 2, again=lambda row: False):  # noqa: B008
+def open_shard(output: OutputFolder, shard: Shard = Shard(), rows: int = 2, again=lambda row: False):  # noqa: B008
     return output.shard(shard, SCHEMA, again, rows)
 
 
-def write(output: Output, numbers, shard: Shard = Shard(), **given) -> None:  # noqa: B008
+def write(output: OutputFolder, numbers, shard: Shard = Shard(), **given) -> None:  # noqa: B008
     part = open_shard(output, shard, **given)
     part.write(rows_of(list(numbers)[part.done :]), lambda: {"from": part.done})
 
 
-def finish(output: Output, count: int = 1) -> list[int]:
+def finish(output: OutputFolder, count: int = 1) -> list[int]:
     files, _ = output.publish(count)
     output.end({"rows": 1})
     return [number for file in files for number in pq.read_table(file)["number"].to_pylist()]
 
 
-def published(output: Output) -> list[int]:
+def published(output: OutputFolder) -> list[int]:
     return [number for file in sorted(output.data.glob("*.parquet")) for number in pq.read_table(file)[0].to_pylist()]
 
 
@@ -61,12 +61,12 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def output(tmp_path) -> Output:
-    return Output(tmp_path / "out", IDENTITY)
+def output(tmp_path) -> OutputFolder:
+    return OutputFolder(tmp_path / "out", IDENTITY)
 
 
 @pytest.fixture
-def done(output) -> Output:
+def done(output) -> OutputFolder:
     """A run that has ended."""
     write(output, range(10))
     assert finish(output) == list(range(10))
@@ -92,7 +92,7 @@ def test_kill_9_keeps_the_parts_that_were_finished(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    output = Output(tmp_path / "out", {"fingerprint": "f"})
+    output = OutputFolder(tmp_path / "out", {"fingerprint": "f"})
     part = open_shard(output)
     assert part.done == 6  # 7 rows by twos
     part.write(rows_of(range(6, 10)))
@@ -136,7 +136,7 @@ def test_an_interrupt_while_a_part_is_written_does_not_write_it_twice(output, mo
 def test_parts_of_another_run_are_begun_anew(output):
     with pytest.raises(Crash):
         open_shard(output).write(rows_of(range(10), crash_after=6))
-    other = Output(output.folder, IDENTITY | {"fingerprint": "g"})
+    other = OutputFolder(output.folder, IDENTITY | {"fingerprint": "g"})
     part = open_shard(other)
     assert part.done == 0
     part.write(rows_of(range(50, 60)))
@@ -145,7 +145,7 @@ def test_parts_of_another_run_are_begun_anew(output):
 
 def test_a_shard_of_another_run_is_not_joined(output):
     write(output, range(5), Shard(0, 2))
-    write(Output(output.folder, IDENTITY | {"fingerprint": "g"}), range(5, 10), Shard(1, 2))
+    write(OutputFolder(output.folder, IDENTITY | {"fingerprint": "g"}), range(5, 10), Shard(1, 2))
     with pytest.raises(UserError, match="Process 1 ran with other settings.*fingerprint `g` instead of `f`"):
         output.publish(2)
 
@@ -193,7 +193,7 @@ def test_small_parts_become_large_row_groups_and_every_note_is_kept(output):
 def test_a_run_interrupted_between_its_files_and_its_report_ends_them(output):
     write(output, range(10))
     output.publish(1)
-    again = Output(output.folder, IDENTITY)
+    again = OutputFolder(output.folder, IDENTITY)
     again.claim()
     part = open_shard(again)
     assert part.done == 10
@@ -202,7 +202,7 @@ def test_a_run_interrupted_between_its_files_and_its_report_ends_them(output):
 
 
 def test_a_report_never_stands_beside_the_files_of_another_run(done):
-    other = Output(done.folder, IDENTITY | {"fingerprint": "g"})
+    other = OutputFolder(done.folder, IDENTITY | {"fingerprint": "g"})
     other.claim(overwrite=True)
     write(other, range(3))
     assert published(done) == list(range(10)) and (done.folder / REPORT).exists()  # until all is there
@@ -249,7 +249,7 @@ def nothing_said(folder):
 
 def begun_by_another(folder):
     no_report(folder)
-    write(Output(folder, IDENTITY | {"fingerprint": "g"}), range(3))
+    write(OutputFolder(folder, IDENTITY | {"fingerprint": "g"}), range(3))
 
 
 REFUSALS = {
@@ -294,21 +294,23 @@ def test_what_no_record_names_is_never_replaced(done, change, overwrite):
 
 
 def test_the_result_of_the_first_release_is_its_own(tmp_path):
-    output = Output(tmp_path, {"fingerprint": "c86c", "rows": pq.read_metadata(RELEASED).num_rows, "content": "c"})
+    output = OutputFolder(
+        tmp_path, {"fingerprint": "c86c", "rows": pq.read_metadata(RELEASED).num_rows, "content": "c"}
+    )
     output.data.mkdir()
     shutil.copy(RELEASED, output.data / Shard().file_name)
     report = {"settings": {"fingerprint": "c86c"}, "rows": output.identity["rows"]}
     (tmp_path / REPORT).write_text(json.dumps(report))
     output.claim()
     with pytest.raises(UserError, match="fingerprint `c86c` instead of `d`"):
-        Output(tmp_path, output.identity | {"fingerprint": "d"}).claim()
+        OutputFolder(tmp_path, output.identity | {"fingerprint": "d"}).claim()
 
 
 def test_what_is_not_known_yet_is_not_compared(done):
-    early = Output(done.folder, {**IDENTITY, "fingerprint": "before the pilot"})
+    early = OutputFolder(done.folder, {**IDENTITY, "fingerprint": "before the pilot"})
     early.claim(unknown=["fingerprint"])
     with pytest.raises(UserError, match="rows `10` instead of `11`"):
-        Output(done.folder, {**IDENTITY, "rows": 11}).claim(unknown=["fingerprint"])
+        OutputFolder(done.folder, {**IDENTITY, "rows": 11}).claim(unknown=["fingerprint"])
     no_report(done.folder)
     with pytest.raises(UserError, match="which no run of this package has written"):
         early.claim(unknown=["fingerprint"])
@@ -316,7 +318,7 @@ def test_what_is_not_known_yet_is_not_compared(done):
 
 def test_an_empty_folder_and_one_that_is_only_begun_are_free(output):
     output.claim()
-    write(Output(output.folder, IDENTITY | {"fingerprint": "g"}), range(3))
+    write(OutputFolder(output.folder, IDENTITY | {"fingerprint": "g"}), range(3))
     output.claim()
 
 
@@ -394,7 +396,7 @@ def test_whole_writes_all_or_nothing(tmp_path):
 def test_published_rows_are_the_given_ones_whatever_crashes(tmp_path_factory, data):
     numbers = list(range(data.draw(st.integers(0, 25), "rows")))
     count = data.draw(st.integers(1, 4), "processes")
-    output = Output(tmp_path_factory.mktemp("run") / "out", IDENTITY)
+    output = OutputFolder(tmp_path_factory.mktemp("run") / "out", IDENTITY)
     table = pa.table({"number": numbers}, schema=SCHEMA)
     for index in range(count):
         mine = [numbers[at] for at in range(index * len(table) // count, (index + 1) * len(table) // count)]

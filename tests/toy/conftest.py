@@ -2,9 +2,9 @@
 
 import pytest
 
-from palign_hf.toy.student.build import tokenizer_texts
-from palign_hf.toy.student.lessons import Plan, Teacher
-from palign_hf.toy.student.tokenizer import make_tokenizer
+from examples.toy.student.build import tokenizer_texts
+from examples.toy.student.lessons import LessonPlan, Teacher
+from examples.toy.student.tokenizer import make_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def tokenizer():
     """Learnt in two seconds."""
-    return make_tokenizer(tokenizer_texts(Plan(texts=300)), 1000)
+    return make_tokenizer(tokenizer_texts(LessonPlan(texts=300)), 1000)
 
 
 @pytest.fixture(scope="session")

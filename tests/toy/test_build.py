@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from examples.toy.student import build
+from examples.toy.student.build import main, train
+from examples.toy.student.exam import Exam, judge_curves, student_card
+from examples.toy.student.lessons import LessonPlan, curriculum
 from palign_hf.errors import UserError
 from palign_hf.toy import student_folder
-from palign_hf.toy.student import build
-from palign_hf.toy.student.build import main, train
-from palign_hf.toy.student.exam import Exam, judge_curves, student_card
-from palign_hf.toy.student.lessons import Plan, curriculum
-from palign_hf.toy.world.problems import problems
-from palign_hf.toy.world.truth import JudgeSkill, judge_skill
+from palign_hf.toy.world.problems import JudgeSkill, judge_skill, problems
 
 
-TINY = Plan(
+TINY = LessonPlan(
     steps=3, judging=1, finishing=1, solving=2, sums=3, layers=1, width=32, inner=48, texts=300, vocabulary=1000
 )
 
@@ -104,7 +103,7 @@ def test_folders_that_hold_no_student_or_can_not_be_made_are_refused_in_one_line
 
 def test_a_card_says_with_what_the_weights_were_made_whoever_examines_them():
     exam = Exam(20, 15, JudgeSkill(900, 0.9, 0.95, 0.9, 160, 0.8, 0.85, 0.6), {"1": 0.8}, {"nothing": 0.1})
-    card = student_card(asdict(Plan(steps=7)), "torch 1.0 on 64 cores", exam, 1_000_000)
+    card = student_card(asdict(LessonPlan(steps=7)), "torch 1.0 on 64 cores", exam, 1_000_000)
     assert "Made with torch 1.0 on 64 cores;" in card and "--steps 7" in card
 
 
@@ -119,7 +118,7 @@ def test_a_small_one_learns_to_judge_and_loads_everywhere(tmp_path, one_thread):
     plan = {"steps": 90, "judging": 2, "finishing": 0, "solving": 1, "sums": 5, "layers": 3, "width": 96}
     plan |= {"inner": 192, "texts": 300, "warm-up": 20}
     given = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "palign_hf.toy.student.build", "--output-dir", str(tmp_path), "--exam-rows", "20"]
+    command = [sys.executable, "-m", "examples.toy.student.build", "--output-dir", str(tmp_path), "--exam-rows", "20"]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     begun = subprocess.Popen([*command, *given], stderr=subprocess.PIPE, text=True, env=alone)
     while begun.poll() is None and not (tmp_path / ".unfinished.pt").exists():

@@ -16,12 +16,11 @@ from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.schema import PREFIXES
 from palign_hf.segmentation import cuts
-from palign_hf.toy.demo import telling
+from palign_hf.toy.demo import report
 from palign_hf.toy.demo.measure import QUICK, SEARCHES, Measured, figures
+from palign_hf.toy.demo.report import DemoReport
 from palign_hf.toy.demo.run import DemoConfig, demo
-from palign_hf.toy.demo.telling import Told
-from palign_hf.toy.world.problems import problems
-from palign_hf.toy.world.truth import CutSkill, JudgeSkill, toy_problem
+from palign_hf.toy.world.problems import CutSkill, JudgeSkill, problems, toy_problem
 from palign_hf.truncation.report import Report
 
 
@@ -103,7 +102,7 @@ def test_headings_come_before_what_their_stages_say(merged, tmp_path):
 
 def test_the_trace_that_is_shown_is_cut_after_a_detour():
     table = rows(40)
-    shown = telling.example(table)
+    shown = report.example(table)
     (row,) = [row for row in table if " ".join(row["question"].split()) in joined(shown)]
     detours = toy_problem(row["id"]).detours
     assert detours and detours[0][1] <= row["prefix_end"] and row["prefix_ratio"] <= 0.5
@@ -116,10 +115,10 @@ def joined(text: str) -> str:
     return " ".join(text.replace("|", " ").split())
 
 
-def told(*measured: Measured, judge: JudgeSkill | None = None, rows: int = 10) -> Told:
+def told(*measured: Measured, judge: JudgeSkill | None = None, rows: int = 10) -> DemoReport:
     """What a demo may have found out."""
     nothing = Dataset.from_dict({name: [] for name in PREFIXES.columns}, features=PREFIXES.features)
-    return Told("toy", "small", rows, Report.of(nothing), list(measured), judge)
+    return DemoReport("toy", "small", rows, Report.of(nothing), list(measured), judge)
 
 
 SKILL = CutSkill(10, 0, 1.0, 1.4, 0.5, 0.9, 0.2, 0.3, 0.4, 0.38, 5.0)
@@ -128,25 +127,25 @@ NO_CUTS = CutSkill(3, 3, *[None] * 9)
 
 
 def test_a_run_without_any_cut_is_told_as_such():
-    shown = telling.example(rows(3, prefix_segments=None, prefix_ratio=None, status="error", reason="no answer"))
+    shown = report.example(rows(3, prefix_segments=None, prefix_ratio=None, status="error", reason="no answer"))
     assert "no cut: error (no answer)" in shown
     failed = told(Measured("ascend", NO_CUTS, 0.0), judge=JudgeSkill(0, None, None, None, 0, None, None, None))
-    assert "nothing to compare" in telling.summary(failed)
+    assert "nothing to compare" in report.summary(failed)
     assert set(figures(failed.measured, failed.judge).values()) == {None}
-    (line,) = telling.warnings(failed)
+    (line,) = report.warnings(failed)
     assert line.startswith("3 of 3 rows have no cut by `ascend`: run the same command again")
-    assert telling.table(failed)[1].split() == ["ascend", *["-"] * 7]
+    assert report.table(failed)[1].split() == ["ascend", *["-"] * 7]
 
 
 def test_one_row_whose_beginnings_all_suffice_compares_nothing():
     skill = CutSkill(1, 0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     easy = told(Measured("ascend", skill, 90.0), judge=JudgeSkill(31, 1.0, None, None, 4, 1.0, None, None))
-    assert telling.summary(easy).endswith("it is right about 100%.") and telling.warnings(easy) == []
+    assert report.summary(easy).endswith("it is right about 100%.") and report.warnings(easy) == []
 
 
 def test_what_was_not_measured_is_not_claimed():
     quick = told(Measured("ascend", SKILL, 812.4), Measured("binary", replace(SKILL, probes=4.0), 700.0))
-    assert "right about" not in telling.summary(quick) and "AUROC" not in telling.summary(quick)
+    assert "right about" not in report.summary(quick) and "AUROC" not in report.summary(quick)
     found = figures(quick.measured, None)
     assert found["judge_auroc"] is found["judge_accuracy"] is None
     assert (found["median_distance"], found["too_short"], found["questions_over_binary"]) == (1.0, 0.2, 1.25)
@@ -169,22 +168,22 @@ def test_a_judge_that_measures_nothing_is_told_as_such(own, auroc, words):
     blind = replace(SKILL, mean_distance=5.2, probes=0.0)
     measured = [Measured("ascend", replace(SKILL, mean_distance=own), 800.0)]
     measured += [Measured("fixed(ratio=0.38)", blind, 0.0), Measured("none", replace(blind, mean_distance=9.0), 0.0)]
-    said = telling.warnings(told(*measured, judge=replace(JUDGE, auroc=auroc) if auroc else None))
+    said = report.warnings(told(*measured, judge=replace(JUDGE, auroc=auroc) if auroc else None))
     assert len(said) == bool(words) and all(word in said[0] for word in words)
     assert not words or said[0].startswith("this judge measures nothing here: ")
     few = [replace(one, skill=replace(one.skill, rows=9)) for one in measured]
-    assert telling.warnings(told(*few)) == []  # so few say nothing
+    assert report.warnings(told(*few)) == []  # so few say nothing
 
 
 def test_the_time_is_said_first():
-    first = " ".join("\n".join(telling.opening("small", 52.0)[:3]).split())
+    first = " ".join("\n".join(report.opening("small", 52.0)[:3]).split())
     assert "This takes about 50 seconds on two quiet cores" in first
-    assert "about 3 minutes" in "".join(telling.opening("small", 190.0))
+    assert "about 3 minutes" in "".join(report.opening("small", 190.0))
 
 
 @given(st.lists(st.integers(-60, 60), max_size=50))
 def test_every_distance_is_in_one_bar(off):
-    lines = telling.bars(off).splitlines()
+    lines = report.bars(off).splitlines()
     counts = [int(line.rsplit(" ", 1)[1]) for line in lines]
     assert len(lines) == 13 and sum(counts) == len(off)
     assert counts[6] == off.count(0) and counts[0] == sum(step <= -6 for step in off)
@@ -193,7 +192,7 @@ def test_every_distance_is_in_one_bar(off):
 
 
 def test_the_bars_show_also_the_few():
-    lines = telling.bars([0] * 100 + [3], width=10).splitlines()
+    lines = report.bars([0] * 100 + [3], width=10).splitlines()
     assert lines[6].strip() == "exact ██████████ 100" and lines[9].strip() == "+3 █ 1"
     assert lines[0] == "6 or more short · 0"
 
@@ -201,12 +200,12 @@ def test_the_bars_show_also_the_few():
 def test_commands_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
     beside = Path(sys.executable).parent / "palign"
     monkeypatch.setenv("PATH", str(beside.parent))
-    assert telling._palign() == "palign"
+    assert report._palign() == "palign"
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(beside.parents[2])
-    assert telling._palign() == os.path.relpath(beside)
+    assert report._palign() == os.path.relpath(beside)
     monkeypatch.chdir(tmp_path)
-    assert telling._palign() == str(beside)
+    assert report._palign() == str(beside)
 
 
 def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp_path):
@@ -218,25 +217,25 @@ def test_programs_that_lie_apart_are_shown_as_they_can_be_typed(monkeypatch, tmp
         program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(system))
     monkeypatch.setenv("PATH", f"{system.parent}:{scripts.parent}")
-    assert telling._palign() == "palign"
+    assert report._palign() == "palign"
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(1.0, "100.0%"), (0.9996, "over 99.9%"), (0.9994, "99.9%"), (0.5, "50.0%"), (0.0, "0.0%")]
 )
 def test_nearly_all_is_not_all(value, words):
-    assert telling._share(value) == words
+    assert report._share(value) == words
 
 
 def test_the_table_and_its_legend_name_every_search_and_no_other():
     both = told(Measured("ascend", SKILL, 812.4), Measured("full", SKILL, 0.0), judge=JUDGE)
-    lines = telling.table(both)
+    lines = report.table(both)
     assert len({len(line) for line in lines}) == 1
     assert "ascend" in lines[1] and "812" in lines[1] and "full" in lines[2]
-    page = " ".join("\n".join(telling.body(both, rows(3))).split())
+    page = " ".join("\n".join(report.body(both, rows(3))).split())
     assert "`ascend` is the default; `fixed`, `none` and `full` need no judge." in page and "`linear`" not in page
     widest = [Measured(search, replace(SKILL, median_distance=10.5), 12345.6) for search in SEARCHES]
-    assert max(map(len, telling.table(told(*widest)))) <= 80 and set(QUICK) < set(SEARCHES)
-    words = telling.summary(both)
+    assert max(map(len, report.table(told(*widest)))) <= 80 and set(QUICK) < set(SEARCHES)
+    words = report.summary(both)
     assert "50% of its cuts are exact, 90% at most two sentences off" in words
     assert "97.0% of cases (AUROC)" in words and "length alone gives 50.0%" in words

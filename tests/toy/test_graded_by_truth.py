@@ -3,8 +3,7 @@
 from random import Random
 
 from palign_hf.grading import make_grader
-from palign_hf.toy.world.problems import continuation, problems
-from palign_hf.toy.world.truth import right_by_truth
+from palign_hf.toy.world.problems import continuation, problems, right_by_truth
 
 
 def told(problem, rng: Random) -> list[str]:

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 from transformers import AutoTokenizer
 
+from examples.toy.student.lessons import READ, LessonPlan, curriculum
 from palign_hf.grading import last_boxed
 from palign_hf.prompts import ALIGN, JUDGE, LABELS, NO_PREFIX, SOLVE
 from palign_hf.segmentation import cuts
 from palign_hf.toy import student_folder
-from palign_hf.toy.student.lessons import READ, Plan, curriculum
 from palign_hf.toy.world.problems import continuation, problems
 
 
@@ -102,7 +102,7 @@ def test_sums_are_right_and_only_their_results_are_learnt(teacher, tokenizer):
 
 def test_the_solve_prompt_is_practised_on_easy_problems_only(tokenizer):
     """What is left to learn from prefixes."""
-    course = curriculum(Plan(seed=5, judging=0, finishing=0, solving=8, sums=0), tokenizer)
+    course = curriculum(LessonPlan(seed=5, judging=0, finishing=0, solving=8, sums=0), tokenizer)
     easy = iter(problems("train", 80, seed=4 * 5 + 2, difficulties=(1,)))
     for _ in range(10):
         ((tree,),) = next(course)
@@ -114,7 +114,7 @@ def test_the_solve_prompt_is_practised_on_easy_problems_only(tokenizer):
 
 def test_one_count_changes_nothing_of_the_other_lessons(tokenizer):
     """Each kind has a stream of its own, so that plans can be compared."""
-    plan = Plan(judging=0, finishing=0, solving=3, sums=4)
+    plan = LessonPlan(judging=0, finishing=0, solving=3, sums=4)
     both, sums = curriculum(plan, tokenizer), curriculum(replace(plan, solving=0), tokenizer)
     for _ in range(3):
         (_, drilled), (alone,) = next(both), next(sums)
@@ -122,7 +122,7 @@ def test_one_count_changes_nothing_of_the_other_lessons(tokenizer):
 
 
 def test_groups_that_are_not_wanted_are_left_out_and_a_course_has_its_length(tokenizer):
-    course = list(curriculum(Plan(steps=2, judging=1, finishing=0, solving=0, sums=0), tokenizer))
+    course = list(curriculum(LessonPlan(steps=2, judging=1, finishing=0, solving=0, sums=0), tokenizer))
     assert [len(groups) for groups in course] == [1, 1]
 
 
@@ -130,6 +130,6 @@ def test_the_shipped_student_was_taught_these_very_lessons():
     """Its card says that the same plan gives the same bytes: tokens and weights of the first steps never move."""
     tokenizer = AutoTokenizer.from_pretrained(student_folder())
     total = hashlib.sha256()
-    for groups in islice(curriculum(Plan(), tokenizer), 3):
+    for groups in islice(curriculum(LessonPlan(), tokenizer), 3):
         total.update(repr([(tree.ids, tree.ends, tree.lessons) for group in groups for tree in group]).encode())
     assert total.hexdigest()[:16] == "56b83c57fe245132"

@@ -7,13 +7,12 @@ from dataclasses import asdict
 import pytest
 from huggingface_hub import ModelCard
 
-from palign_hf.asking.rendering import JudgePrompt
+from examples.toy.student.exam import judge_curves
+from examples.toy.student.lessons import LessonPlan
+from palign_hf.generation.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.toy import student_folder
-from palign_hf.toy.student.exam import judge_curves
-from palign_hf.toy.student.lessons import Plan
-from palign_hf.toy.world.problems import problems
-from palign_hf.toy.world.truth import judge_skill
+from palign_hf.toy.world.problems import judge_skill, problems
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +75,8 @@ def test_the_card_is_true_of_the_weights(loaded, figures):
 def test_the_card_comes_from_the_plan_of_this_release():
     """The command in the card makes this student: no option of the plan differs from the defaults."""
     card = (student_folder() / "README.md").read_text()
-    assert "python -m palign_hf.toy.student.build --output-dir runs/toy/student\n" in card
-    assert json.loads((student_folder() / "config.json").read_text())["toy_plan"] == asdict(Plan())
+    assert "python -m examples.toy.student.build --output-dir runs/toy/student\n" in card
+    assert json.loads((student_folder() / "config.json").read_text())["toy_plan"] == asdict(LessonPlan())
 
 
 def test_the_judge_prompt_is_exact_in_its_tokens(loaded):

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from examples.toy.study.arms import FIRST, UNTRAINED, StudyPlan
+from examples.toy.study.figures import by, figures
+from examples.toy.study.picture import draw
+from examples.toy.study.telling import concluded, page, plain
 from palign_hf.evaluation.samples import Sample
-from palign_hf.toy.study.arms import FIRST, UNTRAINED, Plan
-from palign_hf.toy.study.figures import by, figures
-from palign_hf.toy.study.picture import draw
-from palign_hf.toy.study.telling import concluded, page, plain
 
 
-PLAN = Plan(seeds=3, arms=("label", "trace", FIRST))
+PLAN = StudyPlan(seeds=3, arms=("label", "trace", FIRST))
 FACTS = {
     "tokens_a_row": {"label": 70.0, "trace": 500.0, FIRST: 260.0},
     "rows_a_step": {"label": 30, "trace": 4, FIRST: 8},

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples.toy.study.__main__ import main
+from examples.toy.study.arms import ALIKE, ARMS, BARE, FIRST, UNTRAINED, StudyPlan, chosen, rows_a_step
+from palign_hf.data.pairs import make_baseline
 from palign_hf.errors import UserError
-from palign_hf.pairs.targets import make_baseline
-from palign_hf.toy.study.__main__ import main
-from palign_hf.toy.study.arms import ALIKE, ARMS, BARE, FIRST, UNTRAINED, Plan, chosen, rows_a_step
 
 
 def test_every_arm_and_the_untrained_student_have_all_seeds_once():
-    runs = Plan(seeds=3).runs()
+    runs = StudyPlan(seeds=3).runs()
     assert len(runs) == len(set(runs)) == 3 * (len(ARMS) + 1)
     # Whatever is done first can be compared: no arm begins a seed before all have ended the last one.
     assert [seed for _, seed in runs] == sorted(seed for _, seed in runs)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.asking.rendering import JudgePrompt
+from palign_hf.generation.rendering import JudgePrompt
 from palign_hf.prompts import JUDGE, LABELS
 from palign_hf.toy.world.problems import problems
 

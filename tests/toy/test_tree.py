@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palign_hf.toy.student.tree import Text, Tree, collate, grow, read
+from examples.toy.student.tree import Text, Tree, collate, grow, read
 
 
 def text(ids: list[int], learn: int = 0) -> Text:

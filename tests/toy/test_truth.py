@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 
 from palign_hf.errors import UserError
 from palign_hf.segmentation import cuts
-from palign_hf.toy.world.problems import SPLITS, problem, problems
-from palign_hf.toy.world.truth import auroc, curves_of, cut_skill, distances, judge_skill, toy_problem
+from palign_hf.toy.world.problems import (
+    SPLITS,
+    auroc,
+    curves_of,
+    cut_skill,
+    distances,
+    judge_skill,
+    problem,
+    problems,
+    toy_problem,
+)
 
 
 def row(at: int, off: int | None, probes: tuple[tuple[int, float | None], ...] = ()) -> dict:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from palign_hf.asking.rendering import ChatPrompt
 from palign_hf.errors import UserError
+from palign_hf.generation.rendering import ChatPrompt
 from palign_hf.prompts import SOLVE, TAG_STYLES, tag_style
 from palign_hf.segmentation import cuts
 from palign_hf.toy import student_folder

@@ -6,7 +6,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from palign_hf.hub.paper import PAPER
+from palign_hf.hub.cards import PAPER
 from palign_hf.prompts import SOLVE
 from palign_hf.toy import student_folder
 from palign_hf.training.config import PAlignConfig

@@ -11,7 +11,7 @@ from fake import FakeEngine
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """The engine that every session of the test gets."""
     engine = FakeEngine()
-    monkeypatch.setattr("palign_hf.asking.runner.make_engine", lambda *given, **options: engine)
+    monkeypatch.setattr("palign_hf.generation.runner.make_engine", lambda *given, **options: engine)
     return engine
 
 

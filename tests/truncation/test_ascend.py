@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import HEAD, SUFFIX, computed, evenly, explore, problems, wavering
 
-from palign_hf.truncation.monotone import crossing
 from palign_hf.truncation.search import Ascend, Found, make_search
+from palign_hf.truncation.walk import crossing
 
 
 @given(problem=problems(), confirm=st.integers(1, 4))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.truncation.cost import BlockCache
+from palign_hf.truncation.schedule import BlockCache
 
 
 def test_whole_blocks_of_the_shared_part_are_reused():

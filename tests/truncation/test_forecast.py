@@ -7,9 +7,9 @@ import pytest
 from palign_hf.cli import main
 from palign_hf.toy.demo.measure import computed_tokens
 from palign_hf.toy.world.problems import toy_traces
-from palign_hf.truncation.forecast import _ends, _mean, forecast
 from palign_hf.truncation.schedule import Prior
 from palign_hf.truncation.search import Ascend
+from palign_hf.truncation.stage import _ends, _mean, forecast
 from palign_hf.truncation.transform import PrefixTruncation
 
 
@@ -23,7 +23,7 @@ def dry(tmp_path, monkeypatch, capsys):
     def make(*given, **options):
         raise AssertionError("an engine was made")
 
-    monkeypatch.setattr("palign_hf.asking.runner.make_engine", make)
+    monkeypatch.setattr("palign_hf.generation.runner.make_engine", make)
 
     def run(*options):
         places = ["--output-dir", str(tmp_path / "out"), "--ledger", str(tmp_path / "ledger")]

@@ -13,7 +13,7 @@ from palign_hf.toy.world.problems import toy_traces
 from palign_hf.truncation.report import Report
 
 
-FORMAT_1 = Path(__file__).parents[1] / "data" / "format-1"
+FORMAT_1 = Path(__file__).parents[1] / "fixtures" / "format-1"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from statistics import mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palign_hf.truncation.monotone import crossing, violations
+from palign_hf.truncation.walk import crossing, violations
 
 
 whole = st.lists(st.integers(-20, 20), max_size=60)

@@ -12,20 +12,20 @@ import pytest
 from datasets import load_dataset
 
 from palign_hf import PrefixTruncation
-from palign_hf.alignment.run import AlignConfig, PrefixSettings
 from palign_hf.alignment.settings import AlignmentSettings
+from palign_hf.alignment.stage import AlignConfig, PrefixSettings
 from palign_hf.alignment.transform import PrefixAlignment
-from palign_hf.asking.transform import StudentTransform
 from palign_hf.cli import main
-from palign_hf.evaluation.run import EvaluateConfig
 from palign_hf.evaluation.settings import EvaluationSettings
+from palign_hf.evaluation.stage import EvaluateConfig
 from palign_hf.evaluation.transform import StudentEvaluation
+from palign_hf.generation.transform import StudentTransform
 from palign_hf.prompts import JUDGE
 from palign_hf.runs.shards import Shard
 from palign_hf.truncation.criteria import SelfJudge, make_criterion
-from palign_hf.truncation.run import TRUNCATE, TraceSettings, TruncateConfig
 from palign_hf.truncation.search import make_search
-from palign_hf.truncation.settings import TruncationSettings
+from palign_hf.truncation.stage import TRUNCATE, TraceSettings, TruncateConfig
+from palign_hf.truncation.transform import TruncationSettings
 
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,7 @@ from datasets import Dataset
 
 from palign_hf.schema import PREFIXES, STATUSES, SchemaError
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
-from palign_hf.truncation.report import Report
-from palign_hf.truncation.usage import Usage
+from palign_hf.truncation.report import ProbeUsage, Report
 
 
 def row(status="sufficient", ratio=0.25, probes=((0, -1.0), (3, 1.0)), reason=None, segments=10) -> dict:
@@ -31,7 +30,7 @@ def table(rows: list[dict]) -> Dataset:
     return Dataset.from_dict(columns, features=PREFIXES.features)
 
 
-def report(rows: list[dict], usage: Usage | None = None) -> Report:
+def report(rows: list[dict], usage: ProbeUsage | None = None) -> Report:
     return Report.of(table(rows), usage)
 
 
@@ -155,8 +154,8 @@ def probe(verdict=ENOUGH, mass: float | None = 0.8, top=True) -> Probe:
     return Probe(1, verdict, 1.0, mass, top, prompt_tokens=100, cached_tokens=60)
 
 
-def used(probes: list[Probe], asked: int, floor: int = 200) -> Usage:
-    usage = Usage()
+def used(probes: list[Probe], asked: int, floor: int = 200) -> ProbeUsage:
+    usage = ProbeUsage()
     usage.add(probes, asked, floor)
     return usage
 
@@ -168,7 +167,7 @@ def test_costs_come_from_the_run():
     assert (found.label_mass, found.top_is_label) == (pytest.approx(0.6), 0.5)
 
 
-@pytest.mark.parametrize("usage", [None, Usage()])
+@pytest.mark.parametrize("usage", [None, ProbeUsage()])
 def test_a_report_without_a_run_has_no_costs(usage):
     found = report([row()], usage)
     assert (found.asked, found.computed_tokens, found.label_mass, found.tokens_over_floor) == (None,) * 4
@@ -179,7 +178,7 @@ def test_usage_adds_up_and_comes_back_from_json():
     one, two = used([probe()], 1), used([probe(mass=0.5), probe(UNPARSABLE, None, None)], 0)
     both = one + two
     assert (both.probes, both.asked, both.unparsable, both.floor_tokens, both.mass_probes) == (3, 1, 1, 400, 2)
-    assert Usage(**json.loads(json.dumps(both.as_dict()))) == both
+    assert ProbeUsage(**json.loads(json.dumps(both.as_dict()))) == both
     assert (one.probes, two.probes) == (1, 2)
 
 

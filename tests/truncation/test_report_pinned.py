@@ -6,13 +6,12 @@ import pytest
 from datasets import Dataset
 
 from palign_hf.schema import PREFIXES
-from palign_hf.truncation.report import Report
-from palign_hf.truncation.usage import Usage
+from palign_hf.truncation.report import ProbeUsage, Report
 
 
-PINNED = Path(__file__).parents[1] / "data" / "truncation_report"
+PINNED = Path(__file__).parents[1] / "fixtures" / "truncation_report"
 
-USAGE = Usage(
+USAGE = ProbeUsage(
     probes=30,
     asked=12,
     unparsable=1,

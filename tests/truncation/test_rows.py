@@ -8,7 +8,7 @@ import pytest
 
 from palign_hf.schema import PREFIXES, STATUSES
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Case, Probe
-from palign_hf.truncation.rows import Row, Searcher, prefix_columns
+from palign_hf.truncation.rows import Searcher, TruncationRow, prefix_columns
 from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing, make_search
 
 
@@ -17,18 +17,20 @@ ENDS, TOKENS = [0, 5, 10, 17, 23], [0, 2, 4, 6, 8]
 MADE_HERE = set(PREFIXES.columns) - {"id", "question", "trace", "answer", "source"}
 
 
-def outcome(found: Found | None = None, error: str | None = None, reach: int = 4, **case) -> Row:
+def outcome(found: Found | None = None, error: str | None = None, reach: int = 4, **case) -> TruncationRow:
     given = {"name": "one", "ends": ENDS, "tokens": TOKENS, "shortest": 90, "head_tokens": 70, "suffix_tokens": 10}
     made = Case(**given | {"reach": reach, "prompt": None} | case)
     probes = [Probe(0, NOT_ENOUGH, -1.5, 0.9, True, 80, 0), Probe(2, ENOUGH, 0.5, 0.9, True, 84, 64)]
-    return Row({"trace": TRACE}, b"one", made, found=found, error=error, probes=probes if found or error else [])
+    return TruncationRow(
+        {"trace": TRACE}, b"one", made, found=found, error=error, probes=probes if found or error else []
+    )
 
 
 def skipped(reason: str) -> dict:
-    return prefix_columns(Row({"trace": ""}, b"", None, skipped=reason), Ascend(), max_model_len=100)
+    return prefix_columns(TruncationRow({"trace": ""}, b"", None, skipped=reason), Ascend(), max_model_len=100)
 
 
-def row(of: Row, search=None) -> dict:
+def row(of: TruncationRow, search=None) -> dict:
     made = prefix_columns(of, search or Ascend(), max_model_len=100)
     assert set(made) == MADE_HERE and made["status"] in STATUSES
     assert made["prefix"] == TRACE[: made["prefix_end"]]

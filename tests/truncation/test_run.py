@@ -9,7 +9,7 @@ from datasets import load_dataset
 
 from palign_hf.errors import UserError
 from palign_hf.runs.shards import Shard
-from palign_hf.truncation.run import TRUNCATE, TraceSettings, TruncateConfig
+from palign_hf.truncation.stage import TRUNCATE, TraceSettings, TruncateConfig
 
 
 @pytest.fixture

@@ -8,19 +8,17 @@ from pathlib import Path
 import pytest
 from datasets.fingerprint import Hasher
 
-from palign_hf.asking.ledgers import ledger_folder
 from palign_hf.errors import UserError
+from palign_hf.generation.ledger import ledger_folder
 from palign_hf.students import Student
-from palign_hf.truncation import identity as module
+from palign_hf.truncation import transform as module
 from palign_hf.truncation.criteria import SelfJudge
-from palign_hf.truncation.identity import Identity, fingerprint
 from palign_hf.truncation.search import Ascend, Binary, Linear
-from palign_hf.truncation.settings import TruncationSettings
-from palign_hf.truncation.transform import PrefixTruncation
+from palign_hf.truncation.transform import PrefixTruncation, TruncationIdentity, TruncationSettings, fingerprint
 
 
 HUB = Student("me/student", commit="c0ffee", content=None)
-KNOWN = Identity(HUB, SelfJudge(), Ascend(), "sentence", None, 0.0)
+KNOWN = TruncationIdentity(HUB, SelfJudge(), Ascend(), "sentence", None, 0.0)
 
 
 def test_a_fingerprint_does_not_change_by_itself():

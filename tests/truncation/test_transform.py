@@ -23,12 +23,12 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 
 from palign_hf import PrefixTruncation
-from palign_hf.asking import runner as sessions
-from palign_hf.asking.batches import MOST_CHARACTERS
-from palign_hf.asking.runner import StudentRunner
-from palign_hf.asking.runner import close_all as _close_all
 from palign_hf.engines.base import EngineUnavailable
 from palign_hf.errors import UserError
+from palign_hf.generation import runner as sessions
+from palign_hf.generation.jobs import MOST_CHARACTERS
+from palign_hf.generation.runner import StudentRunner
+from palign_hf.generation.runner import close_all as _close_all
 from palign_hf.prompts import JUDGE, LABELS, Template
 from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
 from palign_hf.segmentation import cuts
@@ -361,7 +361,7 @@ def test_a_rule_needs_no_engine_no_template_and_no_ledger(make, tmp_path, monkey
     def no_engine(*given, **options):
         raise AssertionError("an engine was made")
 
-    monkeypatch.setattr("palign_hf.asking.runner.make_engine", no_engine)
+    monkeypatch.setattr("palign_hf.generation.runner.make_engine", no_engine)
     base = tiny.save_student(tmp_path / "base", tiny.fast(tiny.byte_level(), template=None))
     transform = make(student=str(base), search=search)
     row = one_row(transform, QUESTION, steps(10))
@@ -385,7 +385,7 @@ def nothing_loads(monkeypatch):
     def load(*given, **options):
         raise AssertionError("a session was opened")
 
-    monkeypatch.setattr("palign_hf.asking.runner.load_tokenizer", load)
+    monkeypatch.setattr("palign_hf.generation.runner.load_tokenizer", load)
 
 
 def test_a_missing_column_names_its_nearest_match(make, nothing_loads):
@@ -766,7 +766,7 @@ import sys
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from fake import FakeEngine
 from palign_hf import PrefixTruncation
-from palign_hf.asking import runner
+from palign_hf.generation import runner
 class Engine(FakeEngine):
     async def close(self):
         print("engine closed")
@@ -923,7 +923,7 @@ def test_a_script_without_a_guard_is_told_so_before_an_engine_starts(student, tm
     script = tmp_path / "script.py"
     guard = ('if __name__ == "__main__":', "    ") if guarded else ("", "")
     script.write_text(UNGUARDED.format(guard=guard[0], indent=guard[1]))
-    stopped = "import palign_hf.asking.runner as r\ndef no(*a, **k): raise RuntimeError('an engine was made')\n"
+    stopped = "import palign_hf.generation.runner as r\ndef no(*a, **k): raise RuntimeError('an engine was made')\n"
     script.write_text(stopped + "r.make_engine = no\n" + script.read_text())
     done = subprocess.run([sys.executable, script, student, tmp_path / "l"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -974,7 +974,7 @@ def test_one_bar_counts_every_row_however_they_are_batched(make, enough_after, m
         def close(self):
             counted[-1].append("closed")
 
-    monkeypatch.setattr("palign_hf.asking.transform.Progress", Watched)
+    monkeypatch.setattr("palign_hf.generation.transform.Progress", Watched)
     rows = traces([*ROWS, (QUESTION, "")])
     with make() as transform:
         transform.expect(len(rows))

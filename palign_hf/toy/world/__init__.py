@@ -1,1 +1,0 @@
-"""Generated problems with teacher traces, and their known answers and cuts."""

@@ -14,7 +14,7 @@ _THINGS = ("nuts", "sweets", "pebbles", "acorns", "seeds", "dice", "pins", "shel
 _HOLDERS = (("bag", "bags"), ("box", "boxes"), ("jar", "jars"), ("sack", "sacks"), ("tin", "tins"))
 
 
-class Core(NamedTuple):
+class BagEquation(NamedTuple):
     """Content of a bag; bags and loose things of the first person; bags of the second; the first person's surplus."""
 
     content: int
@@ -45,18 +45,18 @@ class _Words(NamedTuple):
         return f"{number} {self.bag if number == 1 else self.bags}"
 
 
-def draw(rng: Random, difficulty: int) -> Core | None:
+def draw(rng: Random, difficulty: int) -> BagEquation | None:
     """Two people from the third difficulty on, and one is ahead from the fourth on."""
     other_bags = between(rng, 1, 3) if difficulty > 2 else 0
     content = between(rng, 2, 12)
     bags = other_bags + between(rng, 2, 4) if other_bags else between(rng, 2, 6)
-    core = Core(content, bags, between(rng, 2, 19), other_bags, between(rng, 2, 9) if difficulty > 3 else 0)
+    core = BagEquation(content, bags, between(rng, 2, 19), other_bags, between(rng, 2, 9) if difficulty > 3 else 0)
     if core.total > LARGEST or core.other_loose < 2 or core.other_loose > 60 and other_bags:
         return None
     return core
 
 
-def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
+def tell(rng: Random, difficulty: int, core: BagEquation) -> Puzzle:
     """The first difficulty states the content of a bag; the first and the last ask for a person's total."""
     (a, _), (b, _) = people(rng, 2)
     words = _Words(a, b, pick(rng, _THINGS), *pick(rng, _HOLDERS))
@@ -83,7 +83,7 @@ def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
     return Puzzle(question, f"{bags} of {things}", facts, asked, steps, answer, result, _checks(core, words))
 
 
-def _equation(core: Core, words: _Words) -> list[Step]:
+def _equation(core: BagEquation, words: _Words) -> list[Step]:
     """The hard steps: to write it down, and to bring it to bags on one side."""
     a, b, things, _, bags = words
     total, loose, other_loose, ahead = core.total, core.loose, core.other_loose, core.ahead
@@ -117,7 +117,7 @@ def _equation(core: Core, words: _Words) -> list[Step]:
     return [*steps, insight(f"Take {others} from both sides: {kept}.", *wordings, leads=leads, tries=[wrong])]
 
 
-def _bag(core: Core, words: _Words) -> list[Step]:
+def _bag(core: BagEquation, words: _Words) -> list[Step]:
     """The routine steps to what one bag holds."""
     alone, bag, loose = core.bags - core.other_bags, words.bag, core.loose
     bags = words.some(alone)
@@ -137,7 +137,7 @@ def _bag(core: Core, words: _Words) -> list[Step]:
     ]
 
 
-def _all(core: Core, words: _Words) -> list[Step]:
+def _all(core: BagEquation, words: _Words) -> list[Step]:
     """The routine steps to all that the first one has."""
     inside, whole = _held(core.bags, core.content, core.loose)
     bags = (f"In the {words.bags} there are {inside}.", f"So {words.some(core.bags)} hold {inside}.")
@@ -153,7 +153,7 @@ def _held(bags: int, content: int, loose: int) -> tuple[Sum, Sum]:
     return inside, Sum(inside.value, Op("+", loose))
 
 
-def _checks(core: Core, words: _Words) -> list[list[str]]:
+def _checks(core: BagEquation, words: _Words) -> list[list[str]]:
     a, b, things, bag, bags = words
     inside, whole = _held(core.bags, core.content, core.loose)
     held = f"If one {bag} holds {core.content}, {words.some(core.bags)} hold {inside}."

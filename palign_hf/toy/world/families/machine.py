@@ -25,7 +25,7 @@ _DO = {"+": "add {n}", "-": "take away {n}", "*": "times {n}"}
 _AGAIN = ("what comes out goes in again", "after that it goes in once more")
 
 
-class Core(NamedTuple):
+class MachineRule(NamedTuple):
     """The operations of the rule, the example inputs, the input, and how often the rule is applied."""
 
     rule: tuple[Op, ...]
@@ -38,7 +38,7 @@ class Core(NamedTuple):
         return puzzle.course(value, self.rule)[-1]
 
 
-def draw(rng: Random, difficulty: int) -> Core | None:
+def draw(rng: Random, difficulty: int) -> MachineRule | None:
     """A rule of one or two operations, and examples of it unless the rule is stated."""
     times = max(1, difficulty - 2)
     addend = Op(pick(rng, "++-"), between(rng, 1, 12))
@@ -46,14 +46,16 @@ def draw(rng: Random, difficulty: int) -> Core | None:
     single = difficulty == 2 or (difficulty == 1 and rng.random() < 0.5)
     shown = (0, 2, 2, 3, 3)[difficulty - 1]
     examples = tuple(sorted({between(rng, 2, 12) for _ in range(shown)}))
-    core = Core((addend,) if single else (factor, addend), examples, between(rng, 2, 20 if times == 1 else 9), times)
+    core = MachineRule(
+        (addend,) if single else (factor, addend), examples, between(rng, 2, 20 if times == 1 else 9), times
+    )
     if len(examples) < shown or core.put_in in examples:
         return None
     values = [*map(core.made_of, examples), *puzzle.course(core.put_in, core.rule * times)[1:]]
     return core if min(values) >= 2 and max(values) <= puzzle.LARGEST else None
 
 
-def tell(rng: Random, difficulty: int, core: Core) -> Puzzle:
+def tell(rng: Random, difficulty: int, core: MachineRule) -> Puzzle:
     """A machine or an animal with a rule; the first difficulty states the rule."""
     (name, _), *_ = people(rng, 1)
     machine = pick(rng, _MACHINES)
@@ -80,7 +82,7 @@ def _rule_words(rule: tuple[Op, ...]) -> str:
     return ", then ".join(_words(rule, _DO))
 
 
-def _rule(core: Core) -> list[Step]:
+def _rule(core: MachineRule) -> list[Step]:
     """The hard steps: factor and addend, or the addend alone."""
     rule = f"so the rule is: {_rule_words(core.rule)}."
     low, high = core.examples[0], core.examples[-1]
@@ -106,7 +108,7 @@ def _rule(core: Core) -> list[Step]:
     ]
 
 
-def _other_rules(core: Core, low: int, high: int) -> list[Try]:
+def _other_rules(core: MachineRule, low: int, high: int) -> list[Try]:
     """Rules that fit the first example but not the last."""
     factor, first = core.rule[0].n, core.made_of(low)
     tries = []
@@ -119,7 +121,7 @@ def _other_rules(core: Core, low: int, high: int) -> list[Try]:
     return tries
 
 
-def _misfit(core: Core, rule: tuple[Op, ...], example: int, idea: str) -> list[Try]:
+def _misfit(core: MachineRule, rule: tuple[Op, ...], example: int, idea: str) -> list[Try]:
     """A try of `rule` on an example that refutes it, if it does."""
     made = puzzle.course(example, rule)
     if made[-1] == core.made_of(example) or min(made) < 1:
@@ -128,7 +130,7 @@ def _misfit(core: Core, rule: tuple[Op, ...], example: int, idea: str) -> list[T
     return [Try(made[-1], (idea, f"for {example} that makes {computed}"), f"it gives {core.made_of(example)}")]
 
 
-def _follow(core: Core, place: int, sum_: Sum) -> Step:
+def _follow(core: MachineRule, place: int, sum_: Sum) -> Step:
     value, op = sum_
     do = _words((op,), _DO)[0]
     if place == 0:
@@ -142,7 +144,7 @@ def _follow(core: Core, place: int, sum_: Sum) -> Step:
     return routine(sum_, f"{puzzle.capital(do)}: {sum_}.", *wordings, tries=[wrong])
 
 
-def _checks(core: Core) -> list[list[str]]:
+def _checks(core: MachineRule) -> list[list[str]]:
     checks = [["What is the rule again?", f"It is: {_rule_words(core.rule)}."]]
     for example in core.examples:
         computed = [f"Now {sum_}." for sum_ in puzzle.sums(example, core.rule)]

@@ -1,1 +1,0 @@
-"""Generation for every stage: the student runner, ordered jobs, the durable answer store, prompts as exact tokens."""

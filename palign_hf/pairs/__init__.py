@@ -1,1 +1,0 @@
-"""PAIRS for the stages after alignment: reader, baselines and conversations."""

@@ -115,7 +115,7 @@ class Turns:
             prompt = chat.ids(row["question"])
             room = min(MAX_TOKENS, self.runner.max_model_len - len(prompt))
             for sample in range(SAMPLES):
-                drawing = evaluation.drawing(room, seed_of(content_key(row["question"]), turn, sample))
+                drawing = evaluation.settings.drawing(room, seed_of(content_key(row["question"]), turn, sample))
                 asked.append(TokensPrompt(prompt_token_ids=prompt))
                 how.append(
                     SamplingParams(

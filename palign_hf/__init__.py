@@ -2,12 +2,12 @@
 
     teacher traces -> TRACES -> PREFIXES -> PAIRS -> student -> numbers -> Hub
 
-`load_traces` reads any teacher dataset into the TRACES table, `PrefixTruncation` maps it to PREFIXES: for each trace
+`load_traces` reads any teacher dataset into the TRACES table. `PrefixTruncation` maps it to PREFIXES: for each trace
 the shortest prefix that the student itself judges sufficient. `PrefixAlignment` maps those to PAIRS: prefixes with the
-student's own continuations, verified; `to_sft` is what trainers read. `PAlignTrainer` is TRL's `SFTTrainer` that knows
-the prefix from the continuation. The stages after it are still to come; they borrow what these are built on: `asking`
-(a student at work), `runs` (one run of one stage), `config` (settings declared once). Names are resolved on first use,
-so that importing the package costs neither torch nor vllm.
+student's own continuations, verified; `to_sft` and `to_dpo` make what trainers read, `baseline` the comparisons.
+`PAlignTrainer` is TRL's `SFTTrainer` that distinguishes prefix and continuation. `StudentEvaluation` samples a
+student on benchmarks, and `publish` pushes the folder of a run to the Hub. Names are resolved on first use, so
+importing the package loads neither torch nor vllm.
 """
 
 from importlib import import_module
@@ -18,30 +18,49 @@ _HOMES = {
     "PAIRS": "schema",
     "PAlignConfig": "training.config",
     "PAlignTrainer": "training.trainer",
-    "PrefixAlignment": "alignment.transform",
     "PREFIXES": "schema",
+    "PrefixAlignment": "alignment.transform",
     "PrefixTruncation": "truncation.transform",
+    "SelfJudge": "truncation.criteria",
+    "StudentEvaluation": "evaluation.transform",
     "StudentRunner": "generation.runner",
     "TRACES": "schema",
-    "check": "schema",
+    "baseline": "data.baselines",
+    "load_pairs": "data.pairs",
     "load_prefixes": "data.published",
     "load_traces": "data.traces",
+    "publish": "hub.publish",
+    "to_dpo": "data.views",
     "to_sft": "data.views",
 }
 
-__all__ = ["PAIRS", "PREFIXES", "TRACES", "PAlignConfig", "PAlignTrainer", "PrefixAlignment", "PrefixTruncation"]
-__all__ += ["StudentRunner", "check", "load_prefixes", "load_traces", "to_sft"]
+__all__ = ["PAIRS", "PREFIXES", "TRACES"]
+__all__ += [
+    "PAlignConfig",
+    "PAlignTrainer",
+    "PrefixAlignment",
+    "PrefixTruncation",
+    "SelfJudge",
+    "StudentEvaluation",
+    "StudentRunner",
+]
+__all__ += ["baseline", "load_pairs", "load_prefixes", "load_traces", "publish", "to_dpo", "to_sft"]
 
 if TYPE_CHECKING:
     __version__: str
     from palign_hf.alignment.transform import PrefixAlignment
+    from palign_hf.data.baselines import baseline
+    from palign_hf.data.pairs import load_pairs
     from palign_hf.data.published import load_prefixes
     from palign_hf.data.traces import load_traces
-    from palign_hf.data.views import to_sft
+    from palign_hf.data.views import to_dpo, to_sft
+    from palign_hf.evaluation.transform import StudentEvaluation
     from palign_hf.generation.runner import StudentRunner
-    from palign_hf.schema import PAIRS, PREFIXES, TRACES, check
+    from palign_hf.hub.publish import publish
+    from palign_hf.schema import PAIRS, PREFIXES, TRACES
     from palign_hf.training.config import PAlignConfig
     from palign_hf.training.trainer import PAlignTrainer
+    from palign_hf.truncation.criteria import SelfJudge
     from palign_hf.truncation.transform import PrefixTruncation
 
 

@@ -86,7 +86,26 @@ class SchemaError(UserError):
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns, its key columns, and the columns that must be filled."""
+    """One of the tables that stages read and write, as `TRACES`, `PREFIXES` and `PAIRS`.
+
+    Args:
+        name (`str`): The name in messages.
+        version (`int`): Increased whenever columns change or mean something else.
+        columns (`dict[str, Any]`): The columns and their types, in order.
+        unique (`tuple[str, ...]`): The columns that identify a row.
+        required (`tuple[str, ...]`): The columns without nulls.
+
+    Example:
+
+    ```python
+    >>> from palign_hf import PAIRS, PREFIXES, TRACES
+
+    >>> TRACES.unique, PAIRS.unique
+    (('id',), ('id', 'sample'))
+    >>> PREFIXES.features["prefix_end"]
+    Value('int64')
+    ```
+    """
 
     name: str
     version: int
@@ -117,12 +136,12 @@ PAIRS = Table(
 _READERS = {
     "TRACES": "`palign_hf.load_traces(..., columns={...})`",
     "PREFIXES": "`palign_hf.load_prefixes`",
-    "PAIRS": "`palign_hf.data.pairs.load_pairs`",
+    "PAIRS": "`palign_hf.load_pairs`",
     "SAMPLES": "`palign grade --output-file`, which labels outputs of any layout",
 }
 
 
-def check(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
+def check_table(dataset: "Dataset | IterableDataset", table: Table, filled: Sequence[str] | None = None) -> None:
     """Raise `SchemaError` unless `dataset` has the columns, types and ids of `table`; extra columns are allowed.
 
     `filled` are the columns without nulls, for a stage that handles other nulls itself. Rows of a streaming dataset

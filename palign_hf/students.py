@@ -1,4 +1,4 @@
-"""Student identity: resolves a student's name to the commit or content that decides its answers.
+"""Students: a name resolved to the commit or content that decides its answers, its context length, its tokenizer.
 
 A Hub student is identified by its commit, a folder by its content. Both go into fingerprints, so a student trained
 further under the same name never gets the answers of the one before.

@@ -121,7 +121,7 @@ def stages(made, patched) -> dict[str, Run]:
 
     def compare(out: Path, overwrite: bool, which: str) -> None:
         files = [str(made / f"{name}.jsonl") for name in ("ab" if which == "one" else "ba")]
-        refused(main(["compare", *files, "--output-file", str(out), *(["--overwrite"] if overwrite else [])]))
+        refused(main(["compare", *files, "--output-dir", str(out), *(["--overwrite"] if overwrite else [])]))
 
     def grade(out: Path, overwrite: bool, which: str) -> None:
         file = str(out / "labels.jsonl")
@@ -354,7 +354,7 @@ def test_a_comparison_never_goes_where_what_is_compared_lies(made, tmp_path, cap
         assert main([*given, str(tmp_path / name / "samples.parquet")]) == 0
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for out in ("a", "link"):
-        assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output-file", str(tmp_path / out)]) == 2
+        assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output-dir", str(tmp_path / out)]) == 2
         assert "is what is compared. Give another folder" in capsys.readouterr().err
     assert not (tmp_path / "a" / "comparison.json").exists()
 
@@ -389,7 +389,7 @@ def test_an_output_that_can_be_no_local_folder_is_refused_at_the_start(kind, nam
     before = tree(tmp_path)
     if isinstance(kind, str):
         given = {
-            "compare": ["compare", "a.jsonl", "b.jsonl", "--output-file", name],
+            "compare": ["compare", "a.jsonl", "b.jsonl", "--output-dir", name],
             "demo": ["demo", "--output-dir", name],
         }[kind]
         assert main(given) == 2

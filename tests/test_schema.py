@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset, Features, IterableDataset, List, Value
 
 from palign_hf.evaluation.samples import SAMPLES
-from palign_hf.schema import PAIRS, PREFIXES, STATUSES, TRACES, SchemaError, check, check_columns
+from palign_hf.schema import PAIRS, PREFIXES, STATUSES, TRACES, SchemaError, check_columns, check_table
 
 
 ROW = {"id": "a", "question": "1+1?", "trace": "One. Two.", "answer": "2", "source": "test"}
@@ -26,18 +26,18 @@ def test_tables_build_on_each_other():
 
 
 def test_a_good_dataset_passes_with_extra_columns_and_null_answers():
-    check(table(answer=[None, None], extra=[1, 2]), TRACES)
-    check(table(answer=[None, "3"]), TRACES)
+    check_table(table(answer=[None, None], extra=[1, 2]), TRACES)
+    check_table(table(answer=[None, "3"]), TRACES)
 
 
 def test_string_widths_do_not_matter():
     features = Features({name: Value("large_string") for name in TRACES.columns})
-    check(table().cast(features), TRACES)
+    check_table(table().cast(features), TRACES)
 
 
 def test_missing_column_names_those_present_and_the_nearest():
     with pytest.raises(SchemaError) as error:
-        check(table().rename_column("question", "questions"), TRACES)
+        check_table(table().rename_column("question", "questions"), TRACES)
     text = str(error.value)
     assert "`question` (nearest match: `questions`)" in text
     assert "`trace`" in text and "`questions`" in text and "rename_columns" in text
@@ -45,13 +45,13 @@ def test_missing_column_names_those_present_and_the_nearest():
 
 def test_nearest_match_is_never_a_column_that_is_already_used():
     with pytest.raises(SchemaError) as error:
-        check(table().remove_columns("trace"), TRACES)
+        check_table(table().remove_columns("trace"), TRACES)
     assert "nearest" not in str(error.value)
 
 
 def test_wrong_type_names_the_row_and_the_value():
     with pytest.raises(SchemaError, match=r"`answer` of TRACES must be `string`.*`int64` \(row 2: 2\)"):
-        check(table(answer=[None, 2]), TRACES)
+        check_table(table(answer=[None, 2]), TRACES)
 
 
 def test_wrong_type_inside_probes_is_seen():
@@ -59,39 +59,39 @@ def test_wrong_type_inside_probes_is_seen():
     columns |= {"prefix": [""], "status": ["skipped"]}
     columns |= {"probes": [[{"segments": "x", "margin": 1.0, "verdict": "enough"}]]}
     with pytest.raises(SchemaError, match="`probes`"):
-        check(Dataset.from_dict(columns), PREFIXES)
+        check_table(Dataset.from_dict(columns), PREFIXES)
 
 
 def test_null_where_text_is_needed_names_the_rows():
     with pytest.raises(SchemaError, match="`trace` of TRACES is null in row 2"):
-        check(table(trace=["x", None]), TRACES)
+        check_table(table(trace=["x", None]), TRACES)
 
 
 def test_null_rows_are_found_behind_a_selection():
-    check(table(trace=["x", None]).select([0]), TRACES)
+    check_table(table(trace=["x", None]).select([0]), TRACES)
     with pytest.raises(SchemaError, match="null in row 1"):
-        check(table(trace=["x", None]).select([1]), TRACES)
+        check_table(table(trace=["x", None]).select([1]), TRACES)
 
 
 def test_duplicate_ids_list_the_first_five():
     ids = [f"p{i // 2}" for i in range(14)]
     columns = {name: [value] * 14 for name, value in ROW.items()} | {"id": ids}
     with pytest.raises(SchemaError) as error:
-        check(Dataset.from_dict(columns), TRACES)
+        check_table(Dataset.from_dict(columns), TRACES)
     text = str(error.value)
     assert "7 of its values are repeated: `p0`, `p1`, `p2`, `p3`, `p4`, ..." in text and "`p5`" not in text
 
 
 def test_streaming_is_checked_by_its_columns():
-    check(table().to_iterable_dataset(), TRACES)
+    check_table(table().to_iterable_dataset(), TRACES)
     with pytest.raises(SchemaError, match="`trace`"):
-        check(table().remove_columns("trace").to_iterable_dataset(), TRACES)
+        check_table(table().remove_columns("trace").to_iterable_dataset(), TRACES)
     with pytest.raises(SchemaError, match="declares no columns"):
-        check(IterableDataset.from_generator(lambda: iter([ROW])), TRACES)
+        check_table(IterableDataset.from_generator(lambda: iter([ROW])), TRACES)
 
 
 def test_empty_dataset_passes():
-    check(Dataset.from_dict({name: [] for name in TRACES.columns}, features=TRACES.features), TRACES)
+    check_table(Dataset.from_dict({name: [] for name in TRACES.columns}, features=TRACES.features), TRACES)
 
 
 def pairs(**changes: list) -> Dataset:
@@ -101,15 +101,15 @@ def pairs(**changes: list) -> Dataset:
 
 
 def test_a_pair_is_named_by_its_problem_and_its_sample():
-    check(pairs(), PAIRS)
+    check_table(pairs(), PAIRS)
     with pytest.raises(SchemaError, match=r"`id` and `sample` of PAIRS must be unique together.*`a / 1`"):
-        check(pairs(sample=[1, 1]), PAIRS)
+        check_table(pairs(sample=[1, 1]), PAIRS)
 
 
 def test_a_stage_that_looks_after_nulls_itself_says_which_columns_have_none():
-    check(pairs(prefix=[None, "x"]), PAIRS, filled=["id"])
+    check_table(pairs(prefix=[None, "x"]), PAIRS, filled=["id"])
     with pytest.raises(SchemaError, match="`prefix` of PAIRS is null in row 1"):
-        check(pairs(prefix=[None, "x"]), PAIRS)
+        check_table(pairs(prefix=[None, "x"]), PAIRS)
 
 
 @pytest.mark.parametrize(

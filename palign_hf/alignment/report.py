@@ -1,4 +1,4 @@
-"""Warnings of an alignment report, each with a remedy."""
+"""Report of an alignment: kept shares by source and length, flags, costs, and warnings, each with a remedy."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from palign_hf.alignment.counts import Tally, ValueShare
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.runs.report import StageReport, often
-from palign_hf.schema import PAIRS, check
+from palign_hf.schema import PAIRS, check_table
 from palign_hf.tables import escaped, figures, number, share, spread_text, table
 
 
@@ -96,7 +96,7 @@ class AlignmentReport(StageReport):
         splits = list(pairs.values()) if isinstance(pairs, Mapping) else [pairs]
         names = (by,) if isinstance(by, str) else tuple(by)
         for split in splits:
-            check(split.select(range(0)), PAIRS)
+            check_table(split.select(range(0)), PAIRS)
             _check_by(split, names)
         tally = Tally(names)
         for split in splits:

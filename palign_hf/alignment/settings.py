@@ -1,4 +1,4 @@
-"""Identity of an alignment: everything that changes a row, for the fingerprints that name caches and ledgers."""
+"""Settings of an alignment, and its identity: everything that changes a row, for fingerprints."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

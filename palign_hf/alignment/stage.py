@@ -28,7 +28,7 @@ from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.report import kind
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
-from palign_hf.schema import PAIRS, PREFIXES, check
+from palign_hf.schema import PAIRS, PREFIXES, check_table
 from palign_hf.terminal import print_err
 
 
@@ -305,7 +305,7 @@ def recipe_prefixes(
     if shown and account is not None:
         print_err(account.summary())
     # A null concerns its row alone, which gets a reason.
-    check(dataset, PREFIXES, filled=["id"])
+    check_table(dataset, PREFIXES, filled=["id"])
     if per is not None and per not in PAIRS.columns:
         check_others(dataset.column_names, [per], "balance.per")
     check_others(dataset.column_names, carry)

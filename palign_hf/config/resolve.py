@@ -207,6 +207,8 @@ class Resolver(Generic[T]):
             A spelling with parameters, for messages.
         prepare (`Callable[[Any, str, dict], dict]`, *optional*):
             Turns plain values of a recipe into what the class takes.
+        from_function (`Callable[[str], Any]`, *optional*):
+            Makes the part from a user's function, given as `module:name`, where a function is enough.
     """
 
     what: str
@@ -216,6 +218,7 @@ class Resolver(Generic[T]):
     stand_in: Callable[[str, dict[str, Any], Any], Any]
     example: str
     prepare: Callable[[Any, str, dict[str, Any]], dict[str, Any]] = lambda kind, name, parameters: parameters
+    from_function: Callable[[str], T] | None = None
 
     def resolve(self, spec: Any) -> T:
         """The part that `spec` names; `UserError` in one line if there is none.
@@ -229,12 +232,16 @@ class Resolver(Generic[T]):
             kind: Any = self.known[name]
         elif is_location(name):
             kind = located(self.what, name)
+            if parameters and not isinstance(kind, type):
+                raise UserError(f"`{shown(name)}` takes no {listed(parameters)}: it is no class. Leave them out.")
+            if (
+                self.from_function
+                and not isinstance(kind, type)
+                and not any(hasattr(kind, one) for one in self.methods)
+            ):
+                return self.from_function(name)
             if isinstance(kind, type) or self._lacking(kind):
                 check_kind(self.what, kind, name, self.methods, self.attributes)
-            elif parameters:
-                raise UserError(
-                    f"`{shown(name)}` takes no {listed(parameters)}: it is an object and no class. Leave them out."
-                )
             if not may_call():
                 return cast(T, self.stand_in(name, parameters, kind))
             if not isinstance(kind, type):
@@ -245,6 +252,10 @@ class Resolver(Generic[T]):
                 f"{listed(self.known)}, or `module:name` of your own."
             )
         return self._checked(made(self.what, kind, name, self.prepare(kind, str(name), parameters)), str(name))
+
+    def _is_function(self, part: Any) -> bool:
+        """Whether this is a function, rather than a class or an object with the methods."""
+        return not isinstance(part, type) and not any(hasattr(part, one) for one in self.methods)
 
     def _lacking(self, part: Any) -> list[str]:
         return [one for one in (*self.attributes, *self.methods) if not hasattr(part, one)]

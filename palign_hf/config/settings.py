@@ -1,10 +1,14 @@
-"""Refusal of secrets in settings, since settings are written into reports and cards."""
+"""Settings as dataclasses: declared once with help and range, and built and checked from YAML, options or Python.
+
+A setting that would hold a secret is refused, since settings are written into reports and cards.
+"""
 
 import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -84,7 +88,8 @@ def check_settings(instance: Any) -> None:
         if not one.init:
             continue
         value = getattr(instance, one.name)
-        fitted = _fitted(one, hints[one.name], value, f"`{one.name}={shown_value(value)}`", UserError, plain=False)
+        given_as = partial(_in_python, one.name, value)
+        fitted = _fitted(one, hints[one.name], value, given_as, UserError, plain=False)
         if fitted is not value:
             object.__setattr__(instance, one.name, fitted)
 
@@ -110,12 +115,12 @@ def build(kind: type[T], values: Mapping[str, Any], where: str | Callable[[str],
     hints, known = hints_of(kind), _plain_fields(kind)
     given: dict[str, Any] = {}
     for name, value in values.items():
-        key = f"{section}{shown(name)}"
+        key = f"{section}{name}"
         inner = section_of(hints[name])
         if inner is not None and isinstance(value, Mapping):
             given[name] = build(inner, value, where, f"{key}.")
         else:
-            given_as = origin(key) or f"{origin('')}: `{key}: {shown_value(value)}`"
+            given_as = partial(_in_recipe, origin, key, value)
             given[name] = _fitted(known[name], hints[name], value, given_as, ConfigError, plain=True)
     for name, one in known.items():
         inner = section_of(hints[name])
@@ -140,6 +145,7 @@ def walk(kind: type, section: str = "") -> Iterator[Setting]:
             yield from walk(inner, f"{section}{name}.")
 
 
+@cache
 def section_of(hint: Any) -> type | None:
     """The settings dataclass that a hint allows, or None."""
     return next((option for option in members(hint) if is_section(option)), None)
@@ -183,7 +189,8 @@ def _refuse_unknown(kind: type, values: Mapping[str, Any], origin: Callable[[str
     """Checked first: a misspelt key explains why the right one is missing."""
     hints, known = hints_of(kind), _plain_fields(kind)
     for name, value in values.items():
-        key = f"{section}{shown(name)}"
+        # A known name is no secret; hiding those takes most of the time of a command's start.
+        key = f"{section}{name if name in known else shown(name)}"
         if name not in known and (instead := renamed(name, known)):
             raise ConfigError(f"{origin(key) or origin('')}: {instead}")
         if name not in known:
@@ -209,7 +216,19 @@ def _missing(kind: type, values: Mapping[str, Any], section: str) -> Iterator[st
             yield f"{section}{name}"
 
 
-def _fitted(one: "Field[Any]", hint: Any, value: Any, given_as: str, error: type[UserError], plain: bool) -> Any:
+def _in_python(name: str, value: Any) -> str:
+    """A setting as an argument, for messages."""
+    return f"`{name}={shown_value(value)}`"
+
+
+def _in_recipe(origin: Callable[[str], str | None], key: str, value: Any) -> str:
+    """A setting as its file or option has it, for messages."""
+    return origin(key) or f"{origin('')}: `{key}: {shown_value(value)}`"
+
+
+def _fitted(
+    one: "Field[Any]", hint: Any, value: Any, given_as: Callable[[], str], error: type[UserError], plain: bool
+) -> Any:
     try:
         fitted = fit(hint, value, one.metadata.get("bounds") or Bounds(), plain)
         if isinstance(fitted, str) and not fitted.strip() and fitted != one.default:
@@ -217,8 +236,8 @@ def _fitted(one: "Field[Any]", hint: Any, value: Any, given_as: str, error: type
     except Unfit as unfit:
         if plain and section_of(hint) is not None:
             names = ["a section with keys of its own", *([type_name(hint)] if spelt(hint) else [])]
-            raise error(f"{given_as} must be {' or '.join(names)}.") from None
-        raise error(f"{given_as} {unfit}.") from None
+            raise error(f"{given_as()} must be {' or '.join(names)}.") from None
+        raise error(f"{given_as()} {unfit}.") from None
     return fitted
 
 

@@ -77,6 +77,7 @@ def members(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
+@cache
 def spelt(hint: Any) -> tuple[Any, ...]:
     """The members that YAML can write; none for a Python-only setting."""
     return tuple(option for option in members(hint) if _name(option))
@@ -127,9 +128,6 @@ def shown_value(value: Any) -> str:
         return shown(repr(value))
     except ValueError:  # an integer of thousands of digits
         return f"{type(value).__name__} of great length"
-
-
-told = shown_value  # name in `palign_hf.training`
 
 
 def _fit_one(option: Any, value: Any, bounds: Bounds, plain: bool) -> Any:

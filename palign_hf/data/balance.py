@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from palign_hf.data.exact import cached_apart
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.schema import PAIRS, SchemaError, check
+from palign_hf.schema import PAIRS, SchemaError, check_table
 
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def balance(pairs: "Dataset", per: str, cap: int | None = None, seed: int = 0) -
             f"`per={per!r}`: this table has no such column{nearest(per, pairs.column_names)}. It has "
             f"{listed(pairs.column_names)}; name one of these."
         )
-    check(pairs, PAIRS, filled=_FILLED)
+    check_table(pairs, PAIRS, filled=_FILLED)
     pairs = cached_apart(pairs.with_format(None))
     kept = [at for at, status in enumerate(pairs["status"]) if status == "kept"]
     of_kept = pairs.select(kept)

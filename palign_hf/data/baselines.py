@@ -17,7 +17,7 @@ from palign_hf.data.balance import draw
 from palign_hf.data.exact import cached_apart
 from palign_hf.data.pairs import Baseline, make_baseline
 from palign_hf.errors import UserError, listed, shown
-from palign_hf.schema import PAIRS, check
+from palign_hf.schema import PAIRS, check_table
 from palign_hf.students import TextTokenizer, load_tokenizer, resolve_student
 
 
@@ -125,7 +125,7 @@ def read_baseline(
         )
     if budget is not None and budget < 1:
         raise UserError(f"`budget={budget}` must be at least 1 token. Leave it out to take all rows.")
-    check(pairs, PAIRS, filled=_FILLED)
+    check_table(pairs, PAIRS, filled=_FILLED)
     pairs = cached_apart(pairs.with_format(None))
     first, left_out = _first_kept(pairs, per_problem)
     chosen = pairs.select(first)

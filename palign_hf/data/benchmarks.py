@@ -1,4 +1,4 @@
-"""Benchmark questions for decontamination."""
+"""Benchmarks: their pinned revisions, local copies, and questions for decontamination."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Gold answers: known answer columns, and the marked answer in their text."""
+"""Cells of source rows: identifiers, turns of a conversation, the reasoning in them, and gold answers."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Reader of PAIRS, of the current version and of version 1.
+"""Kinds of training targets that pairs can have, and the reader of PAIRS, of the current version and of version 1.
 
 A row of version 1 had all columns of PREFIXES, one verdict `correct` and no outcome. It becomes `kept` or `rejected`
 by that verdict, which counts as strict and lenient; what version 1 lacks stays null.
@@ -16,7 +16,7 @@ from palign_hf.config.resolve import knows_old_names
 from palign_hf.data.exact import typed
 from palign_hf.data.sources import open_source
 from palign_hf.errors import UserError, listed, nearest, shown
-from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check, check_version
+from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check_table, check_version
 from palign_hf.segmentation import cuts
 
 
@@ -175,8 +175,10 @@ def load_pairs(
             Configuration name, as in `datasets.load_dataset`.
         split (`str`, defaults to `"train"`):
             `train` has the kept rows, `rejected` the others; a source without splits is read whole.
-        revision (`str`, *optional*), token:
+        revision (`str`, *optional*):
             Revision on the Hub, as in `datasets.load_dataset`.
+        token (`str` or `bool`, *optional*):
+            Token of the Hub, as in `datasets.load_dataset`.
 
     Returns:
         `Dataset`: a table of PAIRS; one of version 1 is converted.
@@ -214,7 +216,7 @@ def load_pairs(
         pairs = _from_version_1(pairs)
     else:
         _check_columns(present, name or type(source).__name__)
-    check(pairs, PAIRS, filled=_FILLED)
+    check_table(pairs, PAIRS, filled=_FILLED)
     odd = Counter(status for status in pairs["status"] if status not in OUTCOMES)
     if odd:
         raise SchemaError(

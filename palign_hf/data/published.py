@@ -26,7 +26,7 @@ from palign_hf.data.traces import with_unique_ids
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.generation.jobs import plain_rows
 from palign_hf.prompts import tag_style as style_of
-from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check, check_version
+from palign_hf.schema import PAIRS, PREFIXES, SchemaError, check_table, check_version
 
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def load_prefixes(
             Split name, as in `datasets.load_dataset`.
         revision (`str`, *optional*):
             Revision on the Hub, as in `datasets.load_dataset`.
+        token (`str` or `bool`, *optional*):
+            Token of the Hub, as in `datasets.load_dataset`.
         max_samples (`int`, *optional*):
             Read at most this many rows, from the first on.
         tag_style (`str`, *optional*):
@@ -194,7 +196,7 @@ def _own(dataset: "Dataset", name: str | None) -> tuple["Dataset", TraceReport]:
     check_version(dataset, PREFIXES)
     if "probes" not in dataset.column_names:
         dataset = dataset.add_column("probes", [None] * len(dataset))
-    check(dataset, PREFIXES, filled=["id"])
+    check_table(dataset, PREFIXES, filled=["id"])
     dataset = dataset.cast(Features({**dataset.features, **PREFIXES.features}))
     if any(probes is None for probes in dataset["probes"]):
         dataset = dataset.map(fill_probes, fn_kwargs={"version": READER_VERSION}, desc="Reading prefixes")
@@ -238,7 +240,7 @@ def _read(dataset: "Dataset", where: PublishedRow, name: str | None, report: Tra
     read = read.select(kept).select_columns(columns)
     advice = "Remove the column to have ids made from the content, or keep one row of each problem."
     read = with_unique_ids(read, where.layout.id, report, advice)
-    check(read, PREFIXES)
+    check_table(read, PREFIXES)
     return read
 
 

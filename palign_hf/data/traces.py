@@ -23,7 +23,7 @@ from palign_hf.data.layouts import KNOWN, Layout, choose_layout
 from palign_hf.data.sources import UNREADABLE, open_source
 from palign_hf.data.trace_rows import OWN_ADVICE, OWN_ANSWER, READER_VERSION, TraceReport, read_row
 from palign_hf.errors import UserError
-from palign_hf.schema import TRACES, SchemaError, check
+from palign_hf.schema import TRACES, SchemaError, check_table
 
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_table(dataset: "Dataset", layout: Layout, name: str | None, report: Tra
     if not report.rows_out:
         raise SchemaError(f"Every row was dropped: {report.summary()}. Check that these are the columns to read.")
     dataset = with_unique_ids(dataset, layout.id, report)
-    check(dataset, TRACES)
+    check_table(dataset, TRACES)
     return dataset
 
 
@@ -242,8 +242,10 @@ def load_traces(
             Split name, as in `datasets.load_dataset`.
         config (`str`, *optional*):
             Configuration name, as in `datasets.load_dataset`.
-        revision, token:
+        revision (`str`, *optional*):
             Revision on the Hub, as in `datasets.load_dataset`.
+        token (`str` or `bool`, *optional*):
+            Token of the Hub, as in `datasets.load_dataset`.
         streaming (`bool`, defaults to `False`):
             Whether to return an `IterableDataset` that is converted as it is read.
         max_samples (`int`, *optional*):
@@ -262,7 +264,7 @@ def load_traces(
     ```python
     >>> from palign_hf import load_traces
 
-    >>> traces = load_traces("palign-toy", split="test", limit=3)
+    >>> traces = load_traces("palign-toy", split="test", max_samples=3)
     >>> len(traces), sorted(traces.column_names)
     (3, ['answer', 'id', 'question', 'source', 'trace'])
     ```

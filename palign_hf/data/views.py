@@ -105,7 +105,7 @@ def to_sft(pairs: "Dataset", tag_style: str = "prefix", template: Template = SOL
     Args:
         pairs (`Dataset`):
             PAIRS, or any table with `question`, `prefix` and `continuation`.
-        tags (`str`, defaults to `"prefix"`):
+        tag_style (`str`, defaults to `"prefix"`):
             Style of the tags around the prefix in the completion: `prefix`, `draft` or `none`.
         template (`Template`, defaults to `SOLVE`):
             Prompt template of the question.
@@ -157,7 +157,7 @@ def to_dpo(
     Args:
         pairs (`Dataset` or `DatasetDict`):
             PAIRS with kept and rejected rows, in one table or in splits.
-        tags (`str`, defaults to `"prefix"`):
+        tag_style (`str`, defaults to `"prefix"`):
             Style of the tags around the prefix: `prefix`, `draft` or `none`.
         template (`Template`, defaults to `SOLVE`):
             Prompt template of the question.

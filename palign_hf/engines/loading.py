@@ -1,4 +1,4 @@
-"""CPU thread count for forward passes.
+"""Loading of an engine: in a thread that may be given up, from guarded scripts, with a sensible number of threads.
 
 torch counts the cores of the machine; a container or a batch job may use fewer, and two threads on one core slow each
 other down.

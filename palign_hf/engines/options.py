@@ -1,4 +1,4 @@
-"""Engine selection by name and options. `auto` is vLLM where it is installed, else transformers.
+"""Engines by name, and their options, declared and checked. `auto` is vLLM where it is installed, else transformers.
 
 Options concern the engine (memory share, URLs): they change its speed, not its requests. The few that change the
 student's numbers (`altering`) are part of the fingerprint.

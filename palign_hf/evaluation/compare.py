@@ -1,4 +1,4 @@
-"""Plot of a comparison as PNG: one panel per measure, one line per model with its 95 % interval."""
+"""Comparison of models: figures side by side, paired differences with intervals, a plot with one panel a measure."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from palign_hf.evaluation.grade import read_samples
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import PARTIAL, Sample, heading, partial_of, partial_words, remarks
 from palign_hf.evaluation.statistics import Interval, check_same_problems, differences, intervals
-from palign_hf.evaluation.summary import WORDS, grouped, told
+from palign_hf.evaluation.summary import WORDS, figure_text, grouped
 from palign_hf.plotting import Bar, Panel, colour, interval_plot
 from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import read_mapping, whole, write_whole
@@ -60,8 +60,8 @@ class Comparison:
         """The lines of a table: a measure, its value for each model, and the differences."""
         rows = []
         for name in self.names:
-            cells = [told(self.intervals[name].get(model), name) for model in self.measures]
-            apart = [told(self.differences[name].get(model), name) for model in list(self.measures)[1:]]
+            cells = [figure_text(self.intervals[name].get(model), name) for model in self.measures]
+            apart = [figure_text(self.differences[name].get(model), name) for model in list(self.measures)[1:]]
             rows.append((self.words(name), *cells, *apart))
         return rows
 
@@ -129,7 +129,7 @@ class Comparisons:
 
         Args:
             folder (`str` or `Path`): where to write, which may hold other files.
-            replace (`bool`): whether a comparison of other files may be written over.
+            overwrite (`bool`): whether a comparison of other files may be written over.
         """
 
         home = folder_of(folder)
@@ -147,7 +147,7 @@ def check_home(folder: Path, files: Sequence[str], overwrite: bool = False, name
     Args:
         folder (`Path`): where the comparison goes.
         files (`Sequence[str]`): what is compared.
-        replace (`bool`): whether the comparison of other files may be written over.
+        overwrite (`bool`): whether the comparison of other files may be written over.
         name (`str`): the setting that gives the folder.
     """
     for file in files:

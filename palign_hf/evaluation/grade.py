@@ -61,7 +61,7 @@ def writer(
 
     Args:
         file (`str` or `Path`): file to write.
-        replace (`bool`): whether existing samples may be overwritten; anything else never is.
+        overwrite (`bool`): whether existing samples may be overwritten; anything else never is.
         read (`str` or `Path`): the file or folder that is read, which is not overwritten.
     """
     path = Path(os.path.expanduser(file))

@@ -10,7 +10,7 @@ from palign_hf.evaluation.grade import unjudged
 from palign_hf.evaluation.metrics import LOOPED, VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import PARTIAL, Sample, heading
 from palign_hf.evaluation.statistics import Interval, intervals
-from palign_hf.evaluation.summary import TOKENS_AT, WORDS, Summary, grouped, told
+from palign_hf.evaluation.summary import TOKENS_AT, WORDS, Summary, figure_text, grouped
 from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.redact import redacted
 from palign_hf.runs.report import StageReport
@@ -216,10 +216,10 @@ class EvaluationReport(StageReport):
         rows = [("problems", *(str(len(one.problems)) for one in counted))]
         for verdict in VERDICTS:
             for name in (*(f"pass@{k}" for k in shown_ks(n)), "maj@n"):
-                cells = (told(of[f"{verdict} {name}"]) for of in self.intervals.values())
+                cells = (figure_text(of[f"{verdict} {name}"]) for of in self.intervals.values())
                 rows.append((f"{name.replace('@n', f'@{n}')}, {verdict}", *cells))
         for name, words in WORDS.items():
-            cells = (told(of.get(name), name) for of in self.intervals.values())
+            cells = (figure_text(of.get(name), name) for of in self.intervals.values())
             rows.append((words, *cells))
         tokens = [spread(one.tokens, TOKENS_AT) for one in counted]
         rows.append(("tokens, p50 / p95", *(f"{t['p50']:.0f} / {t['p95']:.0f}" if t else UNKNOWN for t in tokens)))
@@ -231,7 +231,7 @@ class EvaluationReport(StageReport):
         for value, samples in grouped(known, lambda one: one.about[name]).items():
             found = measure(samples)
             ends = intervals(found)
-            cells = (told(ends[f"{verdict} pass@1"]) for verdict in VERDICTS)
+            cells = (figure_text(ends[f"{verdict} pass@1"]) for verdict in VERDICTS)
             rows.append((value, str(len(found.problems)), *cells))
         return rows
 

@@ -1,7 +1,8 @@
-"""Partial benchmarks (a part of the problems, or a copy with other content), marked beside every figure.
+"""Samples with their labels, and partial benchmarks, which are marked beside every figure.
 
-Each sample carries the reason in the column `partial`, so that reports, comparisons and cards can show it. Where the
-column is missing or empty, a benchmark is complete as far as known.
+A benchmark is partial if only some of its problems were asked, or if a copy has other content. Each sample has the
+reason in the column `partial`, so that reports, comparisons and cards can show it. Where the column is missing or
+empty, a benchmark is complete as far as known.
 """
 
 from collections import Counter

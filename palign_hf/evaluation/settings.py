@@ -1,4 +1,4 @@
-"""Identity of an evaluation: everything that changes a sample or its labels, for fingerprints."""
+"""Settings of an evaluation, and its identity: everything that changes a sample or its labels, for fingerprints."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,8 +36,8 @@ class EvaluationSettings(SamplingSettings):
         _ = self.style
         if self.max_draft_tokens is not None and not self.style.open:
             raise UserError(
-                f"`max_draft_tokens={self.max_draft_tokens}` with `tag_style={self.style.name}`: without tag_style "
-                f"there is no draft to close. Name the tag_style that the student was trained with, "
+                f"`max_draft_tokens={self.max_draft_tokens}` with `tag_style={self.style.name}`: without tags "
+                f"there is no draft to close. Name the `tag_style` that the student was trained with, "
                 f"or leave `max_draft_tokens` out."
             )
 

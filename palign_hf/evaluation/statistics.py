@@ -1,4 +1,4 @@
-"""95 % intervals over several trainings: problems and seeds as crossed random effects.
+"""95 % intervals: by resampling problems, and over several trainings by problems and seeds as crossed random effects.
 
 A student trained with another seed is another student, so five seeds on the same problems are not five hundred
 problems: what a seed shares over all problems doesn't vanish with more problems. Each figure is a mean over a table of

@@ -32,7 +32,7 @@ TOKENS_AT = (0.5, 0.95)
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of an evaluation, and what is to be said about them."""
+    """The figures of an evaluation, with remarks on them."""
 
     samples: Sequence[Sample]
     measures: Measures
@@ -92,18 +92,20 @@ class Summary:
             lines.append(("partial", samples.partial_words(self.partial)))
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
             shown = name.replace("@n", f"@{found.n}")
-            lines += [(f"{shown}, {verdict}", told(self.intervals[f"{verdict} {name}"])) for verdict in VERDICTS]
+            lines += [
+                (f"{shown}, {verdict}", figure_text(self.intervals[f"{verdict} {name}"])) for verdict in VERDICTS
+            ]
         counts = [(verdict, found.correct[verdict]) for verdict in VERDICTS]
         lines += [(f"right samples, {verdict}", f"{count} of {found.samples}") for verdict, count in counts]
         for name, words in WORDS.items():
-            lines.append((words, f"{told(self.intervals.get(name), name)}{self._middle(name)}"))
+            lines.append((words, f"{figure_text(self.intervals.get(name), name)}{self._middle(name)}"))
         groups = grouped(self.samples, lambda sample: sample.benchmark)
         for benchmark, own in groups.items() if len(groups) > 1 else ():
             measured = measure(own)
             ends = intervals(measured, self.seed)
             named = f"{benchmark} (partial)" if benchmark in self.partial else benchmark
             lines.append((f"{named}: problems", str(len(measured.problems))))
-            lines += [(f"{named}: pass@1, {verdict}", told(ends[f"{verdict} pass@1"])) for verdict in VERDICTS]
+            lines += [(f"{named}: pass@1, {verdict}", figure_text(ends[f"{verdict} pass@1"])) for verdict in VERDICTS]
         return lines
 
     def json(self) -> str:
@@ -118,13 +120,13 @@ class Summary:
         lines = [f"{name:<10} {value}" for name, value in (about | dict(self.about)).items() if value]
         lines += ["", f"{self._of():<{_WIDTH}}{'strict':<26}{'lenient':<26}".rstrip()]
         for name in [*(f"pass@{k}" for k in shown_ks(found.n)), "maj@n"]:
-            cells = "".join(f"{told(self.intervals[f'{verdict} {name}']):<26}" for verdict in VERDICTS)
+            cells = "".join(f"{figure_text(self.intervals[f'{verdict} {name}']):<26}" for verdict in VERDICTS)
             lines.append(f"{name.replace('@n', f'@{found.n}'):<{_WIDTH}}{cells}".rstrip())
         right = "".join(f"{f'{found.correct[verdict]} of {found.samples}':<26}" for verdict in VERDICTS)
         lines += [f"{'right samples':<{_WIDTH}}{right}".rstrip(), ""]
         for name, words in WORDS.items():
-            lines.append(f"{words:<{_WIDTH}}{told(self.intervals.get(name), name)}{self._middle(name)}")
-        return "\n".join([*lines, *self._by_benchmark(), *self._told()])
+            lines.append(f"{words:<{_WIDTH}}{figure_text(self.intervals.get(name), name)}{self._middle(name)}")
+        return "\n".join([*lines, *self._by_benchmark(), *self._notes()])
 
     def _each(self) -> str:
         """How many samples a problem has."""
@@ -148,12 +150,12 @@ class Summary:
         for name, of in groups.items():
             found = measure(of)
             ends = intervals(found, self.seed)
-            cells = "".join(f"{told(ends[f'{verdict} pass@1']):<26}" for verdict in VERDICTS)
+            cells = "".join(f"{figure_text(ends[f'{verdict} pass@1']):<26}" for verdict in VERDICTS)
             named = f"{name} (partial)" if name in self.partial else name
             lines.append(f"{named:<{_WIDTH}}{len(found.problems):<10}{cells}".rstrip())
         return lines
 
-    def _told(self) -> list[str]:
+    def _notes(self) -> list[str]:
         remarks = self.remarks()
         return ["", *(f"note: {line}" for line in remarks)] if remarks else []
 
@@ -202,7 +204,7 @@ def grouped(samples: Iterable[Sample], key: Any) -> dict[str, list[Sample]]:
     return {name: groups[name] for name in sorted(groups, key=_natural)}
 
 
-def told(one: Interval | None, name: str = "") -> str:
+def figure_text(one: Interval | None, name: str = "") -> str:
     """A figure with its interval: tokens as they are, anything else as a share."""
     return UNKNOWN if one is None else interval_text(one.value, one.low, one.high, style_of(name))
 

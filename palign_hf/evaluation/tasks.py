@@ -1,6 +1,7 @@
-"""lighteval tasks: `--custom-tasks palign_hf.evaluation.tasks`, and `palign:math_500` or `palign` for all.
+"""Evaluation tasks: problems of the pinned benchmarks, for `palign evaluate` and as tasks of lighteval.
 
-The prompt is that of training. Data comes from the Hub at its pinned commit, or from the folder of copies in
+`--custom-tasks palign_hf.evaluation.tasks` makes `palign:math_500` known to lighteval, and `palign` all of them. The
+prompt is that of training. Data comes from the Hub at its pinned commit, or from the folder of copies in
 PALIGN_BENCHMARKS; PALIGN_SAMPLES is the number of samples a problem, 3 by default.
 
     python -m palign_hf.lighteval accelerate model_name=... palign:aime24 --custom-tasks palign_hf.evaluation.tasks

@@ -61,7 +61,7 @@ class StudentEvaluation(DrawingTransform[Written]):
     ```python
     from datasets import Dataset
 
-    from palign_hf.evaluation.transform import StudentEvaluation
+    from palign_hf import StudentEvaluation
 
     problems = Dataset.from_list(
         [{"id": "sum", "benchmark": "mine", "question": "What is 17 + 25?", "gold": "42"}]

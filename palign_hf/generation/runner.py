@@ -52,7 +52,7 @@ class StudentRunner:
             `vllm`, `server`, `transformers`, or `auto`: vLLM where it is installed, else transformers.
         engine_options (`dict`, *optional*):
             Options of the engine, such as `gpu_memory_utilization` or `urls`.
-        context (`int`, *optional*):
+        max_model_len (`int`, *optional*):
             Context length in tokens; by default that of the student's config.
         trust_remote_code (`bool`, defaults to `False`):
             Whether to run code that comes with the student.
@@ -63,8 +63,8 @@ class StudentRunner:
     >>> from palign_hf import StudentRunner
 
     >>> with StudentRunner("palign-toy", engine="transformers") as runner:
-    ...     context, started = runner.context, runner.started
-    >>> context, started
+    ...     length, started = runner.max_model_len, runner.started
+    >>> length, started
     (2048, False)
     ```
     """

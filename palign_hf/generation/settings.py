@@ -1,4 +1,4 @@
-"""Fingerprints of results: of a description, and of what a subclass of a transform changes."""
+"""Settings of the stages that run a student, and fingerprints of their results."""
 
 import hashlib
 import inspect
@@ -145,7 +145,7 @@ class SamplesIdentity(ABC, Generic[S]):
             The settings of the stage, as given.
         grader (`Grader`):
             The grader that they name.
-        context (`int`, *optional*):
+        max_model_len (`int`, *optional*):
             Most tokens of a request, where it is set.
         altered (`Mapping`, *optional*):
             Engine options that change the student's numbers.

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from datasets.utils._dill import pklregister
 
-from palign_hf.config import arguments, resolve
+from palign_hf.config import arguments
+from palign_hf.config.resolve import renamed
 from palign_hf.engines.base import EngineIdentity
 from palign_hf.errors import UserError, shown
 from palign_hf.generation.jobs import map_bars
@@ -51,7 +52,7 @@ def takes(declared: Callable[P, S]) -> Callable[[Callable[[T, S], None]], Callab
         def constructor(self: T, *given: P.args, **named: P.kwargs) -> None:
             known = list(arguments_of.parameters)
             for name in named:
-                if name not in known and (instead := resolve(name, known)):
+                if name not in known and (instead := renamed(name, known)):
                     raise UserError(instead)
             begin(self, declared(*given, **named))
 

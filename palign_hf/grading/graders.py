@@ -1,4 +1,4 @@
-r"""Grades, the `Grader` protocol, and the graders that need no algebra: `exact` and `choice`. Pure.
+"""Grades, the `Grader` protocol, and the graders `math`, `exact` and `choice`.
 
 `strict` counts boxed answers only; `lenient` also counts answers found in the text. Report both: lenient extraction
 finds the number in a solution that was cut off in the middle of a loop.

@@ -3,16 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from palign_hf.config.resolve import (
-    Uncalled,
-    check_function,
-    check_kind,
-    is_location,
-    located,
-    made,
-    may_call,
-)
-from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.config.resolve import Resolver, Uncalled, check_function, located
+from palign_hf.errors import shown
 from palign_hf.grading.extraction import last_boxed
 from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, MathGrader, as_text
 
@@ -86,34 +78,15 @@ def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
     Raises:
         `UserError`: There is no such grader, or the object is none.
     """
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    if not isinstance(spec, Mapping):
-        return _checked(spec, shown(repr(spec)))
-    name, parameters = spec.get("name"), {key: value for key, value in spec.items() if key != "name"}
-    if isinstance(name, str) and name in GRADERS:
-        kind: Any = GRADERS[name]
-    elif is_location(name):
-        kind = located("grader", str(name))
-        if not isinstance(kind, type):
-            if parameters:
-                raise UserError(f"`{shown(name)}` takes no {listed(parameters)}: it is no class. Leave them out.")
-            return _checked(kind, str(name)) if hasattr(kind, "grade") else OwnGrader(str(name))
-        check_kind("grader", kind, str(name), ("grade",), ("name", "version"))
-        if not may_call():
-            return UncalledGrader(str(name), parameters)
-    else:
-        raise UserError(
-            f"`{shown(name)}` is no grader{nearest(shown(name), GRADERS)}. Choose one of {listed(GRADERS)}, or "
-            f"`module:name` of your own."
-        )
-    return _checked(made("grader", kind, name, parameters), str(name))
+    return _GRADER.resolve(spec)
 
 
-def _checked(grader: Any, given: str) -> Grader:
-    if missing := [name for name in ("name", "version", "grade") if not hasattr(grader, name)]:
-        raise UserError(
-            f"`{given}` is no grader: it lacks {listed(missing)}. Give one of {listed(GRADERS)}, `module:name` of a "
-            f"function, or an object with `name`, `version` and `grade(output, gold)`."
-        )
-    return grader
+_GRADER = Resolver[Grader](
+    "grader",
+    GRADERS,
+    attributes=("name", "version"),
+    methods=("grade",),
+    stand_in=lambda name, parameters, kind: UncalledGrader(name, parameters),
+    example="{name: choice, letters: ABCDE}",
+    from_function=OwnGrader,
+)

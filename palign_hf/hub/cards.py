@@ -1,6 +1,7 @@
-"""A plain dataset card: what the rows are, and for each configuration how to load it and its figures.
+"""Sections of a card, and a plain dataset card: what the rows are, how to load them, and their figures.
 
-It has no template, so any stage can use it. Sections and YAML keys that a person has edited survive the next push.
+The plain card has no template, so any stage can use it. Sections and YAML keys that a person has edited survive the
+next push.
 """
 
 import logging

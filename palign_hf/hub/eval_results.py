@@ -151,7 +151,7 @@ def part_of(evaluation: Mapping[str, Any], task: str) -> str | None:
     """Why the figures of a task aren't those of its whole benchmark; None if they are, as far as it is known."""
     reasons = evaluation["benchmarks"][task].get("partial") or {}
     settings = evaluation.get("settings", {})
-    limit = settings.get("max_samples", settings.get("limit"))  # as the last release has it
+    limit = settings.get("max_samples") or settings.get("limit")  # as the last release has it
     return reasons.get(task) or (f"the first {limit} problems" if limit and "partial" not in evaluation else None)
 
 

@@ -184,7 +184,7 @@ def _figure(name: str, value: float, interval: Sequence[float | None]) -> str:
 def _run(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "evaluated as", settings.get("student_name")
     yield "tasks", ", ".join(f"{name} ({where})" for name, where in settings.get("tasks", {}).items())
-    first = settings.get("max_samples", settings.get("limit"))  # as the last release has it
+    first = settings.get("max_samples") or settings.get("limit")  # as the last release has it
     yield "max_samples", first and f"the first {first} problems of each task"
     drawn = settings.get("sampling", {})
     yield "sampling", ", ".join(f"{name} {value}" for name, value in drawn.items() if value is not None)

@@ -1,4 +1,4 @@
-"""What a push has to change: the files that are wanted against those that a repository holds. Pure but for reading."""
+"""What a push has to change: the files of a run against those that a repository holds. Pure but for reading."""
 
 import hashlib
 import json

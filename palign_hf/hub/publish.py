@@ -1,4 +1,7 @@
-"""The base of stages whose result is pushed after the run: the target is checked before any work starts."""
+"""Publishing of finished runs: `publish`, and the base of stages whose result is pushed after the run.
+
+A stage checks the target before any work starts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +98,7 @@ def publish(
         patience (`Patience`, *optional*): How often and how long failed requests are retried.
 
     Returns:
-        `Published`: The commit, the name of the configuration, and the files that were sent.
+        `Publication`: The commit, the name of the configuration, and the files that were sent.
 
     Raises:
         UserError: The folder holds no finished run, or the repository can't be written to.
@@ -103,8 +106,11 @@ def publish(
     Example:
 
     ```python
-    published = publish("runs/qwen2.5-7b-instruct/prefixes", "me/prefixes", license="cc-by-4.0")
-    prefixes = load_dataset("me/prefixes", published.config, split="train")
+    >>> from palign_hf import publish
+
+    >>> publication = publish("runs/palign-toy/prefixes", "me/prefixes", license="cc-by-4.0")
+    >>> print(publication.text())
+    pushed: ... files, ... MB to .../datasets/me/prefixes (a new repository)
     ```
     """
     api = _api_of(token, api)
@@ -165,7 +171,7 @@ def publish_results(
         patience (`Patience`, *optional*): How often and how long failed requests are retried.
 
     Returns:
-        `Published`: The commit and the files that were sent.
+        `Publication`: The commit and the files that were sent.
 
     Raises:
         UserError: The folder holds no evaluation, or the repository can't be written to.

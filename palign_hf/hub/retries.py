@@ -81,7 +81,7 @@ def fault_of(error: BaseException) -> Fault | None:
         OfflineModeIsEnabled,
     )
 
-    words = scrubbed(_told(error))
+    words = scrubbed(_message(error))
     if isinstance(error, LocalTokenNotFoundError):
         return Fault("no token was found", again=False, status=401)
     if isinstance(error, OfflineModeIsEnabled):
@@ -149,7 +149,7 @@ def scrubbed(text: str) -> str:
     return " ".join(redact(_SIGNED.sub(r"\1\2", text)).split())
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """An error with the one that it was made from, where its own words say less."""
     cause = error.__cause__
     words = str(error).strip() or type(error).__name__

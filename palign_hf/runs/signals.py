@@ -1,13 +1,13 @@
-"""A polite end: what Slurm, Kubernetes and `docker stop` send ends a run as Ctrl-C does, resumable and in seconds.
+"""Graceful termination: SIGTERM (Slurm, Kubernetes, `docker stop`) ends a run as Ctrl-C does, resumable, in seconds.
 
-A terminal or a connection that closes (SIGHUP) ends it in the same way, unless `nohup` keeps that from it.
+SIGHUP (a terminal or a connection that closes) does the same, unless `nohup` has it ignored.
 
-Nothing may keep it from ending. What a handler raises can be lost (in a finaliser, or in a library's callback, Python
-only prints it); a main thread in the depth of a library hears nothing; and on the way out something may be waited for
-that never comes. So a thread stands by, which hears of these signals by itself. It sends the signal again as long as
-there is work, and at last ends the process by force. Where no thread runs any more, as in an interpreter that hangs
-while it ends, an alarm does that. The engine's processes end with this one in each case (`engines/orphans.py`). Ctrl-C
-needs nothing of the kind: who has pressed it can press it again.
+Raising in the main thread is not enough. An exception of a signal handler can be lost (Python only prints it in a
+finalizer or in a library's callback), a main thread inside C code of a library runs no handler, and cleaning up can
+wait for ever. So a thread reads these signals from Python's wakeup descriptor. It sends the signal again while the
+main thread still works, and ends the process by force after a deadline. An alarm does so where no thread runs any
+more, as in an interpreter that hangs at its exit. The engine's processes end with this one in each case
+(`engines/orphans.py`). Ctrl-C needs none of this: the user can press it again.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 
-# What was registered for the end (temporary files, trackers) may take so long.
+# Most seconds for the functions registered at exit (temporary files, trackers).
 _EXIT_PATIENCE_S = 10.0
 _ALARM_S = 2.0
 
@@ -42,9 +42,9 @@ def destroyable() -> bool:
 
 
 def leave(status: int, patience: float = _EXIT_PATIENCE_S) -> NoReturn:
-    """End this process now, after what was registered for its end; nothing is destroyed.
+    """End this process now, after the functions registered at exit; no group of processes is destroyed.
 
-    What is registered may hang, too: then a thread ends the process, or an alarm where no thread runs any more.
+    Those functions can hang, too: then a thread ends the process, or an alarm where no thread runs any more.
     """
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -63,18 +63,18 @@ def _end(status: int, patience: float) -> None:
     os._exit(status)
 
 
-# So long a second SIGTERM is taken for the first one's echo.
+# Within these seconds a second SIGTERM is the first one again: launchers send it to the group and to the process.
 _CLEANUP_S = 10.0
-# After that the process is ended by force: sooner than Slurm and Kubernetes do it, which give it 30 seconds.
+# Seconds until the process is ended by force: less than the 30 that Slurm and Kubernetes wait.
 _PATIENCE_S = 25.0
 
 
-# What ends a run from outside, as far as this system knows it.
+# The signals that end a run from outside, where this system has them.
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Terminated(BaseException):
-    """One of the `ENDING` signals has come: not an error that anything may catch and go on."""
+    """One of the `ENDING` signals has come. No `Exception`: nothing may catch it and continue."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(number)
@@ -82,7 +82,7 @@ class Terminated(BaseException):
 
     @property
     def status(self) -> int:
-        """The exit status of what a signal has ended, as shells have it: 143 for SIGTERM, 129 for SIGHUP."""
+        """The exit status, as shells have it: 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal
 
 
@@ -92,10 +92,12 @@ def _parting(name: str) -> str:
 
 @contextmanager
 def terminable(parting: Callable[[str], str] = _parting) -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP raise `Terminated` in the main thread; a second one doesn't disturb the cleaning up.
+    """Within, SIGTERM and SIGHUP raise `Terminated` in the main thread.
 
-    Unless that takes too long, or the first was lost. `parting`, given the signal's name, is said if the process has
-    to be ended by force. A SIGHUP that this process was started to ignore, as by `nohup`, stays ignored.
+    A second signal raises again only if cleaning up takes too long or the first was lost.
+
+    `parting(signal name)` is printed if the process has to be ended by force. A SIGHUP that this process was started
+    to ignore, as by `nohup`, stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -119,7 +121,7 @@ def terminable(parting: Callable[[str], str] = _parting) -> Iterator[None]:
         yield
     finally:
         standby.left = True
-        # Once it was heard the process ends, and what is closed at its exit isn't to be disturbed either.
+        # After a signal the process ends, and the handlers stay so that none interrupts what is closed at its exit.
         if heard is None:
             for one, handler in before.items():
                 signal.signal(one, handler or signal.SIG_DFL)
@@ -127,7 +129,7 @@ def terminable(parting: Callable[[str], str] = _parting) -> Iterator[None]:
 
 
 class _Standby:
-    """A thread that sees to the end of this process from the moment that a signal to end has come."""
+    """A thread that makes sure that the process ends once one of the `ENDING` signals has come."""
 
     count = 0
 
@@ -136,49 +138,49 @@ class _Standby:
         self._parting, self._listened, self._main = parting, listened, threading.get_ident()
         if sys.platform == "win32":
             return
-        heard, self._told = os.pipe()
-        os.set_blocking(self._told, False)
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
         # Where Python writes the number of a signal as it comes, in whatever thread that is.
-        self._before = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
+        self._before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         _Standby.count += 1
-        threading.Thread(target=self._stand_by, args=(heard,), name="palign-standby", daemon=True).start()
+        threading.Thread(target=self._stand_by, args=(reading,), name="palign-standby", daemon=True).start()
 
     def dismiss(self) -> None:
-        """It is not needed any more."""
+        """Stop listening."""
         if sys.platform == "win32":
             return
         signal.set_wakeup_fd(self._before)
         _Standby.count -= 1
-        os.close(self._told)
+        os.close(self._writing)
 
-    def _stand_by(self, ear: int) -> None:
-        with open(ear, "rb", buffering=0) as heard:
-            while number := heard.read(1):
+    def _stand_by(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
                 if number[0] in self._listened:
-                    self._see_to_the_end(signal.Signals(number[0]))
+                    self._force_end(signal.Signals(number[0]))
 
-    def _see_to_the_end(self, heard: signal.Signals) -> None:
-        """Once more by the signal, as long as the main thread hasn't left its work; then by force."""
+    def _force_end(self, heard: signal.Signals) -> None:
+        """Send the signal again while the main thread works; after the deadline end the process by force."""
         _set_alarm()
         deadline = time.monotonic() + _PATIENCE_S
         while (rest := deadline - time.monotonic()) > 0:
             time.sleep(min(rest, _CLEANUP_S + 0.1))
             if not self.left:
                 signal.pthread_kill(self._main, heard)
-        # Not by way of `sys.stderr`: who hangs may hold its lock.
+        # Not through `sys.stderr`: the thread that hangs may hold its lock.
         with suppress(OSError):
             os.write(2, f"{self._parting(heard.name)}\n".encode())
         os._exit(128 + heard)
 
 
 def _set_alarm() -> None:
-    """By the main thread, which may be gone before the other one wakes, and by that, which alone may hear."""
+    """Set by the handler and by the thread: each may run without the other."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S + _ALARM_S)
 
 
 def _part() -> None:
-    """In a fork: what it is told is not for the process that it comes from."""
+    """A fork must not write its signals into the descriptor of its parent."""
     if _Standby.count:
         signal.set_wakeup_fd(-1)
 
@@ -188,7 +190,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def end_with_parent() -> None:
-    """Hear SIGTERM when the process that started this one is gone: launchers end without telling their children."""
+    """Get SIGTERM when the parent process is gone: launchers can end without ending their children."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes

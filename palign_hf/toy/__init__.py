@@ -1,7 +1,8 @@
 """The toy world: small problems with known answers and known sufficient prefixes, for two CPU cores.
 
-`world/` generates problems and measures cuts, `student/` holds the shipped student and its build, `demo/` is
-`palign demo`. The name `palign-toy` resolves to a student and to a source of traces (see `palign_hf.students`).
+`world/` generates problems and measures cuts, `student/` holds the weights of the shipped student (`examples/toy`
+builds them), `demo/` is `palign demo`. The name `palign-toy` resolves to a student and to a source of traces (see
+`palign_hf.students`).
 """
 
 from pathlib import Path

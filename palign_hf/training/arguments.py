@@ -16,7 +16,7 @@ from typing import Any
 from palign_hf.config.resolve import refuse_renamed
 from palign_hf.config.settings import one_line, refuse_secrets
 from palign_hf.config.values import Bounds, Unfit, choices, fit, hints_of, spelt
-from palign_hf.config.values import told as as_text
+from palign_hf.config.values import shown_value as as_text
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.training.config import PAlignConfig
 

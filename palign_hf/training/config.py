@@ -8,7 +8,7 @@ from trl import SFTConfig
 
 from palign_hf.config.resolve import KnowsOldNames
 from palign_hf.config.values import Bounds, Unfit, fit
-from palign_hf.config.values import told as as_text
+from palign_hf.config.values import shown_value as as_text
 from palign_hf.errors import UserError, listed, nearest
 from palign_hf.prompts import tag_style
 from palign_hf.training.features import CLOSE_TAG, CONTINUATION, PREFIX, PROMPT
@@ -38,7 +38,7 @@ class PAlignConfig(KnowsOldNames, SFTConfig):
         overlong (`str`, *optional*, defaults to `"drop"`):
             Rows longer than `max_length`: `"drop"` leaves them out, `"truncate_prefix"` cuts their prefix at an
             earlier sentence, `"error"` raises an error. They are counted in `PAlignTrainer.accounts`.
-        check (`bool`, *optional*, defaults to `True`):
+        sanity_checks (`bool`, *optional*, defaults to `True`):
             Whether to check the prompts and the end of the student's turn before training. A failed check is an error
             for rows with a prefix, and a warning for others.
 

@@ -1,4 +1,4 @@
-"""Files that a training writes: checkpoint records, the student, the report and the card."""
+"""Files that a training writes: checkpoint records, the student, merged adapters, the report and the card."""
 
 import math
 from collections import Counter

@@ -161,7 +161,7 @@ def build_rows(
         fn_kwargs={
             "tokenizer": tokenizer,
             "layout": layout,
-            "tags": config.tag_style,
+            "tag_style": config.tag_style,
             "max_length": config.max_length,
             "shorten": config.overlong == "truncate_prefix",
             "version": VERSION,

@@ -117,10 +117,11 @@ class SelfJudge:
     Example:
 
     ```python
-    from palign_hf import PrefixTruncation
-    from palign_hf.truncation.criteria import SelfJudge
+    >>> from palign_hf import PrefixTruncation, SelfJudge
 
-    truncation = PrefixTruncation("Qwen/Qwen3-8B", criterion=SelfJudge(verdict="generate", max_tokens=64))
+    >>> truncation = PrefixTruncation("palign-toy", criterion=SelfJudge(verdict="generate", max_tokens=64))
+    >>> truncation.describe()["criterion"]["verdict"]
+    'generate'
     ```
     """
 

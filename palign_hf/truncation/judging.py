@@ -194,7 +194,7 @@ class BoundPrefixCriterion:
         template = Counter(prompt.head_ids + prompt.tail_ids + prompt.forced_ids)
         if control := prompt.control((Counter(ids) - template).elements()):
             raise RequestFailed(
-                f"{', '.join(control)} in the text can't be told from control tokens by this student's tokenizer"
+                f"this student's tokenizer can't distinguish {', '.join(control)} in the text from control tokens"
             )
         return ids
 

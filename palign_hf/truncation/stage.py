@@ -20,7 +20,7 @@ from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting,
 from palign_hf.runs.claims import refuse_read
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
-from palign_hf.schema import PREFIXES, TRACES, check
+from palign_hf.schema import PREFIXES, TRACES, check_table
 from palign_hf.terminal import print_err
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
 from palign_hf.truncation.report import ProbeUsage, Report
@@ -282,5 +282,5 @@ def recipe_traces(settings: TraceSettings, shown: bool = True) -> "Dataset":
     dataset, report = read_traces(settings.source, **given)
     if shown:
         print_err(report.summary())
-    check(dataset, TRACES)
+    check_table(dataset, TRACES)
     return dataset

@@ -22,7 +22,7 @@ from palign_hf.errors import UserError
 from palign_hf.generation.jobs import columns_of, in_order, rows_of
 from palign_hf.generation.settings import AskingSettings, changed_by, fingerprint
 from palign_hf.generation.transform import StudentTransform, takes
-from palign_hf.schema import PREFIXES, TRACES, check
+from palign_hf.schema import PREFIXES, TRACES, check_table
 from palign_hf.segmentation import Granularity
 from palign_hf.students import Student
 from palign_hf.truncation.criteria import Case, Criterion, Judge, NoJudge, Probe, make_criterion
@@ -229,7 +229,7 @@ class PrefixTruncation(StudentTransform[Probe, ProbeUsage]):
             raise UserError(f"The search `{search.name}` has no prior: a pilot is of use to `ascend` only.")
         if rows < 1:
             raise UserError(f"`rows={rows}` must be at least 1.")
-        check(traces, TRACES)
+        check_table(traces, TRACES)
         chosen = sorted(random.Random(seed).sample(range(len(traces)), min(rows, len(traces))))
         sample = traces.with_format(None).select_columns(list(TRACES.columns)).select(chosen)
         found = list(self._found(sample, len(chosen), "pilot"))

@@ -15,7 +15,7 @@ from palign_hf.cli import main
 from palign_hf.errors import UserError
 from palign_hf.grading import Grade
 from palign_hf.runs.shards import Shard
-from palign_hf.schema import PAIRS, PREFIXES, check
+from palign_hf.schema import PAIRS, PREFIXES, check_table
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def splits(config: AlignConfig) -> tuple[list[dict], list[dict]]:
     both = load_dataset(config.output_dir)
     assert set(both) == {"train", "rejected"}
     for split in both.values():
-        check(split, PAIRS, filled=["id", "sample", "status"])
+        check_table(split, PAIRS, filled=["id", "sample", "status"])
     return list(both["train"]), list(both["rejected"])
 
 

@@ -19,7 +19,7 @@ from palign_hf.generation.runner import StudentRunner
 from palign_hf.generation.sampling import seed_of
 from palign_hf.grading import Grade
 from palign_hf.prompts import ALIGN, SOLVE
-from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check
+from palign_hf.schema import OUTCOMES, PAIRS, PREFIXES, SchemaError, check_table
 from palign_hf.segmentation import cuts
 
 
@@ -66,7 +66,7 @@ def test_first_stops_a_problem_at_its_first_kept_sample(make, speaker):
             )
     speaker.text = lambda prompt, seed: seeds[seed]
     pairs = prefixes(*map(prefix_row, right_from)).map(alignment, batched=True)
-    check(pairs, PAIRS)
+    check_table(pairs, PAIRS)
     drawn = {name: [row for row in pairs if row["id"] == name] for name in right_from}
     assert {name: len(rows) for name, rows in drawn.items()} == {"zero": 1, "one": 2, "two": 3, "never": 4}
     assert [row["status"] for row in drawn["two"]] == ["rejected", "rejected", "kept"]
@@ -130,7 +130,7 @@ def test_what_is_left_out_or_cannot_be_asked_has_a_row_with_the_reason(make, spe
         prefix_row("good"),
     ]
     pairs = prefixes(*odd).map(make(), batched=True)
-    check(pairs, PAIRS, filled=["id", "sample", "status"])
+    check_table(pairs, PAIRS, filled=["id", "sample", "status"])
     told = {row["id"]: (row["status"], row["reason"]) for row in pairs}
     assert len(pairs) == len(told) == len(odd)
     assert told["good"] == ("kept", None)

@@ -251,7 +251,8 @@ def test_counts_add_up_and_shares_are_shares(rows):
     assert all(share is None or 0 <= share <= 1 for share in shares)
     read = json.loads(found.json())
     assert read.pop("lines") == [list(line) for line in found.lines()]
-    assert read.pop("warnings") == found.warnings() and AlignmentReport(**read) == found
+    assert read.pop("stage") == "align" and read.pop("warnings") == found.warnings()
+    assert AlignmentReport(**read) == found
 
 
 # Costs

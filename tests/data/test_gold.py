@@ -157,13 +157,13 @@ class TestColumns:
 
     def test_the_log_warns_of_the_teacher_as_gold(self, caplog):
         with caplog.at_level(logging.INFO, logger="palign_hf"):
-            load_traces(Dataset.from_list([ROWS["traces"]]), name="mine")
+            load_traces(Dataset.from_list([ROWS["traces"]]), source_name="mine")
         (record,) = caplog.records
         assert record.levelname == "WARNING" and "teacher's own answer as gold" in record.getMessage()
 
     def test_a_stream_warns_once_each_time_it_is_read(self, caplog):
         source = Dataset.from_list([ROWS["traces"] | {"question": f"q{n}"} for n in range(5)])
-        stream, _ = read_traces(source, streaming=True, name="mine")
+        stream, _ = read_traces(source, streaming=True, source_name="mine")
         for times in (1, 2):
             list(stream)
             warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from palign_hf.data.traces import load_traces, read_traces
 from palign_hf.errors import UserError
+from palign_hf.redact import redact
 
 
 DATA = Path(__file__).parents[1] / "fixtures" / "traces"
@@ -51,7 +52,7 @@ class TestPlaces:
         for row in range(2):
             half.select([row]).to_json(str(tmp_path / f"part-{row}.jsonl"))
         (tmp_path / "README.md").write_text("# About")
-        dataset = load_traces(tmp_path, name="both")
+        dataset = load_traces(tmp_path, source_name="both")
         assert sorted(dataset["answer"][:]) == ["7", "8"]
         assert set(dataset["source"][:]) == {"both"}
 
@@ -116,9 +117,12 @@ class TestPlaces:
         monkeypatch.setattr(datasets, "load_dataset", fake)
         dataset = load_traces("GAIR/LIMO", config="default", revision="abc", max_samples=1)
         assert dataset["source"][:] == ["GAIR/LIMO"]
-        assert asked == [
-            ("GAIR/LIMO", {"name": "default", "split": None, "revision": "abc", "streaming": False}),
-        ]
+        given = {"name": "default", "split": None, "revision": "abc", "streaming": False}
+        assert asked == [("GAIR/LIMO", given | {"token": None})]
+        token = "hf_" + "aB3dE5fG7h" * 3
+        load_traces("GAIR/LIMO", config="default", revision="abc", token=token)
+        assert asked[1] == ("GAIR/LIMO", given | {"token": token})
+        assert token not in redact(f"no access with {token}")
 
     def test_hub_out_of_reach_says_what_was_tried(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)  # a folder of a like name nearby would be named as the nearest

@@ -17,7 +17,7 @@ from palign_hf.data.trace_rows import content_id
 from palign_hf.data.views import target, to_alpaca, to_sft, to_sharegpt
 from palign_hf.errors import UserError
 from palign_hf.prompts import SOLVE, TAG_STYLES
-from palign_hf.schema import PREFIXES, SchemaError, check
+from palign_hf.schema import PREFIXES, SchemaError, check_table
 
 
 SENTENCE = "Please reason step by step, and put your final answer within \\boxed{}."
@@ -118,7 +118,7 @@ class TestTagged:
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_every_layout_is_the_same_row(self, layout):
         prefixes, report = read_prefixes(rows(LAYOUTS[layout]))
-        check(prefixes, PREFIXES)
+        check_table(prefixes, PREFIXES)
         assert prefixes.features == PREFIXES.features | {"continuation": PREFIXES.features["prefix"]}
         (row,) = prefixes
         known = {"question": QUESTION, "prefix": PREFIX, "trace": PREFIX, "continuation": MORE, "status": "published"}

@@ -18,7 +18,7 @@ from palign_hf.data.layouts import LAYOUTS
 from palign_hf.data.trace_rows import OWN_ANSWER, content_id
 from palign_hf.data.traces import KNOWN, load_traces, read_traces
 from palign_hf.errors import UserError
-from palign_hf.schema import TRACES, SchemaError, check
+from palign_hf.schema import TRACES, SchemaError, check_table
 
 
 DATA = Path(__file__).parents[1] / "fixtures" / "traces"
@@ -151,7 +151,7 @@ class TestLayouts:
         layout, expected, answers, dropped, notes = CASES[file]
         dataset, report = read_traces(DATA / file, streaming=streaming)
         assert isinstance(dataset, IterableDataset if streaming else Dataset)
-        check(dataset, TRACES)
+        check_table(dataset, TRACES)
         read = list(dataset)
         assert [(row["trace"], row["answer"]) for row in read] == expected
         assert list(read[0]) == list(TRACES.columns) == list(dataset.features)
@@ -216,7 +216,7 @@ class TestLayouts:
 
     def test_several_layouts_are_an_error_that_shows_both(self):
         talk = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
-        dataset = rows(messages=talk, instruction=["i"], output_dir=["o"])
+        dataset = rows(messages=talk, instruction=["i"], output=["o"])
         text = read_error(dataset)
         assert "fit several layouts: `alpaca` (question `instruction`, trace `output`); `messages`" in text
         assert "`known='alpaca'`" in text
@@ -247,7 +247,7 @@ class TestColumnsByHand:
     def test_reads_exactly_what_is_named(self):
         dataset = rows(id=["x", "x"], problem=["q", "r"], cot=["c", "d"], gold=[142.0, 0.5], answer=["no", "no"])
         columns = {"question": "problem", "trace": "cot", "answer": "gold"}
-        traces, report = read_traces(dataset, columns=columns, name="mine")
+        traces, report = read_traces(dataset, columns=columns, source_name="mine")
         assert traces[:] == {
             "id": [content_id("q", "c"), content_id("r", "d")],
             "question": ["q", "r"],
@@ -261,7 +261,7 @@ class TestColumnsByHand:
     def test_all_targets(self):
         dataset = rows(q=["Q"], t=["T"], s=["so \\boxed{4}"], i=[3], o=["origin"])
         columns = {"question": "q", "trace": "t", "solution": "s", "id": "i", "source": "o"}
-        assert load_traces(dataset, columns=columns, name="ignored")[0] == {
+        assert load_traces(dataset, columns=columns, source_name="ignored")[0] == {
             "id": "3",
             "question": "Q",
             "trace": "T",
@@ -387,7 +387,7 @@ class TestBadRows:
 
     def test_are_logged_as_a_warning(self, caplog):
         with caplog.at_level(logging.INFO, logger="palign_hf"):
-            load_traces(rows(**self.BAD), name="mine")
+            load_traces(rows(**self.BAD), source_name="mine")
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "mine (layout `traces`): 6 rows in, 1 out; dropped: trace empty 2" in caplog.text
 

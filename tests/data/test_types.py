@@ -46,4 +46,6 @@ def test_mypy_sees_the_table_and_the_stream(tmp_path):
     root = str(Path(__file__).parents[2])
     done = subprocess.run(command, cwd=tmp_path, env={"MYPYPATH": root, "PATH": ""}, capture_output=True, text=True)
     errors = re.findall(r"^use\.py:\d+: error: (.*)$", done.stdout, re.MULTILINE)
-    assert len(errors) == 3 and '"limt"' in errors[0] and '"no_such_method"' in errors[2], done.stdout + done.stderr
+    assert len(errors) == 3 and '"max_smples"' in errors[0] and '"no_such_method"' in errors[2], (
+        done.stdout + done.stderr
+    )

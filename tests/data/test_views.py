@@ -221,7 +221,7 @@ def test_rows_with_tags_inside_their_text_are_left_out_of_views_with_a_warning(v
     assert list(view(table(ROW, odd))) == list(view(table(ROW)))
     assert "1 of 2 rows left out of the view: their text holds a tag of `tag_style='prefix'`" in caplog.text
     assert len(view(table(ROW, odd), tag_style="draft")) == 2
-    with pytest.raises(UserError, match="All 1 rows contain a tag of `tag_style='prefix'`.*Give other `tags`"):
+    with pytest.raises(UserError, match="All 1 rows contain a tag of `tag_style='prefix'`.*Give another `tag_style`"):
         view(table(odd))
 
 

@@ -11,7 +11,7 @@ from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.generation.sampling import seed_of
 from palign_hf.generation.store import content_key
 from palign_hf.prompts import SOLVE
-from palign_hf.schema import SchemaError, check
+from palign_hf.schema import SchemaError, check_table
 
 
 def problems(count: int, **changes) -> list[dict]:
@@ -160,7 +160,7 @@ def test_map_gives_samples_and_the_report_counts_them(make, speaker):
     evaluation = make(n=2)
     found = rows.map(evaluation, batched=True, batch_size=2)
     assert found.column_names == [*SAMPLES.columns, "level"] and found.features["sample"] == SAMPLES.features["sample"]
-    check(found.remove_columns("level"), SAMPLES)
+    check_table(found.remove_columns("level"), SAMPLES)
     drawn = [sample.row() for group in evaluation.samples(problems(3)) for sample in group]
     assert found.to_list() == drawn
     evaluation = make(n=2)

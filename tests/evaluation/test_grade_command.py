@@ -180,7 +180,7 @@ def test_what_a_grader_can_not_judge_is_wrong_told_and_status_1(tmp_path, monkey
         (["--columns", "gold"], "`--columns gold` has no column"),
         (["--columns", "gold=anwser"], "no column `anwser`"),
         (["--grader", "maths"], "`maths` is no grader (nearest match: `math`)"),
-        (["--workers", "0"], "`--workers 0` grade nothing"),
+        (["--workers", "0"], "`--workers 0` is no number of processes"),
         (["--seconds", "0"], "`--seconds 0.0` is no limit"),
         (["--output-file", "labels.txt"], "its suffix is none of"),
     ],
@@ -207,8 +207,8 @@ def test_interrupted_it_promises_nothing_that_was_kept(command, recorded, monkey
     def interrupted(*given, **options):
         raise KeyboardInterrupt
 
-    for name in ("grade.grade_file", "compare.compare_files"):
-        monkeypatch.setattr(f"palign_hf.cli.{name}", interrupted)
+    for name in ("grade_file", "compare_files"):
+        monkeypatch.setattr(f"palign_hf.cli.outputs.{name}", interrupted)
     assert main([*command, str(recorded)]) == 130
     assert capsys.readouterr().err == "palign: interrupted. Nothing was written: run the same command again.\n"
 

@@ -19,7 +19,7 @@ from palign_hf.evaluation.samples import (
 )
 from palign_hf.grading import Grade, MathGrader
 from palign_hf.prompts import TAG_STYLES
-from palign_hf.schema import check
+from palign_hf.schema import check_table
 
 
 DRAFT, PLAIN, THINK = TAG_STYLES["draft"], TAG_STYLES["none"], TAG_STYLES["think"]
@@ -91,7 +91,7 @@ def test_the_parquet_file_is_a_table_for_datasets_and_an_evaluation_s_folder_is_
     samples = graded(about={"family": "bags"})
     writer(tmp_path / "samples.parquet")(samples)
     table = load_dataset(str(tmp_path), split="train")
-    check(table, SAMPLES)
+    check_table(table, SAMPLES)
     assert table["strict"][:] == [True, False, False, False] and table["family"][0] == "bags"
     assert read_samples(tmp_path) == samples
 

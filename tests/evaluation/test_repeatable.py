@@ -38,5 +38,5 @@ def test_a_report_says_who_drew_the_samples_also_those_of_an_earlier_run(again, 
     assert report["drawn_by"] == {"fake 1 (float64)": 6} and len(speaker.asked) == 6
     assert set(report["repeatable"]) == {"seed", "fake", "ledger", "grades", "intervals"}
     page = (tmp_path / "out" / "report.md").read_text()
-    assert "## What comes again" in page and "| drawn by | fake 1 (float64): 6 samples |" in page
+    assert "## Reproducibility" in page and "| drawn by | fake 1 (float64): 6 samples |" in page
     assert all(sentence in page for sentence in report["repeatable"].values()) and "The seed is 3;" in page

@@ -568,7 +568,7 @@ def test_a_failed_audit_is_no_error_of_the_row(spoilt: float | Exception | None)
 
 
 def test_a_row_that_fits_no_context_is_neither_found_nor_an_error():
-    problems = [steady(name, max_samples=-1 if name == 2 else None) for name in range(5)]
+    problems = [steady(name, limit=-1 if name == 2 else None) for name in range(5)]
     oracle = Oracle()
     outcomes = run(collect(problems, oracle, extra_cuts=lambda problem: [0]))
     assert shape(outcomes[2]) == (problems[2], None, None, [])
@@ -577,7 +577,7 @@ def test_a_row_that_fits_no_context_is_neither_found_nor_an_error():
 
 
 def test_no_cut_beyond_reach_is_asked():
-    problems = [steady(name, answer=35, max_samples=name) for name in range(41)]
+    problems = [steady(name, answer=35, limit=name) for name in range(41)]
     oracle = Oracle()
     outcomes = run(collect(problems, oracle))
     limits = {problem.key: problem.limit for problem in problems}

@@ -47,8 +47,9 @@ def test_another_commit_than_ours_is_not_taken_for_it(tmp_path):
     assert {one.revision for one in found} == {None} and {one.task for one in found} == {"aime25"}
 
 
-def test_a_part_of_a_benchmark_is_no_result_of_it(tmp_path):
-    told = read_evaluation(evaluation_run(tmp_path / "run", settings={"max_samples": 10}))
+@pytest.mark.parametrize("name", ["max_samples", "limit"])  # the second as the last release has it
+def test_a_part_of_a_benchmark_is_no_result_of_it(tmp_path, name):
+    told = read_evaluation(evaluation_run(tmp_path / "run", settings={name: 10}))
     assert eval_result_files(told) == {} and model_index(told, "student") == []
 
 

@@ -163,7 +163,7 @@ def test_a_fault_that_stays_is_one_clear_error_and_the_same_push_goes_on(
     except UserError as error:
         told = "".join(traceback.format_exception(error))
         assert "failed" in str(error) and f"`{given.repo_id}`" in told
-        assert "The same command goes on" in str(error) or str(error).startswith("Nothing can be pushed")
+        assert "The same command resumes it" in str(error) or str(error).startswith("Nothing can be pushed")
         assert error.__context__ is None or "Authorization" not in repr(error.__context__)
     assert fault.met >= 1 and hub.token not in told + caplog.text + "".join(capsys.readouterr())
     # What the server has carried out is found by looking for it: a file is there, too, if only its check failed.

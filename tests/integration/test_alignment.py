@@ -19,7 +19,7 @@ from datasets import load_dataset
 from launching import launch
 
 from palign_hf.data.traces import load_traces
-from palign_hf.schema import PAIRS, check
+from palign_hf.schema import PAIRS, check_table
 from palign_hf.toy.world.problems import right_by_truth
 from palign_hf.truncation.transform import PrefixTruncation
 
@@ -59,7 +59,7 @@ def rows(folder: Path) -> list[dict]:
     """What anyone reads who loads the folder."""
     splits = load_dataset(str(folder / "out"))
     for split in splits.values():
-        check(split, PAIRS)
+        check_table(split, PAIRS)
     return sorted((row for split in splits.values() for row in split), key=lambda row: (row["id"], row["sample"]))
 
 

@@ -270,9 +270,9 @@ def test_checks_of_plain_data_warn_once_and_train(both, caplog, template):
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (UNENDED, "The chat template puts no token behind a reply"),
+        (UNENDED, "The chat template puts no token after a reply"),
         (CHATML.replace("<|im_end|>", "<|eot_id|>"), "`<|eot_id|>`, which is no token of this tokenizer"),
-        (CHATML.replace("assistant\n{% endif", "Answer: {% endif"), "so the student would learn replies in a place"),
+        (CHATML.replace("assistant\n{% endif", "Answer: {% endif"), "so the student would learn replies to a prompt"),
     ],
 )
 def test_checks_refuse_rows_with_a_prefix(both, template, message):
@@ -316,7 +316,7 @@ def test_weights_that_no_loss_takes_up_are_an_error(folder, tmp_path, monkeypatc
         return model(**inputs).loss
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", plain_loss)
-    with pytest.raises(UserError, match="A weight other than 1 was set, but the loss was made without it"):
+    with pytest.raises(UserError, match="A weight other than 1 was set, but the loss was computed without it"):
         aligned(folder, tmp_path, prefix_loss_weight=0.5).train()
     aligned(folder, tmp_path).train()
 

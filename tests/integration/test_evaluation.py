@@ -186,7 +186,7 @@ def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path)
     command = [sys.executable, "-m", "palign_hf.lighteval", "accelerate"]
     command += [f"model_name={student},generation_parameters={{temperature:0.6,top_p:0.9}},max_length=512", task]
     command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--save-details"]
-    command += ["--output-dir-dir", str(tmp_path / "out")]
+    command += ["--output-dir", str(tmp_path / "out")]
     environment = ALONE | {"PALIGN_BENCHMARKS": str(shared_data / "hub"), "PALIGN_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -200,13 +200,13 @@ def test_lightevals_own_command_line_runs_the_tasks(task, shared_data, tmp_path)
 
 
 def test_lightevals_own_command_line_takes_our_backend_from_a_file(tmp_path):
-    """The file of the README, on an engine that starts sooner."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"^```python\n([^`]*StudentModel[^`]*)^```$", readme, re.MULTILINE)
+    """The file of the page, on an engine that starts sooner."""
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    (code,) = re.findall(r"^```python\n([^`]*StudentModel[^`]*)^```$", page, re.MULTILINE)
     code = code.replace("(config.model_name)", '(config.model_name, engine="transformers", max_tokens=64)')
     (tmp_path / "student.py").write_text(code)
     command = [sys.executable, "-m", "palign_hf.lighteval", "custom", "palign-toy", "student.py", "palign:toy"]
-    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir-dir", "out"]
+    command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "2", "--output-dir", "out"]
     environment = ALONE | {"PALIGN_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

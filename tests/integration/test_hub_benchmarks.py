@@ -51,7 +51,7 @@ def test_lightevals_own_command_line_reads_them_too(hub, tmp_path, shared_data):
     command = ["env", f"PALIGN_HOME={tmp_path / 'palign'}", "PALIGN_SAMPLES=1", sys.executable]
     command += ["-m", "palign_hf.lighteval", "accelerate", "model_name=tester/student,max_length=256", "palign:aime25"]
     command += ["--custom-tasks", "palign_hf.evaluation.tasks", "--max-samples", "1"]
-    command += ["--output-dir-dir", str(tmp_path / "out")]
+    command += ["--output-dir", str(tmp_path / "out")]
     hub.create("model", "tester/student")
     files = {path.name: path.read_bytes() for path in student_folder().iterdir() if path.is_file()}
     told = json.loads(files["generation_config.json"]) | {"do_sample": True}

@@ -19,7 +19,7 @@ from palign_hf.toy import student_folder
 
 pytestmark = pytest.mark.integration
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "hub.md"
 CONFIG = "toy-pairs-prompt"
 # The changes by which a script that has TRL's trainer gets ours: the import, and one line.
 CHANGES = {
@@ -49,8 +49,8 @@ def published(hub, online, tmp_path):
 
 
 def script(student: Path, folder: Path) -> str:
-    """The README's script for TRL's own trainer, with names of here and few steps."""
-    (code,) = re.findall(r"^```python\n([^`]*trainer = SFTTrainer[^`]*)^```$", README.read_text(), re.MULTILINE)
+    """The page's script for TRL's own trainer, with names of here and few steps."""
+    (code,) = re.findall(r"^```python\n([^`]*trainer = SFTTrainer[^`]*)^```$", PAGE.read_text(), re.MULTILINE)
     few = f"{str(folder)!r}, max_length=1024, max_steps=2, per_device_train_batch_size=2, logging_steps=1, "
     few += "save_strategy='no', report_to='none', use_cpu=True, bf16=False, disable_tqdm=True"
     changed = {

@@ -47,7 +47,7 @@ def test_it_reaches_nothing_of_another_stage():
         for node in ast.walk(ast.parse(STAGE.read_text()))
         if isinstance(node, ast.ImportFrom) and node.module.startswith("palign_hf.")
     }
-    assert homes <= {"asking", "engines", "prompts", "runs", "traces"}
+    assert homes <= {"data", "engines", "generation", "prompts", "runs"}
 
 
 def test_kill_9_and_again_gives_the_samples_of_a_run_that_nothing_disturbed(tmp_path):

@@ -18,7 +18,7 @@ from toy_pairs import toy_pairs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from palign_hf.cli import main
-from palign_hf.schema import PREFIXES, check
+from palign_hf.schema import PREFIXES, check_table
 from palign_hf.truncation.transform import PrefixTruncation
 
 
@@ -161,7 +161,7 @@ def test_what_is_missing_here_is_said_in_one_line(source, tmp_path, here, capsys
     monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
     assert main(["train", *settings(source, tmp_path / "student", report_to="wandb")]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("palign: `palign-toy` can't be trained so: ") and "wandb" in told
+    assert told.startswith("palign: `palign-toy` can't be trained with these settings: ") and "wandb" in told
 
 
 def test_baselines_of_the_traces_are_one_key_away(source, tmp_path, here, capsys):
@@ -201,6 +201,6 @@ def test_what_was_trained_is_a_student(whole, adapted, source, tmp_path, kind, e
     traces = Dataset.from_parquet(str(source / "traces.parquet"), cache_dir=str(tmp_path)).select(range(2))
     with PrefixTruncation(str(student), engine=engine, ledger=str(tmp_path), progress=False) as truncation:
         prefixes = traces.map(truncation, batched=True)
-    check(prefixes, PREFIXES)
+    check_table(prefixes, PREFIXES)
     assert set(prefixes["status"]) <= {"sufficient", "full_trace"}
     assert all(probe["margin"] is not None for row in prefixes for probe in row["probes"])

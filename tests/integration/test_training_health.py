@@ -101,11 +101,11 @@ def test_a_training_that_diverged_ends_with_status_1_and_without_a_student(sourc
         assert "The training diverged, and no student was saved" in (out / name).read_text()
     with pytest.raises(UserError):
         resolve_student(str(out))
-    with pytest.raises(UserError, match="neither tables nor a student"):
+    with pytest.raises(UserError, match="a report, but not the files that it reports"):
         read_folder(out)
     # The same command doesn't take it for done, and doesn't spend the time again.
     assert main(options) == 1
-    assert "was run before: The training diverged" in capsys.readouterr().out
+    assert "has run before: The training diverged" in capsys.readouterr().out
     assert main([*options, "--set", "training.learning_rate=1e-3"]) == 2
     assert main([*options, "--set", "training.learning_rate=1e-3", "--overwrite"]) == 0
     assert "diverged" not in (out / "README.md").read_text() and (out / "model.safetensors").exists()
@@ -177,9 +177,7 @@ def test_a_damaged_last_checkpoint_is_passed_over(begun, name: str, how: Callabl
 def test_where_all_checkpoints_are_damaged_the_file_and_what_to_do_are_said(begun):
     for number in (1, 2, 3):
         (begun / f"checkpoint-{number}" / "optimizer.pt").unlink()
-    with pytest.raises(
-        UserError, match=r"`checkpoint-3`: `optimizer.pt` is missing. Put that right.*`overwrite=True`"
-    ):
+    with pytest.raises(UserError, match=r"`checkpoint-3`: `optimizer.pt` is missing. Repair it.*`overwrite=True`"):
         opened(begun).resume_point()
     assert opened(begun).resume_point(overwrite=True) is None
 

@@ -4,7 +4,6 @@ data, what is refused before it begins, the card, and a student that learned to 
 Slow because it trains: a few steps of a tiny student each, and one that reads a few rows until it knows them.
 """
 
-import inspect
 import itertools
 import math
 from pathlib import Path
@@ -125,7 +124,7 @@ def test_it_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(folder, tmp_pat
     resumed = [float(weight.detach().double().abs().sum()) for weight in again.model.parameters()]
     assert resumed == whole["weights"]
     card = ModelCard.load(tmp_path / "whole" / "README.md")
-    assert "palign-hf" in card.data.tags and "prefix" in card.text and "Replies were trained to begin" in card.text
+    assert "palign-hf" in card.data.tags and "prefix" in card.text and "Replies begin with a draft" in card.text
     assert "12 of 12 rows of the train dataset are used" in card.text
 
 
@@ -183,7 +182,6 @@ def test_for_plain_data_it_is_trl(folder, tmp_path, rows, packing):
 
 
 def test_settings_of_trl_and_none_at_all_are_taken(folder, tmp_path, monkeypatch):
-    assert inspect.signature(PAlignTrainer) == inspect.signature(SFTTrainer)
     model, tokenizer = student(folder)
     args = SFTConfig(**settings(tmp_path, eos_token="<|im_end|>", max_length=200))
     trainer = PAlignTrainer(model, args, train_dataset=pairs(), processing_class=tokenizer)
@@ -231,13 +229,13 @@ def no_rows(folder, tmp_path) -> Dataset:
     ("rows", "given", "message"),
     [
         (None, {"overlong": "error", "max_length": 60}, "`max_length=60`: .* rows are longer"),
-        (None, {"packing": True, "max_length": None}, "`packing=True` fills rows of `max_length` tokens"),
-        (None, {"completion_only_loss": False}, "`completion_only_loss=False` would learn the prompt"),
+        (None, {"packing": True, "max_length": None}, "`packing=True` needs a length, but `max_length=None`"),
+        (None, {"completion_only_loss": False}, "`completion_only_loss=False` trains on the prompt"),
         (None, {"continuation_loss_weight": 0}, "`continuation_loss_weight=0` takes `<|im_end|>`"),
         (no_rows, {}, "0 of 12 rows of the train dataset are used, left out: 12 rejected"),
         (masked_labels, {}, "their `labels` mask it"),
         (plain_rows, {"prefix_loss_weight": 0.5}, "the training rows have no prefix"),
-        (other_prompts, {}, "isn't the one with which the student is asked in evaluation"),
+        (other_prompts, {}, "isn't the prompt of evaluation"),
         (completions, {"tag_style": "draft"}, "Set `tag_style='prefix'`"),
     ],
 )
@@ -263,7 +261,7 @@ def test_a_collator_that_drops_segments_and_a_loss_without_weights_are_refused(f
     with pytest.raises(UserError, match="`data_collator=DataCollatorForLanguageModeling` drops the segments"):
         PAlignTrainer(model, PAlignConfig(**settings(tmp_path)), collator, **given)
     args = PAlignConfig(**settings(tmp_path, prefix_loss_weight=0.5))
-    with pytest.warns(FutureWarning), pytest.raises(UserError, match="`compute_loss_func` makes a loss of its own"):
+    with pytest.warns(FutureWarning), pytest.raises(UserError, match="`compute_loss_func` computes the loss without"):
         PAlignTrainer(model, args, compute_loss_func=lambda *given, **more: 0.0, **given)
 
 

@@ -12,7 +12,7 @@ import pytest
 from datasets import load_dataset
 from launching import launch
 
-from palign_hf.schema import PREFIXES, check
+from palign_hf.schema import PREFIXES, check_table
 from palign_hf.truncation.transform import PrefixTruncation
 
 
@@ -66,7 +66,7 @@ def test_the_map_gives_the_table_through_the_death_of_the_engine(vllm_prefixes, 
     prefixes, report, killed, left, _ = vllm_prefixes
     assert len(killed) == 1 and left == []
     assert prefixes.features == PREFIXES.features
-    check(prefixes, PREFIXES)
+    check_table(prefixes, PREFIXES)
     assert prefixes["id"] == traces["id"]
     assert all(row["prefix"] == row["trace"][: row["prefix_end"]] for row in prefixes)
     assert report.statuses["error"] == 0 and report.rows == len(traces)

@@ -12,7 +12,8 @@ from palign_hf.runs.signals import terminable
 
 
 PROGRAM = """
-import argparse, os, queue, sys, threading, time
+import argparse, os, queue, signal, sys, threading, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 from palign_hf.runs.launch import ended
 from palign_hf.runs.signals import end_with_parent
 {before}

@@ -12,7 +12,7 @@ from statistics import mean
 import pytest
 
 from palign_hf.errors import UserError
-from palign_hf.schema import TRACES, check
+from palign_hf.schema import TRACES, check_table
 from palign_hf.segmentation import cuts
 from palign_hf.toy.world.problems import (
     DIFFICULTIES,
@@ -360,14 +360,14 @@ def test_five_thousand_in_five_seconds_of_work():
 
 def test_a_table_of_traces():
     table = toy_traces("test", 50, seed=2)
-    check(table, TRACES)
+    check_table(table, TRACES)
     truth = {"family": "string", "difficulty": "int32", "sufficient_segments": "int32", "sufficient_end": "int64"}
     assert list(table.features) == [*TRACES.columns, *truth]
     assert {name: table.features[name].dtype for name in truth} == truth
     for row, toy in zip(table, problems("test", 50, seed=2), strict=True):
         assert row["source"] == "palign-toy-1"
         assert all(row[name] == getattr(toy, name) for name in row if name != "source")
-    check(toy_traces("train", 0), TRACES)
+    check_table(toy_traces("train", 0), TRACES)
 
 
 def test_a_split_that_is_none_is_refused():

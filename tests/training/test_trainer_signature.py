@@ -1,15 +1,13 @@
 """The public face of the trainer: TRL's arguments, documented, with examples that run, on the TRL that was tested."""
 
-import doctest
 import inspect
-import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.trainer import PAlignTrainer
@@ -41,29 +39,6 @@ def test_all_arguments_reach_sfttrainer(monkeypatch):
     with pytest.raises(InterruptedError):
         PAlignTrainer(model, PAlignConfig("x", use_cpu=True, bf16=False), **given)
     assert {name: taken[name] for name in names} == given and taken["model"] is model
-
-
-@pytest.mark.parametrize(
-    ("documented", "names"),
-    [
-        (PAlignTrainer, [name for name in inspect.signature(PAlignTrainer.__init__).parameters if name != "self"]),
-        (PAlignConfig, [name for name in PAlignConfig.__annotations__ if name not in SFTConfig.__annotations__]),
-    ],
-)
-def test_every_argument_is_documented_once(documented, names):
-    args = inspect.getdoc(documented).split("Args:\n")[1].split("\nAttributes:")[0].split("\nExample:")[0]
-    assert re.findall(r"^    (\w+) \(", args, re.MULTILINE) == names
-
-
-@pytest.mark.parametrize("documented", [PAlignConfig, PAlignTrainer])
-def test_the_example_in_the_docstring_runs(documented, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    source = inspect.getdoc(documented).split("Example:")[1].replace("```python", "").replace("```", "")
-    example = doctest.DocTestParser().get_doctest(source, {}, documented.__name__, None, None)
-    said: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-    assert len(example.examples) > 1
-    assert runner.run(example, out=said.append).failed == 0, "".join(said)
 
 
 def test_trl_is_bounded_to_the_minor_that_the_invariance_tests_run_on():

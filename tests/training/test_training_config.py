@@ -42,7 +42,7 @@ def test_settings_are_options_of_a_command(tmp_path):
     parser = HfArgumentParser(PAlignConfig)
     given = ["--output_dir", str(tmp_path), "--use_cpu", "--bf16", "False", "--prefix_loss_weight", "0.25"]
     (read,) = parser.parse_args_into_dataclasses([*given, "--tag-style", "draft", "--overlong", "truncate_prefix"])
-    assert (read.prefix_loss_weight, read.tags, read.overlong) == (0.25, "draft", "truncate_prefix")
+    assert (read.prefix_loss_weight, read.tag_style, read.overlong) == (0.25, "draft", "truncate_prefix")
     assert "closing tag" in parser.format_help()
 
 
@@ -83,7 +83,7 @@ def test_a_subclass_of_sftconfig_is_kept_as_sfttrainer_keeps_it(tmp_path):
     args = Own(str(tmp_path), use_cpu=True, bf16=False, report_to="none", flavour="sweet", max_length=77)
     assert as_given("student", args) is args
     found = as_config(args)
-    assert (found.max_length, found.flavour, found.weighted, found.tags) == (77, "sweet", False, "prefix")
+    assert (found.max_length, found.flavour, found.weighted, found.tag_style) == (77, "sweet", False, "prefix")
     with pytest.raises(UserError, match="`args=Others.* has `beta`.* Derive `Others` from `PAlignConfig`"):
         as_given("student", Others(str(tmp_path), use_cpu=True, report_to="none"))
 

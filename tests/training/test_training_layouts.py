@@ -156,7 +156,7 @@ def test_pairs_are_pairs_still(read):
 def test_the_dry_run_counts_rows_and_tokens(layout, tiny_student, tmp_path):
     rows(layout).to_parquet(str(tmp_path / "rows.parquet"))
     given = {"student": str(tiny_student), "pairs": {"source": str(tmp_path / "rows.parquet")}}
-    given |= {"output": str(tmp_path / "out"), "training": {"max_length": 256}}
+    given |= {"output_dir": str(tmp_path / "out"), "training": {"max_length": 256}}
     said = TRAIN.forecast(build(TrainConfig, given, "a recipe"))
     assert f"learned    {LAYOUTS[layout][1]}: 6 of 6 rows" in said
     assert ("of them prefix" in said) == (LAYOUTS[layout][1] != "plain data")
@@ -167,7 +167,7 @@ def test_other_columns_and_other_rows_are_another_run(tiny_student, tmp_path):
     def identity(dataset, name):
         dataset.to_parquet(str(tmp_path / name))
         given = {"student": str(tiny_student), "pairs": {"source": str(tmp_path / name)}}
-        given |= {"output": str(tmp_path / "out"), "training": {"use_cpu": True, "bf16": False}}
+        given |= {"output_dir": str(tmp_path / "out"), "training": {"use_cpu": True, "bf16": False}}
         with TRAIN.open(build(TrainConfig, given, "a recipe")) as run:
             return json.loads(json.dumps(run.identity()))
 

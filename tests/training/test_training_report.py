@@ -50,13 +50,13 @@ def test_the_figures_are_told_from_first_to_last():
 def test_what_went_wrong_is_warned_of_with_what_to_do(given, warning):
     if "stops" in given:
         names = ("replies", "stopped", "opened", "closed")
-        given = {"stops": dict(zip(names, given["stops"], strict=True)) | {"tokens": 9.0, "max_samples": 64}}
+        given = {"stops": dict(zip(names, given["stops"], strict=True)) | {"tokens": 9.0, "limit": 64}}
     (said,) = report(**given).warnings()
     assert warning in said and warning in report(**given).text()
 
 
 def test_a_good_training_is_not_warned_of_nor_is_one_without_tags():
-    fine = {"replies": 8, "stopped": 8, "opened": 8, "closed": 8, "tokens": 9.0, "max_samples": 64}
+    fine = {"replies": 8, "stopped": 8, "opened": 8, "closed": 8, "tokens": 9.0, "limit": 64}
     assert report(stops=fine).warnings() == []
     plain = fine | {"opened": 0, "closed": 0}
     for settings in ({"baseline": "label"}, {"baseline": "p-align", "training": {"tag_style": "none"}}):

@@ -95,7 +95,7 @@ def test_the_estimate_is_near_what_the_student_costs(search, tmp_path):
 def test_a_prior_of_ones_own_is_named():
     search = Ascend(prior=Prior(((0, 0), (0.5, 1.0), (1.0, 1.0)), 0.0))
     truncation = PrefixTruncation("palign-toy", search=search, engine="transformers")
-    assert "end at 25% of a trace on average, as the prior of this search says" in forecast(
+    assert "end at 25% of a trace on average, by the prior of this search" in forecast(
         truncation, toy_traces("test", 10)
     )
 

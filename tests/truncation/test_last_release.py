@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 
 from palign_hf import PrefixTruncation
-from palign_hf.schema import PREFIXES, check
+from palign_hf.schema import PREFIXES, check_table
 from palign_hf.toy.world.problems import toy_traces
 from palign_hf.truncation.report import Report
 
@@ -22,7 +22,7 @@ def prefixes(tmp_path) -> Dataset:
 
 
 def test_its_prefixes_are_a_table_like_ours(prefixes):
-    check(prefixes.select_columns(list(PREFIXES.columns)), PREFIXES)
+    check_table(prefixes.select_columns(list(PREFIXES.columns)), PREFIXES)
     report = Report.of(prefixes)
     assert report.rows == 6 and report.statuses["sufficient"] == 6 and report.asked is None
     assert prefixes["trace"] == toy_traces("test", 6)["trace"]

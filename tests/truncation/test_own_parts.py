@@ -110,7 +110,7 @@ def run(config: TruncateConfig, count: int) -> list[int]:
     with TRUNCATE.open(config, shown=False) as one:
         one.agree()
         one.finish(count)
-    return list(load_dataset(config.output, split="train")["prefix_segments"])
+    return list(load_dataset(config.output_dir, split="train")["prefix_segments"])
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -125,7 +125,7 @@ def test_a_search_of_ones_own_runs_in_a_recipe_as_in_python(config, fake, count)
         rows = [json.loads(line) for line in Path(config.traces.source).read_text().splitlines()]
         assert three == [row["prefix_segments"] for row in truncation.stream(rows)] == [0, 0, 1, 2, 3, 4]
         assert truncation.describe()["search"] == {"name": "last", "version": 1, "back": 3}
-        report = json.loads((Path(config.output) / "report.json").read_text())
+        report = json.loads((Path(config.output_dir) / "report.json").read_text())
         assert report["settings"]["fingerprint"] == truncation.fingerprint
 
 
@@ -144,7 +144,7 @@ def test_an_object_by_its_place_and_a_pilot_of_a_derived_search(config, own, fak
     assert make_search(f"{own}:ready").back == 2
     piloted = replace(config, search=f"{own}:Mine", criterion={"name": f"{own}:Long", "least": 12}, pilot=4)
     assert len(run(piloted, 2)) == 6
-    report = json.loads((Path(config.output) / "report.json").read_text())
+    report = json.loads((Path(config.output_dir) / "report.json").read_text())
     assert report["settings"]["search"]["name"] == "mine"
 
 
@@ -199,8 +199,8 @@ def test_a_template_of_ones_own_is_a_file_an_object_or_a_place(own, tmp_path):
 
 STAGES: list[tuple[type[StudentTransform], type, dict]] = [
     (PrefixTruncation, TruncationSettings, {"search": "binary", "criterion": {"name": "self-judge"}}),
-    (PrefixAlignment, AlignmentSettings, {"mode": "prefill", "tags": "draft", "grader": "exact"}),
-    (StudentEvaluation, EvaluationSettings, {"tags": "draft", "grader": {"name": "exact"}}),
+    (PrefixAlignment, AlignmentSettings, {"mode": "prefill", "tag_style": "draft", "grader": "exact"}),
+    (StudentEvaluation, EvaluationSettings, {"tag_style": "draft", "grader": {"name": "exact"}}),
 ]
 
 
@@ -222,7 +222,7 @@ def test_recipes_keep_what_they_were_given(tmp_path):
     evaluate = EvaluateConfig(student="a", output_dir=str(tmp_path / "e"), tasks=("palign",), zero_shot=True)
     for config in (align, evaluate):
         assert type(config)(**vars(config)) == replace(config) == config
-    assert evaluate.tasks == ("palign",) and evaluate.tags == "prefix" and evaluate.style.name == "none"
+    assert evaluate.tasks == ("palign",) and evaluate.tag_style == "prefix" and evaluate.style.name == "none"
     assert "toy" in evaluate.task_names
 
 

@@ -83,7 +83,7 @@ def test_an_interrupted_run_leaves_the_files_of_the_one_before(config, tmp_path)
 
 def test_a_folder_that_not_all_processes_share_is_named(config):
     run_shard(config, Shard(0, 2))
-    with pytest.raises(UserError, match="rows of process 1 are not in `.*out`.*`output` that all machines share"):
+    with pytest.raises(UserError, match="rows of process 1 are not in `.*out`.*`output_dir` that all machines share"):
         finish(config, 2)
 
 

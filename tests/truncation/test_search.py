@@ -98,7 +98,7 @@ def test_the_shortest_traces_have_an_answer(spec):
     assert explore(search, [0, 9], lambda cut: 1.0)[1] == Found(0, True)
     assert explore(search, [0, 9], lambda cut: cut - 0.5)[1] == Found(1, True)
     assert explore(search, [0, 9], lambda cut: -1.0)[1] == Found(1, False)
-    assert explore(search, evenly(50), lambda cut: -1.0, max_samples=0) == ([0], Found(50, False))
+    assert explore(search, evenly(50), lambda cut: -1.0, limit=0) == ([0], Found(50, False))
 
 
 def test_linear_asks_every_cut_up_to_the_first_that_suffices():
@@ -107,7 +107,7 @@ def test_linear_asks_every_cut_up_to_the_first_that_suffices():
 
 def test_every_asks_all_and_ends_where_the_fit_of_all_margins_crosses():
     assert explore(Every(), evenly(5), lambda cut: cut - 2.5) == (list(range(6)), Found(3, True))
-    assert explore(Every(), evenly(5), lambda cut: cut - 2.5, max_samples=4)[0] == list(range(5))
+    assert explore(Every(), evenly(5), lambda cut: cut - 2.5, limit=4)[0] == list(range(5))
     spiky = [-1.0, 2.0, -3.0, -1.0, 1.0, 2.0]
     assert explore(Every(), evenly(5), spiky.__getitem__) == (list(range(6)), Found(4, True))
     assert explore(Linear(), evenly(5), spiky.__getitem__)[1] == Found(1, True)

@@ -30,7 +30,7 @@ from palign_hf.generation.jobs import MOST_CHARACTERS
 from palign_hf.generation.runner import StudentRunner
 from palign_hf.generation.runner import close_all as _close_all
 from palign_hf.prompts import JUDGE, LABELS, Template
-from palign_hf.schema import PREFIXES, TRACES, SchemaError, check
+from palign_hf.schema import PREFIXES, TRACES, SchemaError, check_table
 from palign_hf.segmentation import cuts
 from palign_hf.truncation.criteria import ENOUGH, SelfJudge
 from palign_hf.truncation.search import Ascend, Binary, Fixed, Prior, make_search
@@ -115,7 +115,7 @@ def test_a_map_yields_prefixes_with_exactly_their_types(make, enough_after):
     rows = traces(ROWS)
     found = rows.map(make(), batched=True, batch_size=2)
     assert found.features == PREFIXES.features
-    check(found, PREFIXES)
+    check_table(found, PREFIXES)
     assert found["id"] == rows["id"]
     assert found["status"] == ["sufficient", "sufficient", "full_trace", "sufficient"]
     assert found["prefix_segments"] == [6, 6, 3, 6]

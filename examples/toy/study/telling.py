@@ -12,7 +12,7 @@ from examples.toy.study.arms import FIRST, UNTRAINED, StudyPlan, arm_named
 from examples.toy.study.figures import SHOWN, Figures, by, figures, read_students
 from examples.toy.study.lesson import TRAINED, place
 from examples.toy.study.picture import draw
-from palign_hf.evaluation.summary import told as told_figure
+from palign_hf.evaluation.summary import figure_text as told_figure
 from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.report import versions
 from palign_hf.tables import table

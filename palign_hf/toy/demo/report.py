@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.evaluation.summary import told as told_figure
+from palign_hf.evaluation.summary import figure_text as told_figure
 from palign_hf.runs.claims import Claim
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.report import versions

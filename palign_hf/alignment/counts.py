@@ -12,7 +12,7 @@ import numpy as np
 
 from palign_hf.alignment.acceptance import FLAGS
 from palign_hf.errors import shown
-from palign_hf.runs.report import kind
+from palign_hf.runs.report import Reasons
 from palign_hf.schema import FALLBACKS, OUTCOMES, PAIRS, SchemaError
 from palign_hf.tables import share, spread
 
@@ -124,7 +124,7 @@ class Tally:
         self.columns = tuple(dict.fromkeys((*_READ, *by)))
         self._by = tuple(dict.fromkeys(name for name in ("source", *by) if name != "trace_tokens"))
         self._statuses = Counter(dict.fromkeys(OUTCOMES, 0))
-        self._reasons: Counter[str] = Counter()
+        self._reasons = Reasons()
         self._modes: Counter[str] = Counter()
         # Of all samples, and of the kept ones: the number checked for flags, and the count of each flag.
         self._looked_at = [0, 0]
@@ -149,7 +149,7 @@ class Tally:
         self._parts.append(part | {f"by {name}": self._coded(name, batch[name]) for name in self._by})
         self._statuses.update(map(shown, rows["status"].to_pylist()))
         for reason, count in Counter(rows["reason"].filter(pa.array(~part["kept"])).to_pylist()).items():
-            self._reasons[_NO_REASON if reason is None else kind(reason)] += count
+            self._reasons.add(_NO_REASON if reason is None else reason, count)
         for mode, count in Counter(rows["mode"].filter(pa.array(part["drawn"])).to_pylist()).items():
             self._modes["not known" if mode is None else shown(mode)] += count
         self._add_flags(rows["flags"].to_pylist(), part["drawn"], part["kept"])
@@ -173,7 +173,7 @@ class Tally:
         return {
             "rows": len(problem),
             "statuses": dict(self._statuses),
-            "reasons": dict(sorted(self._reasons.items(), key=lambda one: (-one[1], one[0]))),
+            "reasons": dict(sorted(self._reasons.counted().items(), key=lambda one: (-one[1], one[0]))),
             "problems": len(where),
             "asked_problems": int(asked.sum()),
             "kept_problems": int(with_pair.sum()),

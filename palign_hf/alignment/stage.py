@@ -25,7 +25,7 @@ from palign_hf.hub.plan import SPLIT, Item, view_items
 from palign_hf.hub.publish import PushedStage
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.runs.claims import refuse_read
-from palign_hf.runs.report import kind
+from palign_hf.runs.report import Reasons
 from palign_hf.runs.shards import load_code
 from palign_hf.runs.transform import TransformRun, costs
 from palign_hf.schema import PAIRS, PREFIXES, check_table
@@ -47,11 +47,12 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
     sample = prefixes.select(range(0, rows, -(-rows // _SAMPLE)))
     prompts, prompt_tokens, room = alignment.prompts(), 0, 0
     statuses: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
+    reasons = Reasons()
     for source in plain_rows(sample):
         row = alignment.open_row(prompts, source)
         statuses[row.status or "asked"] += 1
-        reasons.update([kind(row.reason)] if row.reason else [])
+        if row.reason:
+            reasons.add(row.reason)
         if row.beginning is not None:
             prompt_tokens += len(row.beginning.prompt)
             room += prompts.room(row.beginning)
@@ -67,7 +68,10 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
             f"student    {settings.student}",
             f"mode       {settings.mode}{tags}; result {alignment.fingerprint}",
             f"rows       {rows:,}: {about}{left}",
-            *(f"           {about}{round(count * scale):,} x {reason}" for reason, count in reasons.most_common()),
+            *(
+                f"           {about}{round(count * scale):,} x {reason}"
+                for reason, count in reasons.counted().most_common()
+            ),
             f"samples    {'at least' if settings.sampling == 'first' else 'all'} "
             f"{asked if settings.sampling == 'first' else most:,}, at most {most:,}"
             + ("" if settings.fallback == "drop" else f", and more for fallbacks ({settings.fallback})"),

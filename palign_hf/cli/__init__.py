@@ -10,27 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 
-# Commands around those of the stages: the module of `palign_hf.cli` that runs each is called like it.
-BEFORE = {
-    "demo": "see the method work on small problems whose truth is known",
-    "traces": "inspect teacher traces before spending time on them",
-}
-AFTER = {
-    "publish": "push the folder of a finished run to the Hub, with its card",
-    "grade": "grade and count existing outputs, without a model",
-    "compare": "compare graded outputs of several models",
-    "recipes": "list the shipped recipes, and copy one to start from",
-    "ledger": "show what the ledgers of earlier runs hold",
-}
 # Commands that share a module, which has a `configure_NAME` for each.
 _SHARED = {"grade": "outputs", "compare": "outputs"}
 
 
 def commands() -> dict[str, str]:
     """Every command with its line in `palign --help`; those of the stages come from their list."""
-    from palign_hf.runs.stages import STAGES
+    from palign_hf.runs.stages import AFTER, BEFORE, known_stages
 
-    return BEFORE | {name: entry.help for name, entry in STAGES.items()} | AFTER
+    return BEFORE | {name: entry.help for name, entry in known_stages().items()} | AFTER
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +64,8 @@ def _read(parser: Any, arguments: list[str]) -> Any:
 
 def _configure(name: str, parser: Any) -> None:
     """Add the options of a command, and the function that runs it."""
+    from palign_hf.runs.stages import AFTER, BEFORE, find_stage
+
     if name in BEFORE or name in AFTER:
         from importlib import import_module
 
@@ -85,7 +75,6 @@ def _configure(name: str, parser: Any) -> None:
     from functools import partial
 
     from palign_hf.runs.launch import add_stage_options, run_command
-    from palign_hf.runs.stages import find_stage
 
     stage = find_stage(name)
     add_stage_options(parser, stage)

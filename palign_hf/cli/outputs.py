@@ -1,9 +1,12 @@
 """`palign grade` and `palign compare`: existing outputs graded without a model, and graded outputs compared."""
 
 import argparse
+from typing import Any
 
 from palign_hf.cli.traces import column_map
 from palign_hf.config import check_folder, folder_of
+from palign_hf.config.options import read_value
+from palign_hf.errors import shown
 from palign_hf.evaluation.compare import check_home, compare_files
 from palign_hf.evaluation.grade import GradeConfig, grade_file
 from palign_hf.evaluation.outputs import KNOWN
@@ -26,7 +29,10 @@ def configure_grade(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--carry", nargs="+", default=[], metavar="COLUMN", help="columns to keep beside the labels")
     parser.add_argument("--benchmark", help="its name, where no column has it (default: outputs)")
     parser.add_argument(
-        "--grader", default="math", help="math, choice, exact, or module:name of one's own (default: %(default)s)"
+        "--grader",
+        default="math",
+        help="math, choice, exact, or module:name of your own; with parameters {name: choice, letters: ABCDE} "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--tag-style", choices=list(TAG_STYLES), help="tags around drafts (default: those that outputs begin with)"
@@ -50,7 +56,7 @@ def run_grade(options: argparse.Namespace) -> int:
             columns=column_map(options.columns),
             carry=options.carry,
             benchmark=options.benchmark,
-            grader=options.grader,
+            grader=read_value(str | dict[str, Any], options.grader, f"`--grader {shown(options.grader)}`"),
             tag_style=options.tag_style,
             workers=options.workers,
             seconds=options.seconds,

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if done.left_out:
         print_err(f"Not for the Hub: {', '.join(done.left_out)}.")
-    lines = [done.text()]
+    lines = [done.text(), *(f"  {name}" for name in done.files_sent if done.dry_run)]
     if options.model:
         results = publish_results(options.folder, options.model, create_pr=hub.create_pr, dry_run=options.dry_run)
         lines.append(results.text())

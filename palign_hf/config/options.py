@@ -125,6 +125,10 @@ _MAPPINGS, _LISTS = (dict, Mapping), (list, tuple, Sequence)
 _METAVARS |= dict.fromkeys(_MAPPINGS, "MAPPING") | dict.fromkeys(_LISTS, "LIST")
 
 
+# Values that are given to an option that takes none.
+_ON, _OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and name the nearest option."""
 
@@ -138,6 +142,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Refuse unknown arguments here, where the options of this command are known."""
+        self._refuse_switched(sys.argv[1:] if args is None else args)
         found, extra = super().parse_known_args(args, namespace)
         if extra:
             word = next((one for one in extra if one.startswith("-")), extra[0]).partition("=")[0]
@@ -150,6 +155,21 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"`{shown(word)}` is now `{new}`")
             self.error(f"`{shown(word)}` is unknown here{nearest(shown(word), known)}")
         return found, extra
+
+    def _refuse_switched(self, words: Sequence[str]) -> None:
+        """Refuse `--progress false` and `--progress=false`: an option that is on or off takes no value."""
+        for word, following in zip(words, [*words[1:], ""], strict=False):
+            flag, equals, value = word.partition("=")
+            action = self._option_string_actions.get(flag)
+            if action is None or action.nargs != 0:
+                continue
+            value = (value if equals else following).lower()
+            if equals or value in (*_ON, *_OFF):
+                on = _flag(action)
+                off = next((one for one in action.option_strings if one.startswith("--no-")), None)
+                no = f"write `{off}`" if off else f"leave `{on}` out"
+                instead = f"write `{on}`" if value in _ON else no if value in _OFF else f"write `{on}`, or {no}"
+                self.error(f"`{flag}` takes no value: for `{shown(value)}` {instead}")
 
     @staticmethod
     def _renamed(word: str, known: Sequence[str]) -> str | None:
@@ -231,10 +251,13 @@ def _metavar(hint: Any) -> str:
     return "|".join(dict.fromkeys(filter(None, names)))
 
 
-def _parse(one: Setting, text: str, given_as: str) -> Any:
-    """Text as YAML of that type: it stays text for a text setting, and where it fits no other type."""
-    kinds = [kind for kind in spelt(one.hint) if kind is not NoneType]
-    if text == "null" and len(kinds) < len(spelt(one.hint)):
+def read_value(hint: Any, text: str, given_as: str) -> Any:
+    """Text as YAML of that type: it stays text for a text setting, and where it fits no other type.
+
+    `given_as` is the option with its value, for messages.
+    """
+    kinds = [kind for kind in spelt(hint) if kind is not NoneType]
+    if text == "null" and len(kinds) < len(spelt(hint)):
         return None
     textual = [kind for kind in kinds if kind is str or any(isinstance(choice, str) for choice in choices(kind))]
     if textual == kinds:
@@ -245,12 +268,12 @@ def _parse(one: Setting, text: str, given_as: str) -> Any:
         if textual:
             return text
         raise ConfigError(f"{given_as} can't be read: {error}.") from error
-    return text if textual and (isinstance(value, str) or not fits(one.hint, value)) else value
+    return text if textual and (isinstance(value, str) or not fits(hint, value)) else value
 
 
 def _single(one: Setting, word: str, given_as: str) -> Any:
     """One word: a value, or the only item of a list."""
-    value = _parse(one, word, given_as)
+    value = read_value(one.hint, word, given_as)
     return [value] if not fits(one.hint, value) and fits(one.hint, [value]) else value
 
 

@@ -4,8 +4,10 @@
 part (search, criterion, grader) holds the shipped ones by name, and what one of the user's own must have.
 """
 
+import contextlib
 import functools
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -92,6 +94,7 @@ def knows_old_names(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _CALLING: ContextVar[bool] = ContextVar("calling", default=True)
 
 
@@ -125,13 +128,29 @@ def is_location(name: object) -> bool:
 def located(what: str, name: str) -> Any:
     """The object behind `module:name`, not called; `what` is what it is to be, for the message."""
     module, _, attribute = name.partition(":")
+    _add_working_directory()
     try:
         return getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # one's own module may fail with anything
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"The {what} `{shown(name)}` can't be imported: there is no module `{shown(error.name)}`. Run the "
+                f"command in the folder of that module, or set the variable `PYTHONPATH` to the folder."
+            ) from error
         raise UserError(
             f"The {what} `{shown(name)}` can't be imported: {type(error).__name__}: {error}. Give `module:name` of "
             f"one that this environment can import."
         ) from error
+
+
+def _add_working_directory() -> None:
+    """Make the modules of the working directory importable, which a console script doesn't as `python -m` does.
+
+    It goes to the end of the path, where no file in it can take the place of a library.
+    """
+    with contextlib.suppress(OSError):  # the directory was deleted
+        if "" not in sys.path and (here := os.getcwd()) not in sys.path:
+            sys.path.append(here)
 
 
 def check_kind(
@@ -149,6 +168,30 @@ def check_kind(
         raise UserError(
             f"`{shown(name)}` is no {what}: the class lacks {listed(lacking)}, and was not called. {needs}"
         )
+    if inspect.isabstract(found):
+        abstract = sorted(getattr(found, "__abstractmethods__", ()))
+        raise UserError(
+            f"`{shown(name)}` is no {what} yet: the class lacks {listed(abstract)}, and was not called. Write what is "
+            f"missing."
+        )
+
+
+def check_arguments(what: str, kind: Callable[..., Any], name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that the constructor doesn't take, or that it lacks, without a call of it."""
+    try:
+        signature = inspect.signature(kind)
+        signature.bind(**parameters)
+    except ValueError:  # a constructor of C has no signature
+        return
+    except TypeError:
+        named = {one: takes for one, takes in signature.parameters.items() if takes.kind in _BY_NAME}
+        if not any(takes.kind is inspect.Parameter.VAR_KEYWORD for takes in signature.parameters.values()):
+            check_parameters(shown(name), parameters, named)
+        lacking = [one for one, takes in named.items() if takes.default is takes.empty and one not in parameters]
+        raise UserError(
+            f"The {what} `{shown(name)}` needs {listed(lacking)}, which is not given. It takes {listed(named)}: write "
+            f"`{{name: {shown(name)}, {', '.join(f'{one}: ...' for one in lacking)}}}`."
+        ) from None
 
 
 def check_function(what: str, found: Any, name: str, arguments: Collection[str]) -> None:
@@ -179,7 +222,7 @@ def made(what: str, kind: Callable[..., Any], name: object, parameters: Mapping[
         raise
     except Exception as error:  # one's own class may fail with anything
         raise UserError(
-            f"The {what} `{shown(name)}` can't be made from `{shown(repr(dict(parameters)))}`: {error}. Give its "
+            f"The {what} `{shown(name)}` can't be made from `{shown(repr(dict(parameters)))}`: {error}. Check its "
             f"parameters."
         ) from error
 
@@ -242,16 +285,18 @@ class Resolver(Generic[T]):
                 return self.from_function(name)
             if isinstance(kind, type) or self._lacking(kind):
                 check_kind(self.what, kind, name, self.methods, self.attributes)
-            if not may_call():
-                return cast(T, self.stand_in(name, parameters, kind))
             if not isinstance(kind, type):
-                return self._checked(kind, name)
+                return self._checked(kind, name) if may_call() else cast(T, self.stand_in(name, parameters, kind))
         else:
             raise UserError(
                 f"`{shown(name)}` is no {self.what}{nearest(shown(name), self.known)}. Choose one of "
                 f"{listed(self.known)}, or `module:name` of your own."
             )
-        return self._checked(made(self.what, kind, name, self.prepare(kind, str(name), parameters)), str(name))
+        prepared = self.prepare(kind, str(name), parameters)
+        check_arguments(self.what, kind, str(name), prepared)
+        if is_location(name) and not may_call():
+            return cast(T, self.stand_in(str(name), parameters, kind))
+        return self._checked(made(self.what, kind, name, prepared), str(name))
 
     def _is_function(self, part: Any) -> bool:
         """Whether this is a function, rather than a class or an object with the methods."""

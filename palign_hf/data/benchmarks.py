@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palign_hf.config import folder_of
 from palign_hf.data.decontamination import Index
-from palign_hf.data.sources import open_source
+from palign_hf.data.sources import SourceError, open_source
 from palign_hf.errors import UserError, listed, nearest
 
 
@@ -24,9 +24,21 @@ VARIABLE = "PALIGN_BENCHMARKS"
 
 
 class Benchmark(NamedTuple):
-    """A benchmark's Hub id, and its columns of questions, answers and names.
+    """Where the problems of a benchmark are, and how they are read.
 
-    `rows` is its number of rows, `content` their hash (`hash_of`); None where unknown.
+    Args:
+        hub_id (`str`): Its dataset on the Hub.
+        split (`str`): The split with the problems.
+        column (`str`): The column of the questions.
+        config (`str`, *optional*): The configuration of the dataset.
+        revision (`str`, *optional*): The commit that is read.
+        answer (`str`, defaults to `"answer"`): The column of the gold answers.
+        name (`str`, *optional*, defaults to `"id"`): The column of the ids; with `None` a question is its own id.
+        about (`tuple[str, ...]`, *optional*): Further columns to report by, such as the difficulty.
+        rows (`int`, defaults to 0): The number of problems, to tell a part from the whole; 0 if unknown.
+        content (`str`, *optional*): The hash of all problems (`hash_of`), to tell a changed copy.
+        task (`str`, *optional*): The name for `--tasks`; without one it serves only to decontaminate.
+        hashed (`bool`, defaults to `False`): Whether the answer is what follows the last `####` of its column.
     """
 
     hub_id: str
@@ -39,6 +51,8 @@ class Benchmark(NamedTuple):
     about: tuple[str, ...] = ()
     rows: int = 0
     content: str | None = None
+    task: str | None = None
+    hashed: bool = False
 
 
 # The commits are those that public projects have pinned in their code, each of them by several. Contents were hashed
@@ -54,12 +68,23 @@ BENCHMARKS = {
         about=("subject", "level"),
         rows=500,
         content="3af1ca9fcf17d19177a9e06b3c102993",
+        task="math_500",
     ),
     "AIME24": Benchmark(
-        "HuggingFaceH4/aime_2024", "train", "problem", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a", rows=30
+        "HuggingFaceH4/aime_2024",
+        "train",
+        "problem",
+        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
+        rows=30,
+        task="aime24",
     ),
     "AIME25": Benchmark(
-        "yentinglin/aime_2025", "train", "problem", revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f", rows=30
+        "yentinglin/aime_2025",
+        "train",
+        "problem",
+        revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
+        rows=30,
+        task="aime25",
     ),
     "AMC12": Benchmark(
         "AI-MO/aimo-validation-amc",
@@ -68,6 +93,7 @@ BENCHMARKS = {
         revision="69d78a4a2c840e82d69af6bc742bda09005f6316",
         rows=83,
         content="104ba4953bc9409b924b327abe96be7b",
+        task="amc12",
     ),
     "GSM8K": Benchmark(
         "openai/gsm8k",
@@ -78,6 +104,8 @@ BENCHMARKS = {
         name=None,
         rows=1319,
         content="39abe5f05f2bbf0b945fab35b975de07",
+        task="gsm8k",
+        hashed=True,
     ),
 }
 
@@ -128,7 +156,7 @@ def departure(name: str, rows: "Dataset", places: Places = None) -> str | None:
     Rows of the Hub's pinned commit are counted; those of a copy are also compared with the hash of that commit.
     """
     known = BENCHMARKS[name]
-    if len(rows) != known.rows:
+    if known.rows and len(rows) != known.rows:
         fewer = len(rows) < known.rows
         return f"{len(rows)} of {known.rows} problems" if fewer else f"{len(rows)} problems instead of {known.rows}"
     copied = place_of(name, places) is not None
@@ -151,15 +179,17 @@ def open_benchmark(name: str, places: Places = None) -> "Dataset":
     """Open the rows of a benchmark from the Hub, or from a local file or folder."""
     check_benchmarks([name], places)
     known, path = BENCHMARKS[name], place_of(name, places)
+    # A file has one split, whatever it is called.
+    split = known.split if path is None or os.path.isdir(path) else None
+    config, revision = (known.config, known.revision) if path is None else (None, None)
     opened: Any
-    if path is None:
-        opened, _ = open_source(
-            known.hub_id, split=known.split, config=known.config, revision=known.revision, streaming=False
-        )
-    else:
-        # A file has one split, whatever it is called.
-        split = known.split if os.path.isdir(path) else None
-        opened, _ = open_source(path, split=split, config=None, revision=None, streaming=False)
+    try:
+        opened, _ = open_source(path or known.hub_id, split=split, config=config, revision=revision, streaming=False)
+    except SourceError as error:
+        copy = f"`hf download --repo-type dataset {known.hub_id} --local-dir {name}`"
+        raise UserError(
+            f"{error.problem} Make a copy of {name} with {copy}, and name its place: `benchmarks={{{name}: ...}}`."
+        ) from error
     columns = opened.column_names or []
     if known.column not in columns:
         raise UserError(

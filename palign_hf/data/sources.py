@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 
+class SourceError(UserError):
+    """A source that can't be opened as it was named.
+
+    Args:
+        problem (`str`): What was given and why it can't work.
+        remedy (`str`): What to do, in the settings of traces; a caller with others replaces it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+
+
 MARK = "\uffff"
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -105,13 +118,15 @@ def _one_split(opened: Any, split: str | None, what: str, applied: bool) -> Any:
     if not isinstance(opened, dict):
         # `load_dataset` returned one dataset because it applied `split` itself.
         if split is not None and not applied:
-            raise UserError(f"`split={split!r}` can't be taken from {what}, which has no splits. Leave `split` out.")
+            raise SourceError(
+                f"`split={split!r}` can't be taken from {what}, which has no splits.", "Leave `split` out."
+            )
         return opened
     if split is None and len(opened) == 1:
         return next(iter(opened.values()))
     if split not in opened:
         given = f"`split={split!r}` is not one of them" if split else "one must be chosen"
-        raise UserError(f"{what} has the splits {listed(opened)}: {given}. Pass `split={next(iter(opened))!r}`.")
+        raise SourceError(f"{what} has the splits {listed(opened)}: {given}.", f"Pass `split={next(iter(opened))!r}`.")
     return opened[split]
 
 
@@ -324,9 +339,9 @@ def _open_hub(
             remote=True,
         )
     except DatasetNotFoundError as error:
-        raise UserError(
-            f"`{source}` is neither a local path{_near(path)} nor a dataset on the Hub that you can read ({error}). "
-            f"Check the spelling; a gated or private dataset needs `hf auth login`."
+        raise SourceError(
+            f"`{source}` is neither a local path{_near(path)} nor a dataset on the Hub that you can read ({error}).",
+            "Check the spelling; a gated or private dataset needs `hf auth login`.",
         ) from error
     except httpx2.HTTPError as error:
         reason = shown(redact(" ".join(str(error).split())), 300).rstrip(".")
@@ -334,10 +349,10 @@ def _open_hub(
             f"`{source}` can't be read from the Hub: {reason or type(error).__name__}. Try again."
         ) from None
     except ConnectionError as error:
-        raise UserError(
-            f"`{source}` is no local path{_near(path)}, so the Hub was asked, and it could not be reached: {error}. "
+        raise SourceError(
+            f"`{source}` is no local path{_near(path)}, so the Hub was asked, and it could not be reached: {error}.",
             f"Go online (unset `HF_HUB_OFFLINE`), or fetch it once with `hf download --repo-type dataset {source} "
-            f"--local-dir traces` and pass that folder."
+            f"--local-dir traces` and pass that folder.",
         ) from error
 
 
@@ -390,7 +405,9 @@ def _in_words(what: str, remote: bool = False) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{what} can't be read: {_reason(error)}. Check that it is whole.") from error
     except ValueError as error:
-        raise UserError(f"{what} can't be loaded: {_reason(error)} Check `config=...` and `split=...`.") from error
+        raise SourceError(
+            f"{what} can't be loaded: {_reason(error).rstrip('.')}.", "Check `config=...` and `split=...`."
+        ) from error
     except Exception as error:
         if remote and isinstance(error, OSError | httpx2.HTTPError):
             raise  # the Hub's errors are handled by the caller

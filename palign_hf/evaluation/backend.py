@@ -234,7 +234,7 @@ def write_results(
     from palign_hf.evaluation.tasks import tasks_table
 
     names = [task.name for task in tasks]
-    table = tasks_table(names, n=settings.n, max_tokens=settings.max_tokens, places=places)
+    table = tasks_table([task.given for task in tasks], n=settings.n, max_tokens=settings.max_tokens, places=places)
     ours = ModuleType("palign_tasks")
     vars(ours)["TASKS_TABLE"] = table
     named: Any = ours  # a module may be given as well as its name

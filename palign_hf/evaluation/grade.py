@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ class GradeConfig(KnowsOldNames):
     columns: dict[str, str] | None = None
     carry: Sequence[str] = ()
     benchmark: str | None = None
-    grader: str = "math"
+    grader: str | Mapping[str, Any] = "math"
     tag_style: str | None = None
     workers: int = 2
     seconds: float = 5.0

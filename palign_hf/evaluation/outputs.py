@@ -1,4 +1,4 @@
-"""Reader of outputs in any table: one row a problem with a list of outputs, or one row a sample.
+"""Reader of outputs in any table, one row a problem with a list of outputs or one row a sample, and of problems.
 
 The reference layout is `answer` and `output`, a list of texts; they may be objects with the text and its finish
 reason. Our own SAMPLES are read, too, and for anything else the columns are named. Nothing expected is dropped: a
@@ -6,15 +6,22 @@ problem without outputs has as many empty ones as the others have outputs.
 """
 
 import math
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from palign_hf.config.resolve import check_function, located, may_call
 from palign_hf.data.exact import number_text
+from palign_hf.data.sources import open_source
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.samples import SAMPLES, StudentOutput
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 # Role -> known column names.
@@ -263,3 +270,64 @@ def written(value: Any) -> str | None:
     if isinstance(value, float):
         return None if math.isnan(value) else number_text(value) if math.isfinite(value) else str(value)
     return number_text(value) if isinstance(value, int | Decimal) else None
+
+
+# The columns of a problem.
+_PROBLEM = ("id", "question", "gold")
+
+
+def is_file(given: str) -> bool:
+    """Whether a task is a file of one's own."""
+    return os.path.isfile(os.path.expanduser(given))
+
+
+def own_problems(given: str) -> "Dataset":
+    """The problems of a file, or of the user's own code, with the columns of `_PROBLEM`.
+
+    Where nothing of the user's may be called there are none.
+    """
+    from datasets import Dataset, Features, Value
+
+    if is_file(given):
+        found: Any = open_source(given, split=None, config=None, revision=None, streaming=False)[0]
+    else:
+        found = located("task", given)
+        if callable(found):
+            check_function("task", found, given, ())
+            found = _called(found, given) if may_call() else ()
+    try:
+        rows = [dict(row) for row in found]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The task `{shown(given)}` is no list of rows but a `{type(found).__name__}`. Give rows with `question` "
+            f"and `gold`, or a function without arguments that returns them."
+        ) from error
+    if not rows and (may_call() or is_file(given)):
+        raise UserError(f"The task `{shown(given)}` has no problems. Give rows with `question` and `gold`.")
+    present = dict.fromkeys(str(name) for row in rows for name in row)
+    columns = {name: [column for column in KNOWN[name] if column in present] for name in _PROBLEM}
+    for name, there in columns.items() if rows else ():
+        if len(there) > 1 or (not there and name != "id"):
+            which = f"{listed(there)} may all hold" if there else "no column is known to hold"
+            raise UserError(
+                f"The task `{shown(given)}` has the columns {listed(present)}: {which} the {name}. Name one of them "
+                f"`{name}`, and none of the others {listed(KNOWN[name])}."
+            )
+    cells = {
+        name: [_cell(name, row.get(there[0]) if there else None) for row in rows] for name, there in columns.items()
+    }
+    return Dataset.from_dict(cells, features=Features({name: Value("string") for name in _PROBLEM}))
+
+
+def _called(function: Callable[[], Any], given: str) -> list[Any]:
+    try:
+        return list(function())
+    except Exception as error:  # the user's code may raise anything
+        raise UserError(
+            f"The task `{shown(given)}` raised {type(error).__name__}: {shown(str(error), 300)}. It must return rows "
+            f"with `question` and `gold`."
+        ) from error
+
+
+def _cell(name: str, value: Any) -> str | None:
+    return value if isinstance(value, str) and name == "question" else written(value)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palign_hf.config import check_folder, folder_of, setting
-from palign_hf.data.benchmarks import BENCHMARKS, VARIABLE, check_benchmarks, place_of
+from palign_hf.config.resolve import is_location
+from palign_hf.data.benchmarks import VARIABLE, check_benchmarks, place_of
 from palign_hf.errors import UserError
 from palign_hf.evaluation.backend import require_lighteval, write_results
 from palign_hf.evaluation.grade import SAMPLES_FILE, write_samples
@@ -17,7 +18,7 @@ from palign_hf.evaluation.report import EvaluationReport
 from palign_hf.evaluation.samples import PARTIAL, SAMPLES, Sample, check_complete
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.students import SeveralRun, named
-from palign_hf.evaluation.tasks import TASKS, benchmark_of, open_task, problem_table, task_names
+from palign_hf.evaluation.tasks import TOY, benchmark_of, find_task, known_tasks, open_task, problem_table, task_names
 from palign_hf.evaluation.transform import StudentEvaluation
 from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.hub.artifacts import Artifact, Card, CardOptions, RunFolder, Shards, files_below, json_item, unlinked
@@ -88,7 +89,9 @@ class EvaluateConfig(EvaluationSettings):
         help="several instead, one after the other, compared with the first; as {NAME: STUDENT} with folders so named",
     )
     tasks: tuple[str, ...] = setting(
-        default=_TASKS, metavar="TASK", help="benchmarks: " + ", ".join(TASKS) + ", or palign for all"
+        default=_TASKS,
+        metavar="TASK",
+        help="benchmarks: " + ", ".join(known_tasks()) + ", or palign for all; a file of problems; or module:name",
     )
     max_samples: int | None = setting(default=None, least=1, help="ask at most the first N problems of each task")
     benchmarks: str | dict[str, str] | None = setting(
@@ -126,7 +129,7 @@ class EvaluateConfig(EvaluationSettings):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """The last names of the tasks, each once; `palign` stands for all of them."""
+        """The tasks, each once: shipped ones by the last part of their names, files, and `module:name`."""
         return task_names(self.tasks)
 
     @property
@@ -152,10 +155,10 @@ class EvaluateConfig(EvaluationSettings):
         """Where an evaluation reads, on this machine or elsewhere."""
         students = named(self.students).values() if self.students else [self.student]
         places = []
-        for name in filter(None, map(benchmark_of, self.task_names)):
+        for name in self.task_names:
             # A copy that is missing is refused when its problems are read.
             with contextlib.suppress(UserError):
-                places.append(place_of(name, self.benchmarks))
+                places.append(_place(name, self))
         return [*students, *filter(None, places)]
 
     def _check_students(self) -> None:
@@ -214,12 +217,12 @@ class EvaluateRun(TransformRun[StudentEvaluation, EvaluationReport]):
 
     def source(self) -> tuple[str, str | None]:
         """The tasks."""
-        return ", ".join(self.config.task_names), None
+        return ", ".join(task.name for task in self.tasks), None
 
     def settings(self) -> dict[str, Any]:
         """What made the result: for the report."""
         return super().settings() | {
-            "tasks": {name: _where(name, self.config) for name in self.config.task_names},
+            "tasks": {task.name: _where(task.given, self.config) for task in self.tasks},
             "partial": {task.name: task.partial for task in self.tasks if task.partial},
             "max_samples": self.config.max_samples,
             "zero_shot": self.config.zero_shot,
@@ -298,8 +301,10 @@ class EvaluateStage(PushedStage):
             samples = len(run.rows) * settings.n
             most = f"{samples * settings.max_tokens:,} tokens" if settings.max_tokens else "what the context leaves"
             lines = [
-                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.name, settings)}"
+                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.given, settings)}"
                 + (f" (partial: {task.partial})" if task.partial else "")
+                if len(task.rows)
+                else f"{task.name:<10} not known: `{task.given}` is your own, and `--dry-run` doesn't call it"
                 for task in run.tasks
             ]
             return "\n".join(
@@ -317,13 +322,19 @@ class EvaluateStage(PushedStage):
 EVALUATE = EvaluateStage()
 
 
+def _place(task: str, config: EvaluateConfig) -> str | None:
+    """The file or folder of a task's problems; None if they are on the Hub, in this package or in the user's code."""
+    if (benchmark := benchmark_of(task)) is not None:
+        return place_of(benchmark, config.benchmarks)
+    return None if task == TOY or is_location(task) else task
+
+
 def _where(task: str, config: EvaluateConfig) -> str:
     """Where the problems of a task come from."""
-    benchmark = benchmark_of(task)
-    if benchmark is None:
+    if task == TOY:
         return "this package"
-    known, place = BENCHMARKS[benchmark], place_of(benchmark, config.benchmarks)
-    return place or f"{known.hub_id}@{(known.revision or 'main')[:8]}"
+    known = find_task(task)
+    return _place(task, config) or (f"{known.hub_id}@{(known.revision or 'main')[:8]}" if benchmark_of(task) else task)
 
 
 def _read(files: list[Path]) -> list[Sample]:

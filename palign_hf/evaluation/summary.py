@@ -10,7 +10,7 @@ from palign_hf.evaluation import samples
 from palign_hf.evaluation.metrics import RATES, VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import Sample, partial_of
 from palign_hf.evaluation.statistics import Interval, intervals
-from palign_hf.runs.report import json_line, kind
+from palign_hf.runs.report import Reasons, json_line
 from palign_hf.tables import UNKNOWN, interval_text, spread, style_of
 
 
@@ -171,11 +171,16 @@ class Summary:
 
     def counted_as_wrong(self) -> Counter[str]:
         """Samples without an answer, or that could not be graded, by reason."""
-        blank = (str(one.error) for one in self.samples if not (one.text or "").strip())
-        found: Counter[str] = Counter(f"{kind(error)}: counted as wrong" for error in blank)
+        blank, unjudged = Reasons(), Reasons()
+        for one in self.samples:
+            if not (one.text or "").strip():
+                blank.add(str(one.error))
         for why, count in self.unjudged.items():
-            found[f"could not be judged, counted as wrong: {kind(why)}"] += count
-        return found
+            unjudged.add(why, count)
+        found = {f"{reason}: counted as wrong": count for reason, count in blank.counted().items()}
+        for reason, count in unjudged.counted().items():
+            found[f"could not be judged, counted as wrong: {reason}"] = count
+        return Counter(found)
 
     def _limits(self) -> list[str]:
         found, limits = self.measures, []

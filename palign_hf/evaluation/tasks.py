@@ -8,6 +8,7 @@ PALIGN_BENCHMARKS; PALIGN_SAMPLES is the number of samples a problem, 3 by defau
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +23,12 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
+from palign_hf.config.resolve import is_location
 from palign_hf.data.benchmarks import BENCHMARKS, Benchmark, Places, departure, open_benchmark, place_of
 from palign_hf.data.cells import after_hashes
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.metrics import RATES, VERDICTS, measure, shown_ks
-from palign_hf.evaluation.outputs import written
+from palign_hf.evaluation.outputs import is_file, own_problems, written
 from palign_hf.evaluation.samples import PARTIAL, Sample, StudentOutput, sampled, ungraded
 from palign_hf.evaluation.settings import MAX_TOKENS, SAMPLES_EACH
 from palign_hf.generation.ledger import ledger_folder
@@ -43,12 +45,26 @@ if TYPE_CHECKING:
 
 
 FAMILY = "palign"
-# Last part of each task's name -> its benchmark.
-_OF = {"math_500": "MATH-500", "aime24": "AIME24", "aime25": "AIME25", "amc12": "AMC12", "gsm8k": "GSM8K"}
 TOY, TOY_SOURCE, TOY_SPLIT = "toy", "palign-toy", "test"
-TASKS = (*_OF, TOY)
-_TOY = Benchmark(TOY_SOURCE, TOY_SPLIT, "question", about=("family", "difficulty"))
+_TOY = Benchmark(TOY_SOURCE, TOY_SPLIT, "question", about=("family", "difficulty"), task=TOY)
 COLUMNS = ("id", "benchmark", "question", "gold")
+
+
+def known_tasks() -> tuple[str, ...]:
+    """The names of the shipped tasks: those of the benchmarks, and the toy task."""
+    return (*(one.task for one in BENCHMARKS.values() if one.task), TOY)
+
+
+def find_task(given: str) -> Benchmark:
+    """What is known of a task, as `task_names` gives it."""
+    if given == TOY:
+        return _TOY
+    if (benchmark := benchmark_of(given)) is not None:
+        return BENCHMARKS[benchmark]
+    # `mine` of `data/mine.jsonl` and of `module:mine`, in characters that lighteval's names may have.
+    last = Path(given).name.partition(".")[0] if is_file(given) else given.rpartition(":")[2]
+    name = re.sub(r"\W+", "_", last)
+    return Benchmark(given, "train", "question", answer="gold", task=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +84,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Task:
-    """A task with its published rows; `partial` describes how they differ from the whole benchmark."""
+    """A task with its published rows; `partial` describes how they differ from the whole benchmark.
 
-    name: str
+    `given` is what `task_names` returns: a shipped task, a file, or `module:name`.
+    """
+
+    given: str
     rows: "Dataset"
     partial: str | None = None
 
     @property
+    def name(self) -> str:
+        """Its name in tables and reports."""
+        return str(find_task(self.given).task)
+
+    @property
     def problems(self) -> list[Problem]:
         """Its problems, in the order of the rows, each with a unique id."""
-        found = [problem_of(self.name, row) for row in self.rows]
+        found = [problem_of(self.given, row) for row in self.rows]
         if self.partial:
             found = [replace(one, about={**one.about, PARTIAL: self.partial}) for one in found]
         twice = {id for id, count in Counter(one.id for one in found).items() if count > 1}
@@ -86,62 +110,67 @@ class Task:
 
 
 def task_names(given: Iterable[str]) -> tuple[str, ...]:
-    """The last parts of task names, each once and in the given order; unknown tasks are refused."""
-    names: list[str] = []
+    """Tasks, each once, in the given order: names without `palign:`, files, and `module:name`; others are refused."""
+    names: dict[str, str] = {}
     for one in given:
-        name = one.removeprefix(f"{FAMILY}:")
-        if one == FAMILY:
-            names += TASKS
-        elif name not in TASKS:
-            raise UserError(
-                f"`{shown(one)}` is not a task{nearest(shown(name), TASKS)}. Choose from {listed(TASKS)}, or "
-                f"`{FAMILY}` for all of them."
-            )
-        else:
-            names.append(name)
-    return tuple(dict.fromkeys(names))
+        for name in known_tasks() if one == FAMILY else (one.removeprefix(f"{FAMILY}:"),):
+            if name not in known_tasks() and not is_file(name) and not is_location(name):
+                raise UserError(
+                    f"`{shown(one)}` is not a task{nearest(shown(name), known_tasks())}, and no file. Choose from "
+                    f"{listed(known_tasks())}, `{FAMILY}` for all of them, a file of problems, or `module:name` of "
+                    f"your own."
+                )
+            short = str(find_task(name).task)
+            if names.setdefault(short, name) != name:
+                raise UserError(
+                    f"`{shown(names[short])}` and `{shown(name)}` would both be called `{short}` in the report. Give "
+                    f"one of them another name."
+                )
+    return tuple(names.values())
 
 
 def open_task(name: str, places: Places = None, max_samples: int | None = None) -> Task:
     """Open a task with all its rows, or at most `max_samples` of them."""
-    (name,) = task_names([name])
-    if name == TOY:
+    (given,) = task_names([name])
+    whole, partial = 0, None
+    if given == TOY:
         home = shipped(TOY_SOURCE)
         assert home is not None
-        rows, whole, partial = home.problems(TOY_SPLIT), None, None
-    else:
-        benchmark = _OF[name]
+        rows = home.problems(TOY_SPLIT)
+    elif (benchmark := benchmark_of(given)) is not None:
         rows, whole = open_benchmark(benchmark, places), BENCHMARKS[benchmark].rows
         partial = departure(benchmark, rows, places)
+    else:
+        rows = own_problems(given)
     if max_samples is None or max_samples >= len(rows):
-        return Task(name, rows, partial)
+        return Task(given, rows, partial)
     first = f"the first {max_samples} of {whole or len(rows)} problems"
     return Task(
-        name, rows.select(range(max_samples)), first if partial is None else f"{first}; of a copy with {partial}"
+        given, rows.select(range(max_samples)), first if partial is None else f"{first}; of a copy with {partial}"
     )
 
 
 def benchmark_of(task: str) -> str | None:
-    """The benchmark of a task; None for the toy task."""
-    return _OF.get(task)
+    """The benchmark of a task; None for the toy task and for one's own."""
+    return next((name for name, one in BENCHMARKS.items() if one.task == task), None)
 
 
 def problem_of(task: str, row: Mapping[str, Any]) -> Problem:
     """A row of a task's data as a problem."""
-    known = _TOY if task == TOY else BENCHMARKS[_OF[task]]
+    known = find_task(task)
     gold = written(row.get(known.answer))
-    if task == "gsm8k" and gold is not None:
+    if known.hashed and gold is not None:
         gold = after_hashes(gold)
     question = row.get(known.column)
     if not isinstance(question, str) or not question.strip() or gold is None:
         lacking = "gold answer" if gold is None else "question"
         raise UserError(
-            f"A row of `{FAMILY}:{task}` has no {lacking}: {shown(repr(dict(row)))}. Check the copy of the benchmark."
+            f"A row of `{FAMILY}:{known.task}` has no {lacking}: {shown(repr(dict(row)))}. Check its data."
         )
     name = written(row.get(known.name)) if known.name else None
     return Problem(
         id=name or content_key(question).hex()[:16],
-        benchmark=task,
+        benchmark=str(known.task),
         question=question,
         gold=gold,
         about={one: written(row[one]) for one in known.about if one in row},
@@ -280,7 +309,7 @@ _VERSION = 1
 
 
 def tasks_table(
-    names: Sequence[str] = TASKS,
+    names: Sequence[str] | None = None,
     *,
     n: int = SAMPLES_EACH,
     max_tokens: int | None = MAX_TOKENS,
@@ -289,7 +318,7 @@ def tasks_table(
     grader: str = "math",
 ) -> list[LightevalTaskConfig]:
     """The configurations of tasks; `toy` is the folder of the toy task's data."""
-    return [_config(name, n, max_tokens, places, toy, grader) for name in names]
+    return [_config(name, n, max_tokens, places, toy, grader) for name in (known_tasks() if names is None else names)]
 
 
 def document(problem: Problem, task: str) -> Doc:
@@ -313,16 +342,12 @@ def __getattr__(name: str) -> Any:
 
 
 def _config(name: str, n: int, max_tokens: int | None, places: Places, toy: str, grader: str) -> LightevalTaskConfig:
-    benchmark = benchmark_of(name)
-    if benchmark is None:
-        repository, subset, revision, split = toy, "default", None, TOY_SPLIT
-    else:
-        known = BENCHMARKS[benchmark]
-        place, split = place_of(benchmark, places), known.split
-        repository = place or known.hub_id
-        subset, revision = ("default", None) if place else (known.config or "default", known.revision)
+    known, benchmark = find_task(name), benchmark_of(name)
+    place = toy if name == TOY else place_of(benchmark, places) if benchmark else None
+    repository, split = place or known.hub_id, known.split
+    subset, revision = ("default", None) if place else (known.config or "default", known.revision)
     return LightevalTaskConfig(
-        name=f"{FAMILY}:{name}",
+        name=f"{FAMILY}:{known.task}",
         prompt_function=partial(_document, name),
         hf_repo=repository,
         hf_subset=subset,

@@ -16,6 +16,7 @@ from palign_hf.errors import UserError
 from palign_hf.generation.ledger import check_ledger
 from palign_hf.generation.runner import StudentRunner
 from palign_hf.grading import Grader, make_grader
+from palign_hf.grading.graders import version_of
 from palign_hf.students import Student
 
 
@@ -191,7 +192,7 @@ class SamplesIdentity(ABC, Generic[S]):
     def _describe_grader(self) -> dict[str, Any]:
         """What decides a grade."""
         grader = self.grader
-        description = {"name": grader.name, "version": grader.version, "seconds": self.settings.grading_seconds}
+        description = {"name": grader.name, "version": version_of(grader), "seconds": self.settings.grading_seconds}
         return description | _parameters(grader)
 
 

@@ -50,25 +50,49 @@ class Grade:
 
 
 class Grader(Protocol):
-    """Compares outputs with gold answers. `name` and `version` enter fingerprints and cards.
+    """Compares outputs with gold answers. Its `name` and its `version` enter fingerprints and cards.
 
-    A grader may also have `quick(output, gold) -> Grade | None`, which is cheap on any text and returns `None` where
-    only `grade` can decide. A `GraderPool` calls it in its own process before it uses a worker.
+    `version` may be left out and is 1 then; raise it whenever verdicts change. A grader may also have `quick(output,
+    gold) -> Grade | bool | None`, which is cheap on any text and returns `None` where only `grade` can decide. A
+    `GraderPool` calls it in its own process before it uses a worker.
     """
 
     name: str
-    version: int
 
-    def grade(self, output: str, gold: str) -> Grade:
-        """Grade the answer at the end of an output. Must not raise.
+    def grade(self, output: str, gold: str) -> Grade | bool:
+        """Grade the answer at the end of an output.
 
         Args:
             output (`str`): What the model wrote.
             gold (`str`): The gold answer.
 
         Returns:
-            `Grade`: The verdict.
+            `Grade` or `bool`: The verdict; a `bool` is both the strict and the lenient one.
         """
+
+
+def version_of(grader: Grader) -> int:
+    """The version of a grader; 1 where it has none."""
+    return getattr(grader, "version", 1)
+
+
+def as_grade(verdict: object, grader: str, output: object) -> Grade:
+    """What a grader has returned, as a `Grade`.
+
+    Args:
+        verdict (`object`): A `Grade`, or the strict and lenient verdict in one, such as a `bool`.
+        grader (`str`): The name of the grader, for the reason where this is no verdict.
+        output (`object`): The graded output.
+
+    Returns:
+        `Grade`: The verdict; a wrong answer with a reason where `verdict` is none.
+    """
+    if isinstance(verdict, Grade):
+        return verdict
+    answer = last_boxed(as_text(output))
+    if verdict is None or isinstance(verdict, str):
+        return Grade(False, False, answer, f"{grader} returned {shown(verdict)}, which is no verdict")
+    return Grade(bool(verdict), bool(verdict), answer)
 
 
 class ExactGrader:

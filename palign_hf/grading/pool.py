@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from palign_hf.errors import UserError, shown
 from palign_hf.grading.extraction import last_boxed
-from palign_hf.grading.graders import Grade, Grader, MathGrader, as_text
+from palign_hf.grading.graders import Grade, Grader, MathGrader, as_grade, as_text, version_of
 from palign_hf.grading.registry import make_grader
 
 
@@ -105,9 +105,8 @@ class GraderPool:
         if not isinstance(limit_s, int | float) or isinstance(limit_s, bool) or not 0 < limit_s < 1e6:
             raise UserError(f"`limit_s={shown(limit_s)}` is no time limit. Give the seconds per answer.")
         self.grader = make_grader(grader)
-        self.name, self.version = self.grader.name, self.grader.version
+        self.name, self.version = self.grader.name, version_of(self.grader)
         self.workers, self.limit_s = workers, limit_s
-        self._quick: Callable[[str, str], Grade | None] = getattr(self.grader, "quick", lambda output, gold: None)
         self._message = self._pickled()
         self._open()
 
@@ -192,6 +191,12 @@ class GraderPool:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.grader, self.workers, self.limit_s)
+
+    def _quick(self, output: str, gold: str) -> Grade | None:
+        """What `quick` of the grader decides; None if it has none, or only `grade` can decide."""
+        quick: Callable[[str, str], Grade | bool | None] | None = getattr(self.grader, "quick", None)
+        verdict = None if quick is None else quick(output, gold)
+        return None if verdict is None else as_grade(verdict, self.name, output)
 
     def _executor(self) -> ThreadPoolExecutor:
         self._come_home()
@@ -309,9 +314,6 @@ def _limit_memory() -> None:
 
 def _graded(grader: Grader, output: str, gold: str) -> Grade:
     try:
-        grade = grader.grade(output, gold)
+        return as_grade(grader.grade(output, gold), grader.name, output)
     except Exception as error:  # the user's code may raise anything
         return Grade(False, False, None, f"{type(error).__name__}: {error}".rstrip(": "))
-    if isinstance(grade, Grade):
-        return grade
-    return Grade(False, False, None, f"{grader.name} returned {shown(grade)}, which is no Grade")

@@ -4,9 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from palign_hf.config.resolve import Resolver, Uncalled, check_function, located
-from palign_hf.errors import shown
 from palign_hf.grading.extraction import last_boxed
-from palign_hf.grading.graders import ChoiceGrader, ExactGrader, Grade, Grader, MathGrader, as_text
+from palign_hf.grading.graders import (
+    ChoiceGrader,
+    ExactGrader,
+    Grade,
+    Grader,
+    MathGrader,
+    as_grade,
+    as_text,
+    version_of,
+)
 
 
 # Graders with a name. The user's own are given as `module:name`.
@@ -27,7 +35,7 @@ class OwnGrader:
         self.name = name
         self._function = located("grader", name)
         check_function("grader", self._function, name, ("output", "gold"))
-        self.version = getattr(self._function, "version", 1)
+        self.version = version_of(self._function)
 
     def __reduce__(self) -> tuple[type["OwnGrader"], tuple[str]]:
         return OwnGrader, (self.name,)
@@ -43,16 +51,10 @@ class OwnGrader:
             `Grade`: The verdict.
         """
         output, gold = as_text(output), as_text(gold)
-        answer = last_boxed(output)
         try:
-            verdict = self._function(output, gold)
+            return as_grade(self._function(output, gold), self.name, output)
         except Exception as error:  # the user's code may raise anything
-            return Grade(False, False, answer, f"{self.name}: {type(error).__name__}: {error}")
-        if isinstance(verdict, Grade):
-            return verdict
-        if verdict is None or isinstance(verdict, str):
-            return Grade(False, False, answer, f"{self.name} returned {shown(verdict)}, which is no verdict")
-        return Grade(bool(verdict), bool(verdict), answer)
+            return Grade(False, False, last_boxed(output), f"{self.name}: {type(error).__name__}: {error}")
 
 
 class UncalledGrader(Uncalled):
@@ -84,7 +86,7 @@ def make_grader(spec: "str | Mapping[str, Any] | Grader" = "math") -> Grader:
 _GRADER = Resolver[Grader](
     "grader",
     GRADERS,
-    attributes=("name", "version"),
+    attributes=("name",),
     methods=("grade",),
     stand_in=lambda name, parameters, kind: UncalledGrader(name, parameters),
     example="{name: choice, letters: ABCDE}",

@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -204,9 +205,35 @@ class StageReport(ABC):
 
 def kind(reason: str) -> str:
     """A reason without its numbers, so that rows with the same trouble are counted together."""
+    return _shortened("N" if word.strip(",.;:").isdigit() else word for word in _words(reason))
+
+
+class Reasons:
+    """Counts rows by the kind of their reason. A kind is called by the words of its rows if all of them agree."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._names: dict[str, str] = {}
+
+    def add(self, reason: str, count: int = 1) -> None:
+        """Count rows with a reason."""
+        group, literal = kind(reason), _shortened(_words(reason))
+        self._counts[group] += count
+        if self._names.setdefault(group, literal) != literal:
+            self._names[group] = group
+
+    def counted(self) -> Counter[str]:
+        """The rows of each kind, in the order in which the kinds came up."""
+        return Counter({self._names[group]: count for group, count in self._counts.items()})
+
+
+def _words(reason: str) -> list[str]:
     # An engine's message may hold anything: line ends and control characters would break a table or a terminal.
-    flat = "".join(char if char.isprintable() else " " for char in redact(reason))
-    text = " ".join("N" if word.strip(",.;:").isdigit() else word for word in flat.split())
+    return "".join(char if char.isprintable() else " " for char in redact(reason)).split()
+
+
+def _shortened(words: Iterable[str]) -> str:
+    text = " ".join(words)
     return text if len(text) <= _LONGEST_KIND else text[: _LONGEST_KIND - 3] + "..."
 
 

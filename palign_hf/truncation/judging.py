@@ -1,7 +1,7 @@
 """Base class for a criterion of your own: a name, and a function from question and prefix to a margin.
 
 The rest has defaults: token counts, how much of a trace fits the context, and what the questions cost.
-`docs/criteria.md` has a complete example.
+`docs/extending.md` has a complete example.
 """
 
 import bisect

@@ -13,7 +13,7 @@ import numpy as np
 
 from palign_hf.generation.sampling import Counters
 from palign_hf.prompts import tag_style
-from palign_hf.runs.report import StageReport, kind, often
+from palign_hf.runs.report import Reasons, StageReport, often
 from palign_hf.schema import PREFIXES, STATUSES, check_columns
 from palign_hf.tables import figures, quantiles, share, spread_text
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Probe
@@ -225,7 +225,7 @@ class _Count:
     def __init__(self) -> None:
         # Listed even where the count is 0, except statuses that this stage never writes.
         self.statuses = Counter({status: 0 for status in STATUSES if status != "published"})
-        self.reasons: Counter[str] = Counter()
+        self.reasons = Reasons()
         self.ratios: list[float] = []
         self.rows = self.probes = self.searched = self.unparsable = 0
         self.nothing, self.whole = [0, 0], [0, 0]
@@ -244,9 +244,9 @@ class _Count:
         self.rows += 1
         self.statuses[status] += 1
         if _STYLE.tag_in(prefix or "") is not None:
-            self.reasons[_TAGGED] += 1
+            self.reasons.add(_TAGGED)
         if reason is not None:
-            self.reasons[kind(reason)] += 1
+            self.reasons.add(reason)
         if status == "sufficient" and prefix_ratio is not None:
             self.ratios.append(prefix_ratio)
         asked = list(probes or ())
@@ -275,7 +275,7 @@ class _Count:
         return {
             "rows": self.rows,
             "statuses": dict(self.statuses),
-            "reasons": dict(self.reasons.most_common()),
+            "reasons": dict(self.reasons.counted().most_common()),
             "ratio_quantiles": quantiles(self.ratios, QUANTILES),
             "ratio_mean": float(np.mean(self.ratios)) if self.ratios else None,
             "no_prefix_share": share(sum(ratio == 0 for ratio in self.ratios), len(self.ratios)),

@@ -16,7 +16,7 @@ from palign_hf.generation.jobs import broken, oversized
 from palign_hf.generation.store import AnswerTable, content_key
 from palign_hf.segmentation import Granularity, cuts
 from palign_hf.truncation.criteria import UNPARSABLE, Case, Judge, Probe
-from palign_hf.truncation.search import Found, Search
+from palign_hf.truncation.walk import CheckedWalk, Found, Search, SearchMistake
 
 
 # A text without a verdict is kept for the record, and the next run probes again.
@@ -115,13 +115,17 @@ class Searcher:
             return row
         ledger = self._ledger()
         known = ledger.recall(row.key) if ledger is not None else {}
-        walk = self._search.start(case.tokens, case.reach)
-        while (cut := walk.next()) is not None:
-            margin = await self._answer(row, case, cut, known)
-            if margin is None:
-                return row
-            walk.tell(cut, margin)
-        row.found = walk.result()
+        try:
+            walk = CheckedWalk(self._search, case.tokens, case.reach)
+            while (cut := walk.next()) is not None:
+                margin = await self._answer(row, case, cut, known)
+                if margin is None:
+                    return row
+                walk.tell(cut, margin)
+            row.found = walk.result()
+        except SearchMistake as mistake:
+            row.error = str(mistake)
+            return row
         seen = {probe.segments for probe in row.probes}
         for cut in dict.fromkeys(self._extra_cuts(row)) if self._search.judged else ():
             if cut not in seen and await self._answer(row, case, cut, known) is None:

@@ -2,7 +2,7 @@
 
 With a prefix cache a probe costs some twenty tokens, while showing more of the trace than the answer needs costs
 every token of it. So the default (`ascend.py`) climbs by jumps and bisects the last gap, where all is cached. Subclass
-`LoopSearch` for a search of your own; `docs/criteria.md` has an example.
+`LoopSearch` for a search of your own; `docs/extending.md` has an example.
 
 Measured (`benchmarks/search_cost.py`), tokens computed over the floor at mean ratios .25 / .40: `ascend` 1.14 / 1.11,
 `binary` 1.87 / 1.41, `linear` 1.42 / 1.43, the paper's loop without a cache 8.5 / 7.8. With noisy margins (sigma 1)

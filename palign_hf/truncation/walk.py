@@ -2,8 +2,9 @@
 
 import bisect
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -75,12 +76,13 @@ Steps = Generator[int, float, Found]
 class SteppedWalk:
     """Runs the generator of a search one answer at a time, and refuses invalid answers."""
 
-    __slots__ = ("_asking", "_found", "_steps")
+    __slots__ = ("_asking", "_ended", "_found", "_steps")
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._asking: int | None = None
-        self._found: Found | None = None
+        self._found: Any = None
+        self._ended = False
         self._advance(None)
 
     def next(self) -> int | None:
@@ -102,15 +104,101 @@ class SteppedWalk:
 
     def result(self) -> Found:
         """What was found, once `next` is None."""
-        if self._found is None:
+        if not self._ended:
             raise RuntimeError(f"The walk isn't finished: it waits for the margin of cut {self._asking}.")
-        return self._found
+        found: Found = self._found
+        return found
 
     def _advance(self, margin: float | None) -> None:
         try:
             self._asking = next(self._steps) if margin is None else self._steps.send(margin)
         except StopIteration as end:
-            self._asking, self._found = None, end.value
+            self._asking, self._found, self._ended = None, end.value, True
+            return
+        if self._asking is None:
+            raise TypeError("`steps` yielded None, which is no cut")
+
+
+class SearchMistake(ValueError):
+    """A mistake in a search, which is an error of its row: one line that names the search and says what is allowed."""
+
+
+# A cut that is asked again costs nothing, but a search that asks nothing else would never end.
+_MOST_REPEATS = 100
+
+
+class CheckedWalk:
+    """A walk of any search, whose mistakes are a `SearchMistake`. No cut is asked twice: it has its answer already.
+
+    Args:
+        search (`Search`):
+            The search.
+        tokens (`Sequence[int]`):
+            As `Search.start` takes them.
+        limit (`int`):
+            The last cut that may be asked.
+    """
+
+    __slots__ = ("_limit", "_margins", "_most", "_name", "_walk")
+
+    def __init__(self, search: Search, tokens: Sequence[int], limit: int) -> None:
+        self._name, self._most, self._limit = search.name, len(tokens) - 1, limit
+        self._margins: dict[int, float] = {}
+        self._walk: Walk = self._called(search.start, tokens, limit)
+
+    def next(self) -> int | None:
+        """The cut to probe; None once the walk is finished."""
+        repeats = 0
+        while (given := self._called(self._walk.next)) is not None:
+            cut = self._whole(given, self._limit)
+            if cut is None:
+                raise self._mistake(
+                    f"asked cut {shown(repr(given))}; a cut is a whole number from 0 to {self._limit}, the `limit`"
+                )
+            if cut not in self._margins:
+                return cut
+            repeats += 1
+            if repeats > _MOST_REPEATS:
+                raise self._mistake(
+                    f"asked {repeats} times for what it had asked before, the last time cut {cut}; it must return a "
+                    f"`Found` once it learns nothing more"
+                )
+            self._called(self._walk.tell, cut, self._margins[cut])
+        return None
+
+    def tell(self, cut: int, margin: float) -> None:
+        """Answer the cut that `next` gave."""
+        self._margins[cut] = margin
+        self._called(self._walk.tell, cut, margin)
+
+    def result(self) -> Found:
+        """What was found, once `next` is None."""
+        found = self._called(self._walk.result)
+        segments = self._whole(found.segments, self._most) if isinstance(found, Found) else None
+        if segments is None:
+            raise self._mistake(
+                f"returned {shown(repr(found))}; it must return `Found(segments, sufficient)` with a whole number of "
+                f"segments from 0 to {self._most}"
+            )
+        return Found(segments, bool(found.sufficient))
+
+    def _called(self, method: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return method(*given)
+        except Exception as error:  # the user's code may raise anything
+            raise self._mistake(f"raised {type(error).__name__}: {shown(str(error), 300)}") from error
+
+    def _mistake(self, what: str) -> SearchMistake:
+        return SearchMistake(f"the search `{shown(self._name)}` {what}")
+
+    @staticmethod
+    def _whole(value: object, most: int) -> int | None:
+        """A number from 0 to `most`, also of numpy; None for anything else."""
+        try:
+            number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            return None
+        return number if number is not None and 0 <= number <= most else None
 
 
 class LoopSearch(ABC):
@@ -158,7 +246,13 @@ class LoopSearch(ABC):
             raise ValueError(
                 f"`limit={limit}` is no cut of a trace of {m} segments. Skip a row whose question alone doesn't fit."
             )
-        return SteppedWalk(self.steps(tokens, limit))
+        steps = self.steps(tokens, limit)
+        if not isinstance(steps, Generator):
+            raise TypeError(
+                f"`steps` returned `{shown(repr(steps))}`, and must be a generator: it yields cuts, and returns a "
+                f"`Found`"
+            )
+        return SteppedWalk(steps)
 
     def describe(self) -> dict[str, Any]:
         """JSON-able, with everything that can change a result."""

@@ -77,7 +77,7 @@ def test_rows_and_problems_are_counted_apart():
     assert found.reasons == {
         "the answer is wrong": 2,
         "flagged loop": 1,
-        "needs N tokens, the context holds N": 1,
+        "needs 120 tokens, the context holds 100": 1,
         "no gold answer": 1,
         "no reason given": 1,
     }

@@ -1,5 +1,7 @@
 """The command line: every setting is an option, read as YAML of its type, and errors are one line."""
 
+import argparse
+
 import pytest
 from config_sample import Pilot, Sample
 
@@ -134,3 +136,23 @@ def test_the_table_of_the_docs_has_a_row_a_setting():
     assert "| `source.max_samples` | at most so many rows | a whole number or null, at least 1 | `none` |" in lines
     assert "| `student` | who answers | text | required |" in lines
     assert not any("voice" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["--progress", "false"], "for `false` write `--no-progress`"),
+        (["--progress=False"], "for `false` write `--no-progress`"),
+        (["--no-progress", "true"], "for `true` write `--progress`"),
+        (["--progress=maybe"], "for `maybe` write `--progress`, or write `--no-progress`"),
+        (["--dry-run", "false"], "for `false` leave `--dry-run` out"),
+    ],
+)
+def test_an_option_that_is_on_or_off_takes_no_value(words, instead, capsys):
+    parser = Parser(prog="palign truncate")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--dry-run", action="store_true")
+    with pytest.raises(SystemExit):
+        parser.parse_args(words)
+    flag = words[0].partition("=")[0]
+    assert f"palign: `{flag}` takes no value: {instead}. See" in capsys.readouterr().err

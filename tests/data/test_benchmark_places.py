@@ -65,6 +65,19 @@ def test_a_copy_that_is_not_there_is_told_and_the_hub_is_not_asked_instead(copie
         open_benchmark("MATH-500")
 
 
+def test_what_can_not_be_opened_is_told_in_the_settings_of_benchmarks(copies, monkeypatch):
+    """Not in those of traces, which an evaluation doesn't have."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = copies / "HuggingFaceH4" / "aime_2024"
+    (folder / "train.jsonl").rename(folder / "test.jsonl")
+    for name, places in (("AMC12", None), ("AIME24", copies), ("AIME24", {"AIME24": str(folder)})):
+        with pytest.raises(UserError) as refused:
+            open_benchmark(name, places)
+        told = str(refused.value)
+        assert told.endswith(f"name its place: `benchmarks={{{name}: ...}}`.")
+        assert "split=" not in told.partition("Make a copy")[2] and "traces" not in told and "config=" not in told
+
+
 ROWS = [{"problem": f"What is {n}+1?", "answer": float(n + 1), "id": n} for n in range(9)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from palign_hf.cli import main
 from palign_hf.engines.base import RequestFailed
 from palign_hf.errors import UserError
 from palign_hf.evaluation.compare import compare_files
@@ -243,3 +244,43 @@ def test_a_whole_benchmark_has_no_such_column_and_no_such_word(make, tmp_path):
         identity = one.identity()
     with EVALUATE.open(make(tasks=["toy"], max_samples=None, output_dir=str(tmp_path / "all")), shown=False) as one:
         assert one.identity() == identity
+
+
+def test_a_file_of_ones_own_is_evaluated_and_known_by_its_content(make, speaker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    speaker.text = lambda prompt, seed: r"\boxed{2}"
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "1 + 1?", "gold": 2}\n{"question": "1 + 2?", "gold": 3}\n')
+    first = run(make(tasks=["mine.jsonl", "toy"], max_samples=2))
+    assert first["benchmarks"]["mine"]["problems"] == 2 and first["benchmarks"]["mine"]["strict"]["pass@1"] == 0.5
+    assert first["settings"]["tasks"] == {"mine": "mine.jsonl", "toy": "this package"}
+    assert first["settings"]["input"]["source"] == "mine, toy" and list(model_index(first, "x")) == []
+    file.write_text('{"question": "1 + 1?", "gold": 2}\n{"question": "1 + 2?", "gold": 2}\n')
+    other = run(make(tasks=["mine.jsonl", "toy"], max_samples=2, overwrite=True))
+    assert other["settings"]["input"]["content"] != first["settings"]["input"]["content"]
+    assert other["benchmarks"]["mine"]["strict"]["pass@1"] == 1.0
+    with pytest.raises(UserError, match="mine.jsonl"):
+        make(tasks=["mine.jsonl"], output_dir="mine.jsonl")
+
+
+def test_the_page_about_problems_of_ones_own_runs(pupil, speaker, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text().split("### Problems of your own")[1]
+    for name, language in (("my_problems.py", "python"), ("mine.yaml", "yaml")):
+        block = re.search(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        (tmp_path / name).write_text(block[1])
+    (tmp_path / "my_problems.jsonl").write_text('{"question": "What is 1 + 1?", "gold": 2}\n')
+    monkeypatch.chdir(tmp_path)
+    speaker.text = lambda prompt, seed: r"\boxed{2}"
+    options = ["--config", "mine.yaml", "--student", str(pupil), "--ledger", "ledger", "--no-progress"]
+    assert main(["evaluate", *options, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "sums       not known: `my_problems:sums` is your own" in shown
+    assert "my_problems 1 problems, from my_problems.jsonl" in shown
+    assert main(["evaluate", *options]) == 0
+    report = json.loads(Path("runs/my-problems/report.json").read_text())
+    found = {name: (one["problems"], one["strict"]["pass@1"]) for name, one in report["benchmarks"].items()}
+    assert found == {"my_problems": (1, 1.0), "sums": (3, 1 / 3)}
+    published = read_evaluation(Path("runs/my-problems"))
+    assert published["settings"]["tasks"] == {"my_problems": "my_problems.jsonl", "sums": "my_problems:sums"}
+    assert eval_result_files(published) == {} and evaluation_blocks(published)
+    sys.modules.pop("my_problems")

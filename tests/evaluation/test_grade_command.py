@@ -273,3 +273,12 @@ def test_every_message_counts_rows_from_one(text, told, tmp_path, capsys):
     (tmp_path / "outputs.jsonl").write_text(text)
     assert main(["grade", str(tmp_path / "outputs.jsonl")]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_grader_with_parameters_is_given_as_in_a_recipe(tmp_path, capsys):
+    file = tmp_path / "outputs.jsonl"
+    file.write_text('{"answer": "F", "output": ["\\\\boxed{F}", "\\\\boxed{A}"]}\n')
+    assert main(["grade", str(file), "--grader", "{name: choice, letters: ABCDEF}"]) == 0
+    assert "choice(ABCDEF), version 1" in capsys.readouterr().out
+    assert main(["grade", str(file), "--grader", "{name: choice, lettres: AB}"]) == 2
+    assert "`lettres` is no parameter of `choice` (nearest match: `letters`)" in capsys.readouterr().err

@@ -197,7 +197,7 @@ def test_every_grader_has_the_memory_limit(grader):
 @pytest.mark.usefixtures("own")
 def test_a_grader_that_returns_no_grade_is_wrong_with_a_reason():
     with GraderPool("pool_graders:Wordy", workers=1) as pool:
-        assert pool.grade("", "") == Grade(False, False, None, "wordy returned right, which is no Grade")
+        assert pool.grade("", "") == Grade(False, False, None, "wordy returned right, which is no verdict")
 
 
 @pytest.mark.usefixtures("own")

@@ -1,8 +1,11 @@
 """A stage of ten lines: once registered it has a command, settings in the docs, and `palign publish`."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from palign_hf.runs.launch import Ending
 from palign_hf.schema import Table
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 LENGTHS = Table("LENGTHS", 1, {"id": "string", "length": "int64"}, unique=("id",), required=("id",))
 
 
@@ -77,6 +81,9 @@ class MeasureStage(PushedStage):
     def ready(self, settings):
         pass
 
+    def forecast(self, settings):
+        return f"rows {settings.rows}"
+
     def follow(self, settings, ending):
         return None
 
@@ -128,6 +135,80 @@ def test_a_name_is_registered_once_and_an_unknown_one_is_refused(registered):
         stages.register(MeasureStage())
     with pytest.raises(UserError, match="`lengthen` is not registered; known are"):
         stages.find_stage("lengthen")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "grade"}, "`palign grade` is a command of this package. Give the stage another `name`."),
+        ({"forecast": 3}, "The stage `measure` has `forecast` as data. Make each a method"),
+        ({"settings": dict}, "The stage `measure` has `settings=<class 'dict'>`, which is no dataclass."),
+    ],
+)
+def test_what_can_not_be_a_stage_is_refused(changes, message):
+    stage = type("Changed", (MeasureStage,), changes)()
+    with pytest.raises(UserError, match=re.escape(message)):
+        stages.register(stage)
+    assert {*stages.STAGES} == {"truncate", "align", "train", "evaluate"}
+
+
+def test_a_class_and_an_object_without_the_methods_are_refused():
+    class Half:
+        name, help, settings = "half", "half a stage", LengthSettings
+
+        def open(self, settings, shown=True):
+            return LengthRun(settings)
+
+    with pytest.raises(UserError, match="`Half` is a class, and a stage is an object. Give `Half\\(\\)`."):
+        stages.register(Half)
+    with pytest.raises(UserError, match="lacks `ready`, `forecast`, `follow`, `reads`, `writes`, `together`. Write"):
+        stages.register(Half())
+
+
+def installed(folder: Path, **points: str) -> None:
+    """A distribution with entry points, as pip would install it."""
+    place = folder / "lengths-1.0.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: lengths\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in points.items())
+    (place / "entry_points.txt").write_text(f"[palign_hf.stages]\n{lines}")
+
+
+def test_a_stage_of_an_installed_package_has_a_command(tmp_path):
+    home = Path(__file__).parents[2]
+    example = re.search(r"^```python\n# lengths.py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "lengths.py").write_text(example)
+    installed(tmp_path, measure="lengths:MEASURE", broken="no_such_module:STAGE", other="lengths:Lengths")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{home}"}
+
+    def palign(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "palign_hf.cli", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    listed = palign("--help")
+    assert re.search("^ +measure +a stage of the package `lengths`$", listed.stdout, re.MULTILINE)
+    assert "broken" in listed.stdout and listed.returncode == 0 and listed.stderr == ""
+    done = palign("measure", "--output-dir", "out", "--texts", "one", "three")
+    assert (done.returncode, done.stdout) == (0, "measured 2 texts\n"), done.stderr
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["run"] == {"longest": 5}
+    assert palign("measure", "--output-dir", "out", "--texts", "a", "--dry-run").stdout == "would measure 1 texts\n"
+    for name, why in (("broken", "ModuleNotFoundError: No module named 'no_such_module'"), ("other", "`Lengths` is")):
+        refused = palign(name, "--output-dir", "out")
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert f"The stage `{name}` of the package `lengths` can't be used: {why}" in refused.stderr
+
+
+def test_a_broken_stage_of_another_package_is_one_line_and_a_taken_name_too(tmp_path, monkeypatch, capsys):
+    installed(tmp_path, broken="no_such_module:STAGE", train="lengths:MEASURE")
+    monkeypatch.syspath_prepend(tmp_path)
+    stages._installed.cache_clear()
+    try:
+        assert [stage.name for stage in stages.all_stages()] == ["truncate", "align", "train", "evaluate"]
+    finally:
+        stages._installed.cache_clear()
+    taken, broken = capsys.readouterr().err.splitlines()
+    assert taken == "palign: the package `lengths` has a stage `train`, a command that is there already"
+    assert broken.startswith("palign: The stage `broken` of the package `lengths` can't be used: ModuleNotFoundError")
 
 
 def test_a_report_of_a_stage_that_is_not_registered_says_so(tmp_path):

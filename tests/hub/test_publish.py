@@ -168,7 +168,9 @@ def test_the_command_says_what_it_did_and_ends_with_json(at_hub, tmp_path, capsy
     folder = str(prefixes_run(tmp_path / "run"))
     with caplog.at_level(logging.DEBUG):
         assert main(["publish", folder, NAME, "--config-name", "mine", "--private", "--tag", "v1", "--dry-run"]) == 0
-        assert capsys.readouterr().out.startswith("would push: 5 files, ") and not at_hub.state.repositories
+        first, *names, last = capsys.readouterr().out.splitlines()
+        assert first.startswith("would push: 5 files, ") and not at_hub.state.repositories
+        assert [name.strip() for name in names] == json.loads(last)["files_sent"] and len(names) == 5
         assert main(["publish", folder, NAME, "--config-name", "mine", "--private", "--tag", "v1"]) == 0
         told = capsys.readouterr()
         assert main(["publish", folder, NAME, "--config-name", "mine", "--tag", "v1"]) == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from palign_hf.generation.sampling import Counters
 from palign_hf.redact import remember
-from palign_hf.runs.report import StageReport, kind, often
+from palign_hf.runs.report import Reasons, StageReport, kind, often
 from palign_hf.tables import escaped, figures, quantiles, share, table
 
 
@@ -119,6 +119,25 @@ def test_a_kind_is_short_printable_and_its_own_kind(reason):
 def test_kinds_differ_by_words_not_by_numbers():
     assert kind("needs 120 tokens, has 100.") == kind("needs 7 tokens, has 3.") == "needs N tokens, has N"
     assert kind("needs 120 tokens") != kind("has 120 tokens")
+
+
+def test_a_kind_keeps_its_numbers_where_all_rows_agree():
+    found = Reasons()
+    python = "TypeError: f() takes 2 positional arguments but 3 were given"
+    for reason, count in ((python, 2), ("has 100 tokens", 1), (python, 1), ("has 7 tokens", 3), ("has 100 tokens", 1)):
+        found.add(reason, count)
+    assert found.counted() == {python: 3, "has N tokens": 5}
+
+
+@given(st.lists(st.tuples(st.text("ab 12.\n", max_size=12), st.integers(1, 5))))
+def test_reasons_are_counted_by_kind_and_none_is_lost(rows):
+    found = Reasons()
+    for reason, count in rows:
+        found.add(reason, count)
+    counted = found.counted()
+    assert counted.total() == sum(count for _, count in rows)
+    assert {kind(name) for name in counted} == {kind(reason) for reason, _ in rows}
+    assert len(counted) == len({kind(reason) for reason, _ in rows})
 
 
 @given(st.lists(st.lists(st.text(max_size=20), min_size=2, max_size=2), max_size=5))

@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from palign_hf.alignment.settings import AlignmentSettings
 from palign_hf.alignment.stage import AlignConfig, PrefixSettings
 from palign_hf.alignment.transform import PrefixAlignment
 from palign_hf.cli import main
+from palign_hf.config.resolve import uncalled
+from palign_hf.errors import UserError
 from palign_hf.evaluation.settings import EvaluationSettings
 from palign_hf.evaluation.stage import EvaluateConfig
 from palign_hf.evaluation.transform import StudentEvaluation
@@ -29,7 +33,8 @@ from palign_hf.truncation.transform import TruncationSettings
 
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "criteria.md").read_text()
+PALIGN = str(Path(sys.executable).parent / "palign")
+PAGE = (ROOT / "docs" / "extending.md").read_text()
 OWN = """
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +54,18 @@ class Last(LoopSearch):
     def steps(self, tokens, limit):
         cut = max(0, limit - self.back)
         return Found(cut, (yield cut) > 0)
+
+class Needs(LoopSearch):
+    name = "needs"
+
+    def __init__(self, back, some=0):
+        self.back = back
+
+    def steps(self, tokens, limit):
+        return Found((yield 0) > 0, True)
+
+class Unfinished(LoopSearch):
+    name = "unfinished"
 
 class Mine(Ascend):
     name = "mine"
@@ -191,6 +208,47 @@ def test_a_criterion_of_ones_own_asks_the_student(student, tmp_path, own, fake):
         assert truncation.usage.prompt_tokens == sum(tokens for _, tokens in fake.asked)
 
 
+def test_a_module_of_the_working_directory_is_found_behind_all_others(tmp_path):
+    (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')\n")
+    (tmp_path / "beside_the_recipe.py").write_text(OWN)
+    script = ["-c", "import sys; from palign_hf.cli import main; sys.path.remove(''); sys.exit(main())"]
+    search = ["truncate", "--student", "s", "--traces.source", "t", "--output-dir", "o", "--search"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def ended(name):
+        command = [sys.executable, *script, *search, name]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stderr
+
+    assert "can't be imported" not in ended("beside_the_recipe:Last")
+    assert ended("elsewhere.parts:Last") == (
+        "palign: This run: The search `elsewhere.parts:Last` can't be imported: there is no module `elsewhere`. Run "
+        "the command in the folder of that module, or set the variable `PYTHONPATH` to the folder.\n"
+    )
+
+
+@pytest.mark.parametrize("where", [uncalled, nullcontext])
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "Last", "bakc": 2}, "`bakc` is no parameter of `{}Last` (nearest match: `back`). It takes `back`."),
+        (
+            {"name": "Needs", "some": 1},
+            "The search `{}Needs` needs `back`, which is not given. It takes `back`, `some`: write `{{name: {}Needs, "
+            "back: ...}}`.",
+        ),
+        ("Unfinished", "`{}Unfinished` is no search yet: the class lacks `steps`, and was not called. Write what is "),
+    ],
+)
+def test_what_a_class_lacks_is_found_without_a_call(own, where, spec, message):
+    """In the words of the run itself, also for a dry run."""
+    import_module(own)
+    Path("CALLED").unlink(missing_ok=True)
+    spec = f"{own}:{spec}" if isinstance(spec, str) else spec | {"name": f"{own}:{spec['name']}"}
+    with where(), pytest.raises(UserError) as refused:
+        make_search(spec)
+    assert message.format(*[f"{own}:"] * 2) in str(refused.value) and not Path("CALLED").exists()
+
+
 def test_a_template_of_ones_own_is_a_file_an_object_or_a_place(own, tmp_path):
     (tmp_path / "judge.txt").write_text(JUDGE.text + "!\n")
     spelt = [make_criterion({"name": "self-judge", "template": one}) for one in ("judge.txt", f"{own}:wording")]
@@ -227,16 +285,15 @@ def test_recipes_keep_what_they_were_given(tmp_path):
 
 
 def test_the_page_about_criteria_runs(tmp_path):
-    module, use = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    module, use, *_ = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     for name, text in (("my_parts.py", module), ("use.py", use), ("my_recipe.yaml", recipe)):
         (tmp_path / name).write_text(text)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    starts = (["use.py"], ["-m", "palign_hf.cli", "truncate", "--config", "my_recipe.yaml"])
-    for start in starts:
-        done = subprocess.run([sys.executable, *start], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for start in ([sys.executable, "use.py"], [PALIGN, "truncate", "--config", "my_recipe.yaml"]):
+        done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        if start == ["use.py"]:
+        if "use.py" in start:
             printed = json.loads(done.stdout.splitlines()[-1].removeprefix("Column(").removesuffix(")"))
     found = load_dataset("parquet", data_dir=str(tmp_path / "runs" / "mine" / "data"), split="train")
     assert list(found["prefix_segments"]) == printed and len(printed) == 4 and None not in printed

@@ -5,11 +5,14 @@ import re
 
 import numpy
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from palign_hf.schema import PREFIXES, STATUSES
 from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, UNPARSABLE, Case, Probe
 from palign_hf.truncation.rows import Searcher, TruncationRow, prefix_columns
-from palign_hf.truncation.search import Ascend, Fixed, Found, Full, Nothing, make_search
+from palign_hf.truncation.search import Ascend, Fixed, Found, Full, LoopSearch, Nothing, make_search
+from palign_hf.truncation.walk import CheckedWalk, SearchMistake
 
 
 TRACE = "One. Two. Three. Four. "
@@ -154,3 +157,115 @@ def test_a_margin_of_another_library_is_a_number():
 
     one = asyncio.run(Searcher(make_search("linear"), ask)(outcome()))
     assert one.error is None and [type(probe.margin) for probe in one.probes] == [float]
+
+
+async def enough(case: Case, cut: int) -> Probe:
+    return Probe(cut, ENOUGH, 1.5, None, None, 10, 0)
+
+
+class Scripted(LoopSearch):
+    """Asks the given cuts and ends with the given result, or with an exception."""
+
+    name = "scripted"
+
+    def __init__(self, cuts, result):
+        self.cuts, self.result = cuts, result
+
+    def steps(self, tokens, limit):
+        for cut in self.cuts:  # noqa: UP028 - a list can't be sent margins
+            yield cut
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+class ReturnsAtOnce(LoopSearch):
+    name = "at-once"
+
+    def steps(self, tokens, limit):
+        return Found(0, True)
+
+
+class AsksForEver(LoopSearch):
+    name = "for-ever"
+
+    def steps(self, tokens, limit):
+        at = 0
+        while True:
+            yield at % 2
+            at += 1
+
+
+CUTS, ENDS_WITH = (
+    "a cut is a whole number from 0 to 3, the `limit`",
+    "it must return `Found(segments, sufficient)` with ",
+)
+ENDS_WITH += "a whole number of segments from 0 to 4"
+
+
+@pytest.mark.parametrize(
+    ("search", "reason"),
+    [
+        (Scripted([4], Found(0, True)), f"the search `scripted` asked cut 4; {CUTS}"),
+        (Scripted([0, -1], Found(0, True)), f"the search `scripted` asked cut -1; {CUTS}"),
+        (Scripted([1.0], Found(0, True)), f"the search `scripted` asked cut 1.0; {CUTS}"),
+        (Scripted([True], Found(0, True)), f"the search `scripted` asked cut True; {CUTS}"),
+        (Scripted([2], None), f"the search `scripted` returned None; {ENDS_WITH}"),
+        (Scripted([2], 2), f"the search `scripted` returned 2; {ENDS_WITH}"),
+        (
+            Scripted([], Found(5, True)),
+            f"the search `scripted` returned Found(segments=5, sufficient=True); {ENDS_WITH}",
+        ),
+        (
+            Scripted([], Found(-1, False)),
+            f"the search `scripted` returned Found(segments=-1, sufficient=False); {ENDS_WITH}",
+        ),
+        (Scripted([1, None], None), "the search `scripted` raised TypeError: `steps` yielded None, which is no cut"),
+        (Scripted([1], KeyError("x")), "the search `scripted` raised KeyError: 'x'"),
+        (Scripted([], StopIteration()), "the search `scripted` raised RuntimeError: generator raised StopIteration"),
+        (
+            ReturnsAtOnce(),
+            "the search `at-once` raised TypeError: `steps` returned `Found(segments=0, sufficient=True)`, and must "
+            "be a generator: it yields cuts, and returns a `Found`",
+        ),
+        (
+            AsksForEver(),
+            "the search `for-ever` asked 101 times for what it had asked before, the last time cut 0; it must return "
+            "a `Found` once it learns nothing more",
+        ),
+    ],
+)
+def test_a_mistake_of_a_search_is_an_error_of_its_row(search, reason):
+    one = asyncio.run(Searcher(search, enough)(outcome(reach=3)))
+    assert one.error == reason
+    assert row(one, search)["status"] == "error" and row(one, search)["prefix"] == ""
+
+
+def test_a_cut_that_is_asked_again_is_judged_once():
+    search = Scripted([3, 2, 3, 3, 2], Found(numpy.int64(2), True))
+    one = asyncio.run(Searcher(search, enough)(outcome()))
+    assert one.error is None and [probe.segments for probe in one.probes] == [3, 2] and one.found == Found(2, True)
+    assert type(one.found.segments) is int
+
+
+ANYTHING = st.integers(-2, 8) | st.none() | st.floats(-1, 8) | st.booleans() | st.text(max_size=3)
+
+
+@given(
+    cuts=st.lists(ANYTHING, max_size=8),
+    result=st.builds(Found, ANYTHING, ANYTHING) | ANYTHING | st.sampled_from([ValueError("a\nb"), OSError(5)]),
+    limit=st.integers(0, 4),
+)
+@example(cuts=[0, 0], result=Found(4, True), limit=0)
+def test_any_search_ends_within_the_trace_or_in_one_line_that_names_it(cuts, result, limit):
+    asked = []
+    try:
+        walk = CheckedWalk(Scripted(cuts, result), TOKENS, limit)
+        while (cut := walk.next()) is not None:
+            asked.append(cut)
+            walk.tell(cut, 1.0)
+        found = walk.result()
+        assert type(found.segments) is int and 0 <= found.segments <= 4
+    except SearchMistake as mistake:
+        assert str(mistake).startswith("the search `scripted` ") and "\n" not in str(mistake)
+    assert len({*asked}) == len(asked) and all(type(cut) is int and 0 <= cut <= limit for cut in asked)

@@ -7,6 +7,7 @@ from typing import Any
 
 from palign_hf.config import settings_table
 from palign_hf.config.values import hints_of, type_name
+from palign_hf.pipeline.recipe import Head
 from palign_hf.runs.stages import all_stages
 
 
@@ -23,6 +24,8 @@ def page() -> str:
         "those about files.",
         "Made by `make docs` from the declarations in the package: change those, not this page.",
     ]
+    parts += ["## `palign run`", "The head of a chain's recipe; its sections have the keys of their stages."]
+    parts.append(settings_table(Head).strip())
     for stage in all_stages():
         parts += [f"## `palign {stage.name}`", _what(stage), settings_table(stage.settings).strip()]
         parts += _forwarded(stage)

@@ -20,6 +20,7 @@ FLOORS = """
     prompts config segmentation grading students weights
     engines generation runs data hub
     truncation alignment training evaluation
+    pipeline
     toy lighteval cli
 """.split()
 # Stages stand beside each other: none imports another.
@@ -39,7 +40,7 @@ PURE = """
     grading.formulas grading.numerals grading.units
 """.split()
 # Empty `__init__` files and the problem families of the toy world don't count.
-MOST_MODULES = 150
+MOST_MODULES = 160
 
 
 def parsed(path: Path) -> ast.Module:

@@ -406,7 +406,7 @@ ALL |= {
 TREE = {
     f"{path.parent.name}, {path.stem}": yaml.safe_load(path.read_text())
     for path in sorted(RECIPES.glob("*/*.yaml"))
-    if path.parent.name != "accelerate"
+    if path.parent.name != "accelerate" and path.stem != "pipeline"
 }
 ALL |= TREE
 

@@ -117,9 +117,9 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
     table, how = capsys.readouterr().out.split("\n\n")
     rows = {line.split()[0]: line for line in table.splitlines()[1:]}
     assert set(rows) == {folder.name for folder in FOLDERS}
-    stages = "truncate, align, train_lora, train_full, evaluate"
+    stages = "pipeline, truncate, align, train_lora, train_full, evaluate"
     assert re.match(
-        rf"qwen3-8b +{stages} +Qwen/Qwen3-8B +The second student of P-ALIGN, judged with", rows["qwen3-8b"]
+        rf"qwen3-8b +{stages} +Qwen/Qwen3-8B +The whole chain of P-ALIGN's second student", rows["qwen3-8b"]
     )
     assert "palign recipes copy RECIPE" in how
 
@@ -128,12 +128,17 @@ def test_list_shows_every_recipe_with_its_student_and_purpose(capsys):
 def test_copy_puts_a_recipe_where_the_next_command_finds_it(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["recipes", "copy", name]) == 0
-    commands = capsys.readouterr().out.splitlines()[-5:]
+    commands = capsys.readouterr().out.splitlines()[-6:]
     stages = {"truncate": "truncate", "align": "align", "train_lora": "train", "train_full": "train"}
     stages |= {"evaluate": "evaluate"}
-    assert commands == [f"  palign {stage} --config recipes/qwen3-8b/{file}.yaml" for file, stage in stages.items()]
+    each = [f"  palign {stage} --config recipes/qwen3-8b/{file}.yaml" for file, stage in stages.items()]
+    assert commands == ["  palign run recipes/qwen3-8b/pipeline.yaml", *each]
     copied = tmp_path / "recipes" / "qwen3-8b"
-    assert {path.name for path in copied.iterdir()} == {"README.md", *(f"{file}.yaml" for file in stages)}
+    assert {path.name for path in copied.iterdir()} == {
+        "README.md",
+        "pipeline.yaml",
+        *(f"{file}.yaml" for file in stages),
+    }
     assert (copied / "truncate.yaml").read_bytes() == (RECIPES / "qwen3-8b" / "truncate.yaml").read_bytes()
 
 

@@ -128,12 +128,14 @@ class AlignConfig(AlignmentSettings):
         default_factory=dict, help="local copies of benchmarks, as {AIME25: folder}; else they are loaded from the Hub"
     )
     drop_duplicates: bool = setting(default=False, help="leave out problems whose question repeats another one's")
-    output_dir: str | None = setting(default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs")
-    overwrite: bool = setting(default=False, help="write over the result of another run")
+    output_dir: str | None = setting(
+        default=None, help="folder for the pairs and the report; else runs/STUDENT/pairs", neutral=True
+    )
+    overwrite: bool = setting(default=False, help="write over the result of another run", neutral=True)
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
-        default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
+        default=1000, least=1, help="rows that are written together, as a part that outlives a crash", neutral=True
     )
 
     def __post_init__(self) -> None:
@@ -278,6 +280,7 @@ class AlignStage(PushedStage):
     help = "continue each prefix with the student, and keep the verified samples"
     settings = AlignConfig
     reads, writes = PREFIXES, PAIRS
+    result, inputs, usual = "pairs", {"prefixes.source": "truncate"}, {"prefixes.split": "train"}
     artifact = _PairsArtifact(kind="pairs", title="Pairs", table=PAIRS)
 
     def open(self, settings: AlignConfig, shown: bool = True) -> AlignRun:

@@ -10,6 +10,9 @@ from palign_hf.runs.stages import STAGES
 from palign_hf.terminal import print_out
 
 
+_CHAIN = "pipeline"
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
@@ -32,7 +35,8 @@ def show(options: argparse.Namespace) -> int:
     for row in rows:
         print_out("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]]))
     print_out(
-        "\nRun one as it is:  palign STAGE --config RECIPE/STAGE.yaml; the recipes train_* are run by `palign train`"
+        "\nRun a chain:       palign run RECIPE/pipeline.yaml"
+        "\nRun one stage:     palign STAGE --config RECIPE/STAGE.yaml; the recipes train_* are run by `palign train`"
     )
     print_out("Make it yours:     palign recipes copy RECIPE")
     return 0
@@ -61,7 +65,7 @@ def copy(options: argparse.Namespace) -> int:
         print_out(f"wrote {dest / file.name}")
     print_out("\nNext:")
     for stage in recipes[name]:
-        print_out(f"  palign {_command(stage)} --config {dest / stage.name}")
+        print_out(f"  palign {_command(stage)} {dest / stage.name}")
     return 0
 
 
@@ -74,14 +78,16 @@ def _recipes() -> dict[str, list[Path]]:
 
 
 def _command(recipe: Path) -> str:
-    """The stage of a recipe file: `train` of `train_lora.yaml`."""
+    """What runs a recipe file: `run` for a chain, `train --config` for `train_lora.yaml`."""
     stem = recipe.stem
-    return next((name for name in STAGES if stem == name or stem.startswith(f"{name}_")), stem)
+    if stem == _CHAIN:
+        return "run"
+    return next((name for name in STAGES if stem == name or stem.startswith(f"{name}_")), stem) + " --config"
 
 
 def _place(recipe: Path) -> tuple[int, bool, str]:
     """Where a recipe file stands in the flow; of one stage, adapters come before full weights."""
-    flow, command = [*STAGES], _command(recipe)
+    flow, command = ["run", *STAGES], _command(recipe).split()[0]
     at = flow.index(command) if command in flow else len(flow)
     return at, not recipe.stem.endswith("lora"), recipe.stem
 

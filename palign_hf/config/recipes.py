@@ -118,15 +118,10 @@ def read_layers(
 ) -> T:
     """`load_config` for values with their written form, for messages: {key: (`--rows 0`, 0)}."""
     file = find_recipe(path) if path is not None else None
-    values = _read(file) if file is not None else {}
-    origins: dict[str, str] = {}
-    for override in overrides:
-        key, value = _parse(override)
-        given_as = f"`--set {shown(override)}`"
-        _put(values, key, value, given_as)
-        origins[key] = given_as
+    values = read_recipe(file) if file is not None else {}
+    origins = override(values, overrides)
     for key, (given_as, value) in given.items():
-        _put(values, key, value, given_as)
+        put(values, key, value, given_as)
         origins[key] = given_as
 
     def origin(key: str) -> str | None:
@@ -135,6 +130,16 @@ def read_layers(
         return next((origins[one] for one in reversed(origins) if one == key or one.startswith(f"{key}.")), None)
 
     return build(kind, values, origin)
+
+
+def override(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    """Set `key=value` pairs in plain values; for each key how it was given, for messages."""
+    origins: dict[str, str] = {}
+    for pair in overrides:
+        key, value = _parse(pair)
+        origins[key] = f"`--set {shown(pair)}`"
+        put(values, key, value, origins[key])
+    return origins
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -182,7 +187,8 @@ def whole(path: str | Path) -> str:
     return shown(str(path), most=4096)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The plain values of a recipe."""
     where = f"The recipe `{whole(path)}`"
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
@@ -216,7 +222,7 @@ def _flat(kind: type, values: Mapping[str, Any], section: str = "") -> Iterator[
             yield f"{section}{name}", value
 
 
-def _put(values: dict[str, Any], key: str, value: Any, given_as: str) -> None:
+def put(values: dict[str, Any], key: str, value: Any, given_as: str) -> None:
     """Set a value by its dotted key; a null on the way becomes a section, any other value there is an error."""
     *sections, last = key.split(".")
     for section in sections:

@@ -230,6 +230,7 @@ def made(what: str, kind: Callable[..., Any], name: object, parameters: Mapping[
 T = TypeVar("T")
 
 _SPEC = re.compile(r"\s*([\w.:-]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z][\w.-]*")
 _MODULE_AND_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -315,13 +316,18 @@ class Resolver(Generic[T]):
         return cast(T, part)
 
 
-def read_spec(spec: Any, what: str, known: Collection[str], example: str) -> tuple[Any, dict[str, Any]]:
-    """The name and the parameters as they were given; `what` is how messages call such a part."""
+def read_spec(
+    spec: Any, what: str, known: Collection[str], example: str, words: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """The name and the parameters as they were given; `what` is how messages call such a part.
+
+    With `words` a parameter in brackets may be a word, too; without, it must be a number.
+    """
     if isinstance(spec, Mapping):
         parameters = dict(spec)
         return parameters.pop("name", None), parameters
     if isinstance(spec, str) and (match := _SPEC.fullmatch(spec)):
-        return match[1], _parameters(spec, match[2] or "")
+        return match[1], _parameters(spec, match[2] or "", words)
     raise UserError(f"`{shown(spec)}` names no {what}. Give one of {listed(known)}, as `{example}`.")
 
 
@@ -377,13 +383,16 @@ def check_parameters(name: str, given: Iterable[object], known: Collection[str])
             raise UserError(f"`{shown(parameter)}` is no parameter of `{name}`{nearest(parameter, known)}. {has}.")
 
 
-def _parameters(spec: str, text: str) -> dict[str, Any]:
+def _parameters(spec: str, text: str, words: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for part in filter(str.strip, text.split(",")):
         key, _, value = (piece.strip() for piece in part.partition("="))
         try:
             number = int(value) if value.lstrip("+-").isdigit() else float(value)
         except ValueError:
+            if words and _WORD.fullmatch(value):
+                found[key] = value
+                continue
             raise UserError(
                 f"`{shown(part.strip())}` in `{shown(spec)}` is no number for a parameter. Write `name=number`."
             ) from None

@@ -37,9 +37,13 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     metavar: str | None = None,
+    neutral: bool = False,
 ) -> Any:
-    """Declare a setting of a dataclass. Without a default it is required; an infinite bound allows infinity."""
-    metadata = {"help": help, "bounds": Bounds(least, most, above, below), "metavar": metavar}
+    """Declare a setting of a dataclass. Without a default it is required; an infinite bound allows infinity.
+
+    `neutral` settings change no row of the result, as `batch_size`: a chain doesn't run a stage again because of them.
+    """
+    metadata = {"help": help, "bounds": Bounds(least, most, above, below), "metavar": metavar, "neutral": neutral}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 

@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from palign_hf.config import folder_of
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.evaluation.grade import read_samples
 from palign_hf.evaluation.metrics import VERDICTS, Measures, measure, shown_ks
 from palign_hf.evaluation.samples import PARTIAL, Sample, heading, partial_of, partial_words, remarks
-from palign_hf.evaluation.statistics import Interval, check_same_problems, differences, intervals
+from palign_hf.evaluation.statistics import Interval, check_same_problems, crossed, differences, intervals
 from palign_hf.evaluation.summary import WORDS, figure_text, grouped
 from palign_hf.plotting import Bar, Panel, colour, interval_plot
 from palign_hf.runs.claims import Claim
@@ -87,6 +89,49 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class SeededComparison(Comparison):
+    """Figures of models that were trained or sampled with several seeds: problems and seeds count as drawn at random.
+
+    `measures` are those of the first seed; `seeds` has those of all, in the same order for each model.
+    """
+
+    seeds: Mapping[str, Sequence[Measures]] = field(default_factory=dict)
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """Of each measure that is shown, for each model that has it."""
+        return {
+            name: {model: crossed(self._values(model, name), self._bounds(name)) for model in self._having(name)}
+            for name in self.names
+        }
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, Interval]]:
+        """Each other model minus the first, problem by problem and seed by seed."""
+        first, *others = self.measures
+        found: dict[str, dict[str, Interval]] = {}
+        for name in self.names:
+            bounds, having = self._bounds(name), self._having(name)
+            apart = bounds and (bounds[0] - bounds[1], bounds[1] - bounds[0])
+            found[name] = {
+                model: crossed(self._values(model, name) - self._values(first, name), apart)
+                for model in others
+                if first in having and model in having
+            }
+        return found
+
+    def _having(self, name: str) -> list[str]:
+        return [model for model, of in self.seeds.items() if all(name in one.of for one in of)]
+
+    def _bounds(self, name: str) -> tuple[float, float] | None:
+        return next(one.of[name].bounds for of in self.seeds.values() for one in of if name in one.of)
+
+    def _values(self, model: str, name: str) -> np.ndarray:
+        found = [one.of[name] for one in self.seeds[model]]
+        return np.stack([one.totals / np.maximum(one.weights, 1e-12) for one in found], axis=1)
+
+
+@dataclass(frozen=True)
 class Comparisons:
     """Over all problems, and by groups of them."""
 
@@ -118,9 +163,13 @@ class Comparisons:
         for one in (self.overall, *self.groups):
             blocks += [*table(one.head(), one.rows()), ""]
         problems = len(next(iter(self.overall.measures.values())).problems)
+        seeds = len(next(iter(self.overall.seeds.values()))) if isinstance(self.overall, SeededComparison) else 1
         note = (
             f"Over {problems} problems. In brackets: 95 % intervals by resampling problems (BCa); differences are "
             f"paired over the same problems."
+            if seeds == 1
+            else f"Over {problems} problems and {seeds} seeds. In brackets: 95 % intervals, problems and seeds taken "
+            f"as drawn at random; differences are paired, problem by problem and seed by seed."
         )
         return "\n".join([*blocks, note, "", *(f"- {escaped(line)}" for line in remarks(self.overall.partial))])
 
@@ -205,6 +254,29 @@ def compare(
     partial = {name: why for samples in models.values() for name, why in partial_of(samples).items()}
     groups = [one for column in _wanted(models, by) for one in _groups(models, column, seed, partial)]
     return Comparisons(Comparison("all problems", measures, seed, partial), groups, files or dict.fromkeys(models, ""))
+
+
+def compare_seeds(
+    models: Mapping[str, Sequence[Sequence[Sample]]], files: Mapping[str, Sequence[str | Path]]
+) -> Comparisons:
+    """Compare models of which each was sampled with the same seeds; with one seed as `compare` does.
+
+    Args:
+        models (`Mapping`): The samples of each seed, by model; the others are compared with the first.
+        files (`Mapping`): Where they come from.
+    """
+    firsts = {name: seeds[0] for name, seeds in models.items()}
+    named = {name: str(of[0]) for name, of in files.items()}
+    found = compare(firsts, files=named)
+    if all(len(seeds) == 1 for seeds in models.values()):
+        return found
+    if len({len(seeds) for seeds in models.values()}) > 1:
+        counts = listed(f"{name}: {len(seeds)}" for name, seeds in models.items())
+        raise UserError(f"The models have different numbers of seeds ({counts}). Evaluate each with the same seeds.")
+    measures = {name: [measure(samples) for samples in seeds] for name, seeds in models.items()}
+    check_same_problems({f"{name}, seed {k}": one for name, of in measures.items() for k, one in enumerate(of)})
+    overall = SeededComparison("all problems", found.overall.measures, 0, found.overall.partial, seeds=measures)
+    return Comparisons(overall, (), named)
 
 
 def _groups(models: Models, column: str, seed: int, partial: Mapping[str, str]) -> list[Comparison]:

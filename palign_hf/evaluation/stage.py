@@ -100,13 +100,15 @@ class EvaluateConfig(EvaluationSettings):
     )
     zero_shot: bool = setting(default=False, help="the student as it is, before training: its outputs have no draft")
     output_dir: str | None = setting(
-        default=None, help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot"
+        default=None,
+        help="folder for the samples and the report; else runs/STUDENT/evaluation, or /zero-shot",
+        neutral=True,
     )
-    overwrite: bool = setting(default=False, help="write over the result of another run")
+    overwrite: bool = setting(default=False, help="write over the result of another run", neutral=True)
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
-        default=1000, least=1, help="samples that are written together, as a part that outlives a crash"
+        default=1000, least=1, help="samples that are written together, as a part that outlives a crash", neutral=True
     )
 
     def __post_init__(self) -> None:
@@ -275,6 +277,7 @@ class EvaluateStage(PushedStage):
     help = "sample a student on benchmarks, and grade every sample"
     settings = EvaluateConfig
     writes = SAMPLES
+    result, inputs = "evaluation", {"student": "train"}
     artifact = EvaluationArtifact(kind="evaluation", title="Evaluation", local_settings=("tasks",))
 
     def open(self, settings: EvaluateConfig, shown: bool = True) -> EvaluateRun | SeveralRun:

@@ -33,19 +33,21 @@ class AskingSettings(KnowsOldNames):
         help="most tokens of a request and its reply; else what the student can read",
     )
     engine: Literal["auto", "vllm", "server", "transformers"] | StudentRunner = setting(
-        default="auto", help="where the student runs"
+        default="auto", help="where the student runs", neutral=True
     )
     engine_options: dict[str, Any] = setting(
         default_factory=dict, help="passed to the engine, such as gpu_memory_utilization or urls"
     )
     ledger: str | None = setting(
-        default=None, help="folder of the ledgers, on a local disk; else under PALIGN_HOME or the user's cache"
+        default=None,
+        help="folder of the ledgers, on a local disk; else under PALIGN_HOME or the user's cache",
+        neutral=True,
     )
     max_concurrency: int | None = setting(
-        default=None, least=1, help="most problems at once; else what the engine's cache holds"
+        default=None, least=1, help="most problems at once; else what the engine's cache holds", neutral=True
     )
-    progress: bool | None = setting(default=None, help="false shows nothing while it runs")
-    trust_remote_code: bool = setting(default=False, help="run code that comes with the student")
+    progress: bool | None = setting(default=None, help="false shows nothing while it runs", neutral=True)
+    trust_remote_code: bool = setting(default=False, help="run code that comes with the student", neutral=True)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -74,7 +76,7 @@ class SamplingSettings(AskingSettings):
         default="math", help="what a right answer is: math, choice, exact, or module:name of your own"
     )
     grading_seconds: float = setting(default=5.0, above=0.0, below=1e6, help="longest that one answer is graded")
-    grading_workers: int = setting(default=2, least=1, help="processes that grade")
+    grading_workers: int = setting(default=2, least=1, help="processes that grade", neutral=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

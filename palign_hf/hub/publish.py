@@ -249,12 +249,21 @@ class PushedSettings(Protocol):
 
 
 class PushedStage:
-    """The base of a stage with the settings `push_to_hub` and `hub`; `artifact` describes its result on the Hub."""
+    """The base of a stage with the settings `push_to_hub` and `hub`; `artifact` describes its result on the Hub.
+
+    In a chain (`palign run`) its result goes to the folder `result` of the run. `inputs` are settings, by dotted key,
+    that name the result of another stage, each with that stage; `from_head` are settings that come from another key of
+    the head; `usual` are values of a chain.
+    """
 
     artifact: Artifact
     reads: Table | None = None
     writes: Table | None = None
     together = False
+    result = ""
+    inputs: Mapping[str, str] = {}
+    from_head: Mapping[str, str] = {}
+    usual: Mapping[str, Any] = {}
 
     def forwarded(self) -> Mapping[str, type]:
         """Sections of the settings that are passed on to another dataclass, for the settings page."""

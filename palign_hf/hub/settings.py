@@ -119,16 +119,22 @@ class HubSettings(KnowsOldNames):
     """How the result is published: the options of `palign publish`."""
 
     config_name: str | None = setting(
-        default=None, help="name of the configuration; else made of the student and of what was run"
+        default=None, help="name of the configuration; else made of the student and of what was run", neutral=True
     )
-    private: bool | None = setting(default=None, help="make a new repository private; null leaves it to the account")
-    revision: str | None = setting(default=None, help="branch that is pushed to, made if it is missing; else main")
-    tag: str | None = setting(default=None, help="tag for the commit")
-    create_pr: bool = setting(default=False, help="open a pull request instead of pushing to the branch")
+    private: bool | None = setting(
+        default=None, help="make a new repository private; null leaves it to the account", neutral=True
+    )
+    revision: str | None = setting(
+        default=None, help="branch that is pushed to, made if it is missing; else main", neutral=True
+    )
+    tag: str | None = setting(default=None, help="tag for the commit", neutral=True)
+    create_pr: bool = setting(default=False, help="open a pull request instead of pushing to the branch", neutral=True)
     license: str | None = setting(
-        default=None, help="license of the traces, for a card that states none, as cc-by-4.0"
+        default=None, help="license of the traces, for a card that states none, as cc-by-4.0", neutral=True
     )
-    language: tuple[str, ...] = setting(default=(), help="languages of the traces, for a card that states none, as en")
+    language: tuple[str, ...] = setting(
+        default=(), help="languages of the traces, for a card that states none, as en", neutral=True
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -156,6 +162,7 @@ def push_setting() -> Any:
         default=None,
         metavar="OWNER/NAME",
         help="repository of the Hub that the result is pushed to when the run has ended",
+        neutral=True,
     )
 
 

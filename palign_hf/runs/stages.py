@@ -20,6 +20,7 @@ from palign_hf.terminal import print_err
 # Commands around those of the stages; a module of `palign_hf.cli` runs each.
 BEFORE = {
     "demo": "see the method work on small problems whose truth is known",
+    "run": "run a whole chain, from traces to a table of numbers, from one recipe",
     "traces": "inspect teacher traces before spending time on them",
 }
 AFTER = {

@@ -61,6 +61,7 @@ _REPORTING: tuple[str, ...] = (
 )
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 _DECIDES = ("dataloader_drop_last",)
+_ROWS = ("per_device_train_batch_size", "gradient_accumulation_steps")
 # What the identity of a training calls a setting that had another name when the first ones were written.
 _AS_RECORDED = {"tag_style": "tags"}
 
@@ -116,6 +117,11 @@ def arguments(given: Mapping[str, Any], commit: str | None) -> PAlignConfig:
     if commit is not None:
         model["revision"] = commit
     return _made({**given, "model_init_kwargs": model})
+
+
+def decides(name: str) -> bool:
+    """Whether a field of a recipe can change the student: rows of a step count, and not how they are divided."""
+    return name in _DECIDES or name.startswith(_ROWS) or not name.startswith(_REPORTING)
 
 
 def deciding(config: PAlignConfig) -> dict[str, Any]:

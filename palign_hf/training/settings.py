@@ -78,8 +78,10 @@ class TrainConfig(KnowsOldNames):
     pairs: PairSettings = setting(help="the rows to train on")
     student: str = setting(help="the student: Hub id of a model, or a folder")
     revision: str | None = setting(default=None, help="branch, tag or commit of a Hub student")
-    output_dir: str | None = setting(default=None, help="folder of the student; default: runs/STUDENT/student")
-    overwrite: bool = setting(default=False, help="overwrite the result of another run")
+    output_dir: str | None = setting(
+        default=None, help="folder of the student; default: runs/STUDENT/student", neutral=True
+    )
+    overwrite: bool = setting(default=False, help="overwrite the result of another run", neutral=True)
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     baseline: str | dict[str, Any] | Baseline = setting(
@@ -102,9 +104,10 @@ class TrainConfig(KnowsOldNames):
         default=8,
         least=0,
         help="prompts that the trained student replies to, to check that it stops; 0 skips the check",
+        neutral=True,
     )
-    stops_tokens: int = setting(default=2048, least=1, help="maximum tokens of such a reply")
-    trust_remote_code: bool = setting(default=False, help="run code from the student's repository")
+    stops_tokens: int = setting(default=2048, least=1, help="maximum tokens of such a reply", neutral=True)
+    trust_remote_code: bool = setting(default=False, help="run code from the student's repository", neutral=True)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -140,6 +143,12 @@ class TrainConfig(KnowsOldNames):
     def folder(self) -> Path:
         """The folder of the student and its report."""
         return folder_of(self.output_dir or f"runs/{Path(self.student).name.lower()}/student")
+
+    def deciding_training(self) -> dict[str, Any]:
+        """The fields of `training` that can change the student."""
+        from palign_hf.training.arguments import decides
+
+        return {name: value for name, value in self.training.items() if decides(name)}
 
     @property
     def kind(self) -> Baseline:

@@ -275,6 +275,8 @@ class TrainStage(PushedStage):
     settings = TrainConfig
     reads = PAIRS
     together = True
+    result, inputs = "student", {"pairs.source": "align", "prefixes.source": "truncate"}
+    from_head, usual = {"training.seed": "seed"}, {"prefixes.split": "train"}
     artifact = _StudentArtifact(kind="student", title="Student")
 
     def forwarded(self) -> dict[str, type]:

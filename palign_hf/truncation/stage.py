@@ -153,13 +153,13 @@ class TruncateConfig(TruncationSettings):
 
     traces: TraceSettings = setting(help="where the teacher traces come from")
     output_dir: str | None = setting(
-        default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes"
+        default=None, help="folder for the prefixes and the report; else runs/STUDENT/prefixes", neutral=True
     )
-    overwrite: bool = setting(default=False, help="write over the result of another run")
+    overwrite: bool = setting(default=False, help="write over the result of another run", neutral=True)
     push_to_hub: str | None = push_setting()
     hub: HubSettings = hub_setting()
     batch_size: int = setting(
-        default=1000, least=1, help="rows that are written together, as a part that outlives a crash"
+        default=1000, least=1, help="rows that are written together, as a part that outlives a crash", neutral=True
     )
     pilot: int | None = setting(
         default=None, least=1, help="rows on which the prior of the search is estimated first, once for all processes"
@@ -261,6 +261,7 @@ class TruncateStage(PushedStage):
     help = "find the shortest sufficient prefix of each trace"
     settings = TruncateConfig
     reads, writes = TRACES, PREFIXES
+    result, from_head = "prefixes", {"traces.max_samples": "max_samples"}
     artifact = _PrefixesArtifact(kind="prefixes", title="Prefixes", table=PREFIXES)
 
     def open(self, settings: TruncateConfig, shown: bool = True) -> TruncateRun:

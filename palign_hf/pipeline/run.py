@@ -1,0 +1,287 @@
+"""`palign run`: the steps of a chain that have to run, each in a process of its own or with others on one engine.
+
+Inference steps that follow each other share one process and one engine. A training has its own process, so that the
+GPU's memory is free before and after it. The record is written when a step ends, so a run that was killed resumes with
+the step that was under way, and that step with its own ledger or checkpoint.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from palign_hf.config.recipes import recipes_folder
+from palign_hf.config.resolve import uncalled
+from palign_hf.errors import UserError, listed
+from palign_hf.pipeline.chain import chain
+from palign_hf.pipeline.plan import DONE, ChainStep, State, chosen, in_groups, states
+from palign_hf.pipeline.recipe import LaunchSettings, Recipe, read_chain
+from palign_hf.pipeline.record import (
+    CHAIN,
+    COMPARISON,
+    LOG,
+    RECIPES,
+    RunRecord,
+    begin,
+    content_of_sources,
+    elapsed,
+    page,
+    plain_values,
+    read_kept,
+    share,
+    write_recipe,
+)
+from palign_hf.runs.parts import write_whole
+from palign_hf.runs.report import now
+from palign_hf.runs.shards import PAGE
+from palign_hf.runs.stages import STAGES, find_stage
+from palign_hf.terminal import print_err, print_out
+
+
+# Seconds that a process has to end after SIGTERM: stages need up to half a minute.
+_PATIENCE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a command asks for.
+
+    Args:
+        overrides (`tuple[str, ...]`): `--set`.
+        first (`str`, *optional*): `--from`.
+        last (`str`, *optional*): `--until`.
+        force (`tuple[str, ...]`): `--force`.
+    """
+
+    overrides: tuple[str, ...] = ()
+    first: str | None = None
+    last: str | None = None
+    force: tuple[str, ...] = ()
+
+    @property
+    def narrows(self) -> bool:
+        """Whether only some stages are meant, or some whatever their state."""
+        return bool(self.first or self.last or self.force)
+
+
+def run_chain(recipe: str | Path, wish: Wish) -> int:
+    """Run what has to run of a chain.
+
+    Args:
+        recipe (`str` or `Path`): The recipe.
+        wish (`Wish`): What the command asks for.
+
+    Returns:
+        `int`: The exit status: that of the stage that stopped the chain, else 0.
+    """
+    read = read_chain(recipe, wish.overrides)
+    with _alone(read.head.folder) as folder:
+        record = RunRecord(folder)
+        if not wish.narrows and record.finished(read):
+            return _end(folder, f"all {len(record.steps)} steps are done already")
+        steps = chain(read)
+        found = _states(steps, record, wish)
+        todo = chosen(found, wish.first, wish.last, _stages(steps))
+        _say(found, todo)
+        if todo:
+            _keep(read, record, steps, recipe, wish)
+        for group in in_groups(todo):
+            if status := _run_group(read, folder, group, wish):
+                _log(folder, f"{listed(one.step.name for one in group)}: stopped with status {status}")
+                return status
+        return _finish(read, folder, steps, bool(todo))
+
+
+def dry_run(recipe: str | Path, wish: Wish) -> int:
+    """Print which steps would run, and what each would do and cost; nothing is written and no engine is started."""
+    with uncalled():
+        read = read_chain(recipe, wish.overrides)
+        steps = chain(read)
+        found = _states(steps, RunRecord(read.head.folder), wish)
+        todo = {one.step.name for one in chosen(found, wish.first, wish.last, _stages(steps))}
+        for one in found:
+            print_out(f"== {one.step.name}: {_words(one, one.step.name in todo)}")
+            if one.step.name not in todo:
+                continue
+            if waits := [name for name in dict.fromkeys(one.step.reads.values()) if name in todo]:
+                print_out(f"reads what {listed(waits)} will write: its cost is known then")
+                continue
+            stage = find_stage(one.step.stage)
+            try:
+                print_out(stage.forecast(one.step.settings))
+            except UserError as error:
+                print_out(f"not known here: {' '.join(str(error).split())}")
+    return 0
+
+
+def status(folder: str | Path) -> int:
+    """Print what is done, stale or missing in the folder of a run."""
+    home = Path(folder).expanduser()
+    record = RunRecord(home)
+    if not (home / RECIPES / CHAIN).is_file():
+        raise UserError(f"`{folder}` is no run of a chain: `{RECIPES}/{CHAIN}` is missing. Give the folder of one.")
+    begun = dict(record.held.get("recipe") or {})
+    place = Path(str(begun.get("file", "")))
+    if place.is_file():
+        read = read_chain(place, tuple(begun.get("set") or ()))
+    else:
+        read = read_kept(home)
+    with uncalled():
+        for one in _states(chain(read), record, Wish()):
+            print_out(f"{one.step.name:<32} {one.state:<8} {one.why}".rstrip())
+    return 0
+
+
+def _states(steps: Sequence[ChainStep], record: RunRecord, wish: Wish) -> list[State]:
+    if unknown := [name for name in wish.force if name not in _stages(steps)]:
+        raise UserError(f"`--force {unknown[0]}` is no stage of this chain. It has {listed(_stages(steps))}.")
+    return states(steps, record.steps, content_of_sources, record.damaged, wish.force)
+
+
+def _stages(steps: Sequence[ChainStep]) -> list[str]:
+    there = {step.stage for step in steps}
+    return [name for name in STAGES if name in there]
+
+
+def _words(one: State, runs: bool) -> str:
+    if one.state == DONE:
+        return "kept"
+    return f"{'runs' if one.state == 'missing' else 'runs again'}: {one.why}" if runs else f"left out ({one.why})"
+
+
+def _say(found: Sequence[State], todo: Sequence[State]) -> None:
+    running = {one.step.name for one in todo}
+    for one in found:
+        print_err(f"{one.step.name}: {_words(one, one.step.name in running)}")
+
+
+def _keep(recipe: Recipe, record: RunRecord, steps: Sequence[ChainStep], file: str | Path, wish: Wish) -> None:
+    """Write the recipe of the chain and of each step, and forget steps that are no longer in it."""
+    folder = recipe.head.folder
+    (folder / RECIPES).mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(plain_values(recipe.whole()), sort_keys=False, allow_unicode=True)
+    write_whole(folder / RECIPES / CHAIN, text)
+    for step in steps:
+        write_recipe(folder, step)
+    record.keep([*(step.name for step in steps), *(name for name in record.steps if name.endswith("compare"))])
+    record.held["recipe"] = {
+        "file": os.path.abspath(file) if Path(file).is_file() else str(file),
+        "set": [*wish.overrides],
+    }
+    record.write()
+
+
+def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish) -> int:
+    """Run steps in one process, or a training under accelerate; their exit status."""
+    names = [one.step.name for one in group]
+    _log(folder, f"{listed(names)}: begins")
+    step = group[0].step
+    if recipe.head.launch is not None and find_stage(step.stage).together:
+        return _launched(recipe, folder, group[0], recipe.head.launch)
+    forced = [word for name in wish.force for word in ("--force", name)]
+    return _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), *names, *forced])
+
+
+def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) -> int:
+    record, began = RunRecord(folder), time.monotonic()
+    settings = begin(record, one, one.step.settings)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(launch.processes)]
+    if launch.config is not None:
+        command += ["--config_file", str(_launcher(launch.config))]
+    command += ["--module", "palign_hf.pipeline.worker", "--stage", one.step.stage]
+    command += ["--config", str(write_recipe(folder, one.step))]
+    command += ["--set", "overwrite=true"] if settings.overwrite else []
+    if status := _child(command):
+        return status
+    record.add(one, content_of_sources(one.step.deciding), {"failed": share(0, 1), "seconds": elapsed(began)})
+    return 0
+
+
+def _launcher(name: str) -> Path:
+    """A configuration of accelerate: a file, or one that ships."""
+    shipped = recipes_folder() / "accelerate" / f"{name}.yaml"
+    if (path := Path(name).expanduser()).is_file():
+        return path
+    if shipped.is_file():
+        return shipped
+    known = [one.stem for one in sorted(shipped.parent.glob("*.yaml"))]
+    raise UserError(f"`launch.config={name}` is no file, and none of {listed(known)}.")
+
+
+def _child(command: Sequence[str]) -> int:
+    """Run a process to its end; whatever ends this one ends it, too."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:
+        # Ctrl-C in a terminal has reached it already.
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bool) -> int:
+    """Compare what was evaluated, and write the page of the run."""
+    record = RunRecord(folder)
+    evaluated = [step for step in steps if step.stage == "evaluate" and step.name in record.steps]
+    if len(evaluated) > 1 and (wanted := _comparison(evaluated, record)) != record.steps.get("compare", {}).get(
+        "signature"
+    ):
+        if status := _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), "--compare", wanted]):
+            return status
+        worked = True
+    if worked:
+        record = RunRecord(folder)
+        table = folder / COMPARISON / "comparison.md"
+        compared = table.read_text(encoding="utf-8") if table.is_file() else ""
+        write_whole(folder / PAGE, page(recipe, steps, record, compared.replace("](", f"]({COMPARISON}/")))
+    undone = [step.name for step in steps if step.name not in record.steps]
+    if not undone:
+        record.finish(recipe)
+    return _end(
+        folder, f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}" if undone else "all is done"
+    )
+
+
+def _end(folder: Path, words: str) -> int:
+    print_out(f"{words}; report: {folder / PAGE}")
+    _log(folder, words)
+    return 0
+
+
+def _comparison(evaluated: Sequence[ChainStep], record: RunRecord) -> str:
+    """The signature of the comparison."""
+    return "-".join(["1", *(str(record.steps[step.name]["signature"])[:8] for step in evaluated)])
+
+
+def _log(folder: Path, line: str) -> None:
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(f"{now()} {line}\n")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """Refuse a second run in the same folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        with suppress(ImportError):
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"`{folder}` is in use by another `palign run`. Wait for it, or give another folder."
+                ) from None
+        yield folder

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,15 +72,21 @@ class Turns:
     def __init__(self, folder: Path, student: Path, problems: int) -> None:
         from vllm import LLM
 
+        from palign_hf.engines.supervised import watched
         from palign_hf.evaluation.tasks import open_task, problem_table
         from palign_hf.generation.runner import StudentRunner
 
         self.folder = folder
         self.rows = list(problem_table([open_task("toy", max_samples=problems)]))
-        self.runner = StudentRunner(str(student), engine="vllm", engine_options=OPTIONS)
-        self.runner.run(self.runner.engine.start())
         common = {"enable_prefix_caching": True, "disable_log_stats": True, "seed": 0}
-        self.llm = LLM(self.runner.student.where, max_model_len=self.runner.max_model_len, **common, **OPTIONS)
+        with ExitStack() as opened:
+            self.runner = opened.enter_context(StudentRunner(str(student), engine="vllm", engine_options=OPTIONS))
+            self.runner.run(self.runner.engine.start())
+            where, length = self.runner.student.where, self.runner.max_model_len
+            # vLLM leaves the processes of an `LLM` behind when a signal ends this one.
+            self.llm = opened.enter_context(watched(lambda: LLM(where, max_model_len=length, **common, **OPTIONS)))
+            opened.callback(self.llm.llm_engine.engine_core.shutdown)
+            self._opened = opened.pop_all()
 
     def evaluation(self, turn: int) -> Any:
         """The evaluation of one turn: with seeds and a ledger of its own."""
@@ -142,12 +149,11 @@ class Turns:
 
     def close(self) -> None:
         """End both."""
-        self.runner.close()
-        self.llm.llm_engine.engine_core.shutdown()
+        self._opened.close()
 
 
-def main() -> None:
-    """Measure, print a table and one line of JSON."""
+def main() -> int:
+    """Read the options; signals end the engines as they end those of `palign`."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -159,6 +165,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.problems < 10 or options.rounds < 1:
         parser.error("give at least 10 --problems and one of --rounds")
+    from palign_hf.runs.launch import ended
+
+    return ended(Path(__file__).name, lambda: measure(options), parser, "Run the same command again.")
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure, print a table and one line of JSON."""
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
@@ -197,7 +210,13 @@ def main() -> None:
         "tokens_each": round(written / len(samples)),
     }
     print(json.dumps(figures))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    status = main()
+    if status:
+        from palign_hf.runs.signals import leave
+
+        # At its exit Python would wait for engines that are still busy; their watch ends them.
+        leave(status)

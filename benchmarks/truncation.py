@@ -210,8 +210,8 @@ def shared(a: list[int], b: list[int]) -> int:
     return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def main() -> None:
-    """Run all, print a table and one line of JSON."""
+def main() -> int:
+    """Read the options; signals end the engine as they end that of `palign`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--student", help="folder; by default SmolLM2-135M out of its wheel")
     parser.add_argument(
@@ -229,6 +229,13 @@ def main() -> None:
     absent = [path for path in options.traces if not path.is_file()]
     if absent:
         parser.error(f"`{absent[0]}` doesn't exist: give JSONL files with `question` and `trace` by --traces")
+    from palign_hf.runs.launch import ended
+
+    return ended(Path(__file__).name, lambda: measure(options), parser, "Run the same command again.")
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Run all, print a table and one line of JSON."""
     student = options.student
     if not student:
         from palign_hf.toy.demo.run import export
@@ -272,7 +279,13 @@ def main() -> None:
             }
         )
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    status = main()
+    if status:
+        from palign_hf.runs.signals import leave
+
+        # At its exit Python would wait for engines that are still busy; their watch ends them.
+        leave(status)

@@ -81,6 +81,31 @@ class Student:
         return {"content": self.content} if self.content else {"name": self.name, "commit": self.commit}
 
 
+@dataclass(frozen=True, slots=True)
+class StudentShape:
+    """The sizes of a student that decide its costs.
+
+    Args:
+        parameters (`int`): Number of all weights.
+        layers (`int`), hidden (`int`), intermediate (`int`), vocabulary (`int`): As in its config.
+        key_values (`int`): Width of the keys of a layer, of all heads together.
+        weight_bytes (`int`, *optional*, defaults to `2`): Bytes of a weight.
+    """
+
+    parameters: int
+    layers: int
+    hidden: int
+    key_values: int
+    intermediate: int
+    vocabulary: int
+    weight_bytes: int = 2
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the key-value cache for one token."""
+        return 2 * self.layers * self.key_values * self.weight_bytes
+
+
 def resolve_student(name: str, revision: str | None = None) -> Student:
     """Find the commit on the Hub (or in its local cache when offline), or hash the folder."""
     home = shipped(name)
@@ -138,6 +163,35 @@ def student_vocabulary(student: Student, tokenizer: "PreTrainedTokenizerBase", t
     except Exception:  # without a config that loads nothing is known of the padding
         return known
     return max(known, padded) if isinstance(padded, int) else known
+
+
+def student_shape(student: Student, trust_remote_code: bool = False) -> StudentShape:
+    """The sizes of a student, by its config alone: no weights are loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(student.where, revision=student.commit, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return shape_of(config, sum(one.numel() for one in model.parameters()))
+
+
+def shape_of(config: Any, parameters: int) -> StudentShape:
+    """The sizes by the config's fields; one that an architecture lacks is taken as usual for its width."""
+    text = config.get_text_config()
+    hidden = int(getattr(text, "hidden_size", None) or 1024)
+    heads = int(getattr(text, "num_attention_heads", None) or 1)
+    width = int(getattr(text, "head_dim", None) or hidden // heads)
+    dtype = str(getattr(text, "dtype", None) or getattr(config, "dtype", None))
+    return StudentShape(
+        parameters,
+        layers=int(getattr(text, "num_hidden_layers", None) or 1),
+        hidden=hidden,
+        key_values=int(getattr(text, "num_key_value_heads", None) or heads) * width,
+        intermediate=int(getattr(text, "intermediate_size", None) or 4 * hidden),
+        vocabulary=int(getattr(text, "vocab_size", None) or 1),
+        weight_bytes=2 if "16" in dtype else 4,
+    )
 
 
 def _text_config(student: Student, trust_remote_code: bool) -> Any:

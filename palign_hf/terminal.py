@@ -53,6 +53,42 @@ def settle() -> None:
             stream.flush()
 
 
+def is_terminal() -> bool:
+    """Whether stderr is a terminal, where bars can move."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def quiet_bars(always: bool = False) -> Iterator[None]:
+    """Within, other libraries show no progress bars, unless stderr is a terminal; with `always` not even there.
+
+    Their warnings and errors stay. An environment variable that asks for their bars wins.
+    """
+    if not always and is_terminal():
+        yield
+        return
+    # These are read when the libraries are imported, here and in processes that start within.
+    names = ["HF_HUB_DISABLE_PROGRESS_BARS", *([] if always else ["TQDM_DISABLE"])]
+    added = [name for name in names if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    hub, transformers = (sys.modules.get(name) for name in ("huggingface_hub.utils", "transformers.utils.logging"))
+    again: list[Callable[[], None]] = []
+    if os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] not in ("0", ""):
+        if transformers is not None and transformers.is_progress_bar_enabled():
+            again.append(transformers.enable_progress_bar)
+            transformers.disable_progress_bar()
+        if hub is not None and not hub.are_progress_bars_disabled():
+            again.append(hub.enable_progress_bars)
+            hub.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for enable in again:
+            enable()
+
+
 class _Visible(logging.Filter):
     """Removes control characters and secrets from log records, which quote data and servers."""
 
@@ -101,13 +137,16 @@ def _open_descriptors() -> None:
 
 _LINE_EVERY_S = 30.0
 _TICK_S = 1.0
-# The rate covers the last minute, or the last bursts where rows come rarely.
-_WINDOW_S = 60.0
+# The rate covers the last half minute, or the last bursts where rows come rarely.
+_WINDOW_S = 30.0
 _BURSTS = 10
 _BURST_S = 1.0
-# Seconds and rows before a remaining time is shown.
+# A rate needs these bursts and seconds. An engine's first minute is slower than any later one, so it also needs some
+# rows, or a minute and a half.
 _TRUSTED_BURSTS = 3
 _TRUSTED_S = 5.0
+_TRUSTED_ROWS = 20
+_WARM_S = 90.0
 
 
 class Progress:
@@ -140,7 +179,7 @@ class Progress:
         self._over = threading.Event()
         # Rows are counted where they finish, which is seldom the thread that made the bar.
         self._lock = threading.RLock()
-        self._lines = shown is not False and not (sys.stderr is not None and sys.stderr.isatty())
+        self._lines = shown is not False and not is_terminal()
         self._bar: Any = None
         if shown is not False and not self._lines:
             from tqdm.auto import tqdm
@@ -152,6 +191,7 @@ class Progress:
                 desc=self._what,
                 unit=unit,
                 initial=before,
+                disable=False,  # whatever TQDM_DISABLE says of others
                 leave=leave,
                 dynamic_ncols=True,
                 bar_format=layout,
@@ -235,10 +275,10 @@ class Progress:
         if self._began is None:
             return ""
         now = monotonic()
-        rate = self._pace.rate(now)
+        rate = self._pace.rate(now) if self._pace.trusted(now) else None
         parts = [f"{_speed(rate, self._unit)}"] if rate is not None else []
         parts += [visible(f"{name} {value}") for name, value in self._details(now - self._began).items()]
-        if self._total and rate and self._pace.trusted(now):
+        if self._total and rate:
             parts.append(f"{_clock((self._total - self._done) / rate)} left")
         return ", ".join(parts)
 
@@ -254,11 +294,13 @@ class Pace:
 
     def __init__(self) -> None:
         self._rows = 0
+        self._began: float | None = None
         self._bursts: deque[tuple[float, float, int]] = deque()  # first and last moment, rows at its end
 
     def add(self, now: float, rows: int) -> None:
         """Record `rows` rows that finished at `now`."""
         self._rows += rows
+        self._began = now if self._began is None else self._began
         if self._bursts and now - self._bursts[-1][0] < _BURST_S:
             began, _, _ = self._bursts.pop()
         else:
@@ -272,6 +314,8 @@ class Pace:
         bursts = list(self._bursts)
         if len(bursts) > 2 and now - bursts[-1][0] < _BURST_S:
             bursts.pop()  # it may not be over
+        if len(self._bursts) > _TRUSTED_BURSTS and bursts[0][0] == self._began:
+            bursts.pop(0)  # after the first row of all an engine still compiles and fills its batch
         if len(bursts) < 2:
             return None
         (_, first, before), (_, last, rows) = bursts[0], bursts[-1]
@@ -280,8 +324,10 @@ class Pace:
         return (rows - before) / (max(last, now - usual) - first)
 
     def trusted(self, now: float) -> bool:
-        """Whether enough was seen to estimate the remaining time."""
-        return len(self._bursts) > _TRUSTED_BURSTS and now - self._bursts[0][1] >= _TRUSTED_S
+        """Whether enough was seen for a rate that will hold, and so for the remaining time."""
+        if self._began is None or len(self._bursts) <= _TRUSTED_BURSTS or now - self._bursts[0][1] < _TRUSTED_S:
+            return False
+        return self._rows >= _TRUSTED_ROWS or now - self._began >= _WARM_S
 
 
 def _tick(progress: "weakref.ref[Progress]", over: threading.Event) -> None:

@@ -55,6 +55,13 @@ def test_the_stream_ends_with_its_line():
     assert all(told in done.stdout for told in ("streamed", "barrier at 30", "in order, at no cost"))
 
 
+def test_the_forecast_ends_with_its_line_and_is_near_where_it_can_know():
+    figures = figures_of(start("forecast.py", "--rows", "20", "--engine", "transformers"))
+    assert figures["align_samples"] == figures["train_steps"] == figures["train_weights"] == 1
+    assert 0.6 < figures["truncate_computed_tokens"] < 1.7
+    assert {"truncate_seconds", "align_seconds", "align_written_tokens", "train_seconds"} <= set(figures)
+
+
 def test_the_cost_of_searches_ends_with_its_line():
     figures = figures_of(start("search_cost.py", "--draws", "20"))
     over = {"default_over_floor", "binary_over_floor", "reference_over_floor"}
@@ -85,6 +92,8 @@ def test_training_ends_with_its_line():
         ("grading.py", "--answers", "5"),
         ("grading.py", "--max-samples", "0"),
         ("driver.py", "--problems", "0"),
+        ("chain.py", "--rows", "3"),
+        ("forecast.py", "--rows", "3"),
         ("stream.py", "--rows", "10"),
         ("stream.py", "--mean-ms", "0"),
         ("search_cost.py", "--draws", "0"),

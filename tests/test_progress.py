@@ -112,7 +112,37 @@ def test_the_first_rows_alone_say_nothing_about_the_time_left(clock, lines):
         progress.advance(1)
     clock.now += 26
     progress.tick()
-    assert lines() == ["truncating: 5/300 rows, 0.14 rows/s, 0:35:39 left"]
+    assert lines() == ["truncating: 5/300 rows"]
+
+
+def test_the_first_minute_of_an_engine_is_no_part_of_its_rate(clock, lines):
+    """A row every ten seconds while kernels are compiled, then 1.7 a second, as a run with vLLM on a CPU had it."""
+    progress = Progress(300, "truncating")
+    for seconds in (10,) * 7 + (1 / 1.7,) * 140:
+        clock.now += seconds
+        progress.advance()
+    first, second, *later = lines()
+    assert (first, second) == ("truncating: 3/300 rows", "truncating: 6/300 rows")
+    assert all(" 1.7" in line and "0:0" in line for line in later[1:]) and len(later) == 3
+    assert float(later[0].split(", ")[1].removesuffix(" rows/s")) > 1
+
+
+def test_the_wait_for_the_first_full_batch_is_no_part_of_the_rate(clock, lines):
+    """One row starts the engine, a minute later the first 64 finish, then as many every 16 seconds."""
+    progress = Progress(100_000, "truncating")
+    for seconds, rows in ((1, 1), (60, 64), *[(16, 64)] * 6):
+        clock.now += seconds
+        progress.advance(rows)
+    rates = [line.split(", ")[1] for line in lines() if "rows/s" in line]
+    assert rates and set(rates) == {"4.00 rows/s"}
+
+
+def test_a_few_slow_rows_have_a_rate_after_a_while(clock, lines):
+    progress = Progress(300, "truncating")
+    for _ in range(6):
+        clock.now += 30
+        progress.advance()
+    assert ["left" in line for line in lines()] == [False] * 3 + [True] * 3
 
 
 def test_a_row_that_others_waited_for_is_no_sprint(clock, lines):

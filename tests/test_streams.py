@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import subprocess
 import sys
 
 import pytest
@@ -14,7 +15,7 @@ from palign_hf.errors import visible
 from palign_hf.redact import remember
 from palign_hf.runs.report import json_line
 from palign_hf.tables import escaped
-from palign_hf.terminal import Progress, prepare, print_err, print_out
+from palign_hf.terminal import Progress, prepare, print_err, print_out, quiet_bars
 
 
 HOSTILE = "\x1b[2J\x9b\u202e\u200b\u2066\ufeff\x7f\x08\r\ud800"
@@ -105,3 +106,55 @@ def test_a_pipe_leads_nowhere_once_it_was_broken(monkeypatch):
         print_out("lost")
         stream.write("and whatever a library prints later")
         stream.flush()
+
+
+LOADING = """
+import argparse, logging, sys, warnings
+from palign_hf.runs.launch import ended
+from palign_hf.terminal import Progress, quiet_bars
+
+def body():
+    from palign_hf.students import resolve_student
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained(resolve_student("palign-toy").where)
+    model.save_pretrained(sys.argv[1])
+    from tqdm.auto import tqdm
+    for _ in tqdm(range(3), desc="steps of a trainer"):
+        pass
+    warnings.warn("a warning of a library")
+    logging.getLogger("transformers").error("an error of a library")
+    return 0
+
+sys.exit(ended("palign", body, argparse.ArgumentParser()))
+"""
+
+
+def test_on_a_pipe_other_libraries_show_no_bars_but_their_warnings_and_errors(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if "TQDM" not in name and "BARS" not in name}
+    command = [sys.executable, "-c", LOADING, str(tmp_path / "student")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and (tmp_path / "student" / "model.safetensors").is_file(), done.stderr
+    said = done.stdout + done.stderr
+    assert not any(bar in said for bar in ("%|", "it/s", "Loading weights", "Writing model", "steps of a trainer"))
+    assert "a warning of a library" in said and "an error of a library" in said
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("always", "quiet"), [(False, False), (True, True)])
+def test_in_a_terminal_bars_of_others_show_unless_none_may(always, quiet, monkeypatch):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging as bars
+
+    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.delenv(name, raising=False)
+    bars.enable_progress_bar()
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with quiet_bars(always):
+        assert bars.is_progress_bar_enabled() != quiet and are_progress_bars_disabled() == quiet
+        assert "TQDM_DISABLE" not in os.environ
+    assert bars.is_progress_bar_enabled() and not are_progress_bars_disabled()
+    assert "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ

@@ -25,9 +25,10 @@ from palign_hf.hub.plan import SPLIT, Item, view_items
 from palign_hf.hub.publish import PushedStage
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.runs.claims import refuse_read
+from palign_hf.runs.forecast import UNKNOWN_TIME, Forecast
 from palign_hf.runs.report import Reasons
 from palign_hf.runs.shards import load_code
-from palign_hf.runs.transform import TransformRun, costs
+from palign_hf.runs.transform import TransformRun, costs, runner_arguments
 from palign_hf.schema import PAIRS, PREFIXES, check_table
 from palign_hf.terminal import print_err
 
@@ -41,11 +42,15 @@ if TYPE_CHECKING:
 _SAMPLE = 200
 
 
-def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
-    """Describe rows, prompts and the largest number of samples; the length of samples is only known afterwards."""
+def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> Forecast:
+    """Rows, prompts and the largest number of samples.
+
+    A sample is expected to be as long as the rest of the trace, or a quarter of what it may be where that isn't known;
+    with `sampling="first"` half of the samples are expected to be right.
+    """
     rows = len(prefixes)
     sample = prefixes.select(range(0, rows, -(-rows // _SAMPLE)))
-    prompts, prompt_tokens, room = alignment.prompts(), 0, 0
+    prompts, prompt_tokens, room, expected = alignment.prompts(), 0, 0, 0
     statuses: Counter[str] = Counter()
     reasons = Reasons()
     for source in plain_rows(sample):
@@ -55,7 +60,9 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
             reasons.add(row.reason)
         if row.beginning is not None:
             prompt_tokens += len(row.beginning.prompt)
-            room += prompts.room(row.beginning)
+            may = prompts.room(row.beginning)
+            room += may
+            expected += min(may, _rest(source) or -(-may // 4))
     scale = rows / len(sample)
     about = "" if len(sample) == rows else f"about (from {len(sample)} of them) "
     asked = round(statuses["asked"] * scale)
@@ -63,24 +70,43 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> str:
     most = asked * settings.n
     tags = f", tag_style `{style.name}`" if style is not None else ""
     left = "; ".join(f"{name.replace('_', ' ')} {round(count * scale):,}" for name, count in statuses.items())
-    return "\n".join(
-        [
-            f"student    {settings.student}",
-            f"mode       {settings.mode}{tags}; result {alignment.fingerprint}",
-            f"rows       {rows:,}: {about}{left}",
-            *(
-                f"           {about}{round(count * scale):,} x {reason}"
-                for reason, count in reasons.counted().most_common()
-            ),
-            f"samples    {'at least' if settings.sampling == 'first' else 'all'} "
+    lines = [
+        ("student", settings.student),
+        ("mode", f"{settings.mode}{tags}; result {alignment.fingerprint}"),
+        ("rows", f"{rows:,}: {about}{left}"),
+        *(("", f"{about}{round(count * scale):,} x {reason}") for reason, count in reasons.counted().most_common()),
+        (
+            "samples",
+            f"{'at least' if settings.sampling == 'first' else 'all'} "
             f"{asked if settings.sampling == 'first' else most:,}, at most {most:,}"
             + ("" if settings.fallback == "drop" else f", and more for fallbacks ({settings.fallback})"),
-            f"prompts    {about}{round(prompt_tokens * scale):,} tokens; with a prefix cache each is read once",
-            f"written    at most {about}{round(room * scale):,} tokens a sample of each; what it will be is not known "
-            f"before",
-            f"ledger     {alignment.ledger_path}: what it holds already isn't drawn again",
-        ]
+        ),
+        ("prompts", f"{about}{round(prompt_tokens * scale):,} tokens; with a prefix cache each is read once"),
+        (
+            "written",
+            f"at most {about}{round(room * scale):,} tokens a sample of each; about "
+            f"{round(expected * scale):,} if each is as long as the rest of its trace",
+        ),
+        ("time", UNKNOWN_TIME),
+        ("ledger", f"{alignment.ledger_path}: what it holds already isn't drawn again"),
+    ]
+    draws = 2 - 2.0 ** (1 - settings.n) if settings.sampling == "first" else settings.n
+    return Forecast(
+        lines=tuple(lines),
+        rows=rows,
+        requests=round(asked * draws),
+        prompt_tokens=round(prompt_tokens * scale),
+        written_tokens=round(expected * scale * draws),
+        most_written=round(room * scale) * settings.n,
+        request_tokens=-(-(prompt_tokens + expected) // max(1, statuses["asked"])),
+        runner=runner_arguments(settings),
     )
+
+
+def _rest(source: Mapping[str, Any]) -> int | None:
+    """Tokens of the trace behind the prefix, where both are known."""
+    whole, kept = source.get("trace_tokens"), source.get("prefix_tokens")
+    return None if whole is None or kept is None else max(1, whole - kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +313,7 @@ class AlignStage(PushedStage):
         """Check everything, and read the prefixes."""
         return AlignRun(settings, shown)
 
-    def forecast(self, settings: AlignConfig) -> str:
+    def forecast(self, settings: AlignConfig) -> Forecast:
         """What the run would do and cost; no engine is started and nothing is written."""
         with AlignRun(settings) as run:
             run.adopt({"left_out": run.sieved()})

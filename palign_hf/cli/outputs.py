@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from palign_hf.cli.traces import column_map
+from palign_hf.cli.inspection import column_map
 from palign_hf.config import check_folder, folder_of
 from palign_hf.config.options import read_value
 from palign_hf.errors import shown

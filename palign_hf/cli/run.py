@@ -4,6 +4,7 @@ import argparse
 
 from palign_hf.config import Parser
 from palign_hf.errors import UserError
+from palign_hf.runs.forecast import NAMES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="run a stage again, though it is done; repeatable",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run and what it costs, and stop")
+    parser.add_argument("--device", choices=NAMES, help="with --dry-run: hours and GB on this device, estimated")
     parser.add_argument("--status", metavar="RUN", help="print what is done, stale or missing in the folder of a run")
     parser.set_defaults(run=run)
 
@@ -41,4 +43,6 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("Give a recipe, as `palign run toy/pipeline.yaml`, or the folder of a run in `--status RUN`.")
     if options.status is not None:
         return status(options.status)
-    return dry_run(options.recipe, wish) if options.dry_run else run_chain(options.recipe, wish)
+    if options.device is not None and not options.dry_run:
+        raise UserError(f"`--device {options.device}` is for a forecast and starts no run. Give `--dry-run` with it.")
+    return dry_run(options.recipe, wish, options.device) if options.dry_run else run_chain(options.recipe, wish)

@@ -7,13 +7,14 @@ not restarted: the run stops with instructions to resume.
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import secrets
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from palign_hf.engines.base import (
     Engine,
@@ -26,6 +27,8 @@ from palign_hf.engines.base import (
 )
 from palign_hf.errors import UserError
 
+
+T = TypeVar("T")
 
 _MARK = "PALIGN_ENGINE_MARK"
 # Seconds between scans while an engine loads: a process that sets its title erases the marker.
@@ -171,6 +174,22 @@ class OrphanWatch:
             assert self._process.stdin is not None
             self._process.stdin.write(" ".join(words).encode() + b"\n")
             self._process.stdin.flush()
+
+
+@contextlib.contextmanager
+def watched(start: Callable[[], T]) -> Iterator[T]:
+    """Yield what `start` makes, such as a `vllm.LLM`; the processes that it started end with this block, or with this
+    process, however that ends.
+    """
+    watch = OrphanWatch()
+    try:
+        before = set(multiprocessing.active_children())
+        with watch.marking():
+            made = start()
+        watch.settle(child.pid for child in set(multiprocessing.active_children()) - before)
+        yield made
+    finally:
+        watch.clear()
 
 
 logger = logging.getLogger(__name__)

@@ -29,7 +29,8 @@ from palign_hf.hub.publish import PushedStage
 from palign_hf.hub.settings import HubSettings, check_push_setting, config_name, hub_setting, push_setting
 from palign_hf.prompts import TagStyle, tag_style
 from palign_hf.runs.claims import EVALUATION, LIGHTEVAL, WRITTEN, refuse_read
-from palign_hf.runs.transform import TransformRun, costs
+from palign_hf.runs.forecast import UNKNOWN_TIME, Forecast
+from palign_hf.runs.transform import TransformRun, costs, runner_arguments
 
 
 if TYPE_CHECKING:
@@ -294,31 +295,48 @@ class EvaluateStage(PushedStage):
         kind = "zero-shot" if settings.zero_shot else "evaluation"
         return [(config_name(name, kind), one.folder) for name, one in settings.each().items()]
 
-    def forecast(self, settings: EvaluateConfig) -> str:
-        """What the run would do and cost; no engine is started and nothing is written."""
+    def forecast(self, settings: EvaluateConfig) -> Forecast:
+        """What the run would do and cost; no engine is started and nothing is written.
+
+        A sample is expected to take a quarter of the tokens that it may, as the engine expects it.
+        """
         if settings.students:
-            return "\n\n".join(f"== {name}\n{self.forecast(one)}" for name, one in settings.each().items())
+            return Forecast(parts={name: self.forecast(one) for name, one in settings.each().items()})
         with EvaluateRun(settings) as run:
             prompt = run.transform.prompt()
-            tokens = sum(len(prompt.ids(question)) for question in run.rows["question"])
-            samples = len(run.rows) * settings.n
-            most = f"{samples * settings.max_tokens:,} tokens" if settings.max_tokens else "what the context leaves"
+            lengths = [len(prompt.ids(question)) for question in run.rows["question"]]
+            tokens, samples = sum(lengths), len(run.rows) * settings.n
+            context = settings.max_model_len or run.transform.runner.max_model_len
+            rooms = [max(0, min(settings.max_tokens or context, context - length)) for length in lengths]
+            most = settings.n * sum(rooms)
+            expected = settings.n * sum(-(-room // 4) for room in rooms)
             lines = [
-                f"{task.name:<10} {len(task.rows)} problems, from {_where(task.given, settings)}"
-                + (f" (partial: {task.partial})" if task.partial else "")
-                if len(task.rows)
-                else f"{task.name:<10} not known: `{task.given}` is your own, and `--dry-run` doesn't call it"
+                (
+                    task.name,
+                    f"{len(task.rows)} problems, from {_where(task.given, settings)}"
+                    + (f" (partial: {task.partial})" if task.partial else "")
+                    if len(task.rows)
+                    else f"not known: `{task.given}` is your own, and `--dry-run` doesn't call it",
+                )
                 for task in run.tasks
             ]
-            return "\n".join(
-                [
-                    *lines,
-                    f"samples    {samples}, {settings.n} of each problem",
-                    f"prompts    {tokens:,} tokens, each read once where the engine caches",
-                    f"written    at most {most}",
-                    f"ledger     {run.transform.ledger_path}",
-                    f"output     {settings.folder}",
-                ]
+            lines += [
+                ("samples", f"{samples}, {settings.n} of each problem"),
+                ("prompts", f"{tokens:,} tokens, each read once where the engine caches"),
+                ("written", f"at most {most:,} tokens; about {expected:,} if a sample takes a quarter of what it may"),
+                ("time", UNKNOWN_TIME),
+                ("ledger", run.transform.ledger_path),
+                ("output", str(settings.folder)),
+            ]
+            return Forecast(
+                lines=tuple(lines),
+                rows=len(run.rows),
+                requests=samples,
+                prompt_tokens=tokens,
+                written_tokens=expected,
+                most_written=most,
+                request_tokens=-(-tokens // max(1, len(lengths))) + -(-expected // max(1, samples)),
+                runner=runner_arguments(settings),
             )
 
 

@@ -98,8 +98,14 @@ def run_chain(recipe: str | Path, wish: Wish) -> int:
         return _finish(read, folder, steps, bool(todo))
 
 
-def dry_run(recipe: str | Path, wish: Wish) -> int:
-    """Print which steps would run, and what each would do and cost; nothing is written and no engine is started."""
+def dry_run(recipe: str | Path, wish: Wish, device: str | None = None) -> int:
+    """Print which steps would run, and what each would do and cost; nothing is written.
+
+    Args:
+        recipe (`str` or `Path`): The recipe.
+        wish (`Wish`): What the command asks for.
+        device (`str`, *optional*): The device for hours and GB, as `h100`; `this` starts an engine to measure it.
+    """
     with uncalled():
         read = read_chain(recipe, wish.overrides)
         steps = chain(read)
@@ -114,7 +120,8 @@ def dry_run(recipe: str | Path, wish: Wish) -> int:
                 continue
             stage = find_stage(one.step.stage)
             try:
-                print_out(stage.forecast(one.step.settings))
+                forecast = stage.forecast(one.step.settings)
+                print_out(str(forecast) if device is None else forecast.text(device))
             except UserError as error:
                 print_out(f"not known here: {' '.join(str(error).split())}")
     return 0

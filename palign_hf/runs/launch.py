@@ -26,10 +26,11 @@ from palign_hf.config import Parser, add_options, read_options
 from palign_hf.config.options import as_typed
 from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError
+from palign_hf.runs.forecast import NAMES, Forecast
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated, destroyable, end_with_parent, grouped, leave, terminable
 from palign_hf.schema import Table
-from palign_hf.terminal import prepare, print_err, print_out, settle
+from palign_hf.terminal import prepare, print_err, print_out, quiet_bars, settle
 
 
 C = TypeVar("C")
@@ -91,7 +92,7 @@ class Stage(Protocol[C]):
     def ready(self, settings: C) -> None:
         """Refuse what would fail only after the run; asked once, before any work."""
 
-    def forecast(self, settings: C) -> str:
+    def forecast(self, settings: C) -> Forecast:
         """What a run would do and cost: for `--dry-run`."""
 
     def follow(self, settings: C, ending: Ending) -> str | None:
@@ -99,16 +100,30 @@ class Stage(Protocol[C]):
 
 
 def add_stage_options(parser: Any, stage: Stage[Any]) -> None:
-    """The options of a stage's command: one for each setting, and `--dry-run`."""
+    """The options of a stage's command: one for each setting, `--dry-run` and `--device`."""
     add_options(parser, stage.settings)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it costs, and stop")
+    parser.add_argument(
+        "--device",
+        choices=NAMES,
+        help="with --dry-run: hours and GB on this device, estimated; `this` measures this machine for some seconds",
+    )
 
 
 def run_command(stage: Stage[Any], options: argparse.Namespace) -> int:
     """Run `palign STAGE` with its options: the run in this process, or its forecast."""
     with _looking(options):
+        _check_device(options)
         settings = read_options(options, stage.settings)
-        return forecast_here(stage, settings) if options.dry_run else run_here(stage, settings)
+        return forecast_here(stage, settings, options.device) if options.dry_run else run_here(stage, settings)
+
+
+def _check_device(options: Any) -> None:
+    if options.device is not None and not options.dry_run:
+        raise UserError(
+            f"`--device {options.device}` is for a forecast and starts no run. Give `--dry-run` with it, or leave it "
+            f"out."
+        )
 
 
 def _looking(options: Any) -> AbstractContextManager[None]:
@@ -126,10 +141,11 @@ def run_here(stage: Stage[C], settings: C) -> int:
     return _followed(stage, settings, ending)
 
 
-def forecast_here(stage: Stage[C], settings: C) -> int:
-    """Print what a run would do, in its place."""
+def forecast_here(stage: Stage[C], settings: C, device: str | None = None) -> int:
+    """Print what a run would do, in its place, and what it would cost on a device."""
     stage.ready(settings)
-    print_out(stage.forecast(settings))
+    forecast = stage.forecast(settings)
+    print_out(str(forecast) if device is None else forecast.text(device))
     return 0
 
 
@@ -194,6 +210,7 @@ def _rank() -> int:
 def _launch(stage: Stage[Any], options: Any) -> int:
     if options.dry_run:
         return run_command(stage, options) if _rank() == 0 else 0
+    _check_device(options)
     settings = read_options(options, stage.settings)
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -265,7 +282,8 @@ def ended(
     _one_bar()
     sys.excepthook = _masked_traceback
     try:
-        with terminable(lambda sent: f"{name}: ended by {sent}, and by force: something did not let go. {left()}"):
+        parting = "and by force: something did not let go."
+        with quiet_bars(), terminable(lambda sent: f"{name}: ended by {sent}, {parting} {left()}"):
             _check_place()
             return body()
     except UserError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 from palign_hf.config.resolve import Uncalled
 from palign_hf.errors import UserError
 from palign_hf.generation.jobs import plain_rows
+from palign_hf.generation.settings import AskingSettings
 from palign_hf.generation.transform import StudentTransform
 from palign_hf.redact import redacted
 from palign_hf.runs.claims import TABLES
@@ -200,6 +201,22 @@ def costs(kind: type[Any], notes: Iterable[Mapping[str, Any]], now_only: Collect
                 usage |= dict.fromkeys(now_only, 0)
             total = total + kind(**usage)
     return total
+
+
+def runner_arguments(settings: AskingSettings) -> dict[str, Any]:
+    """The arguments of the `StudentRunner` that these settings describe, for a forecast."""
+    engine = settings.engine
+    if not isinstance(engine, str):
+        return {
+            "student": engine.student.name,
+            "revision": engine.student.commit,
+            "engine": engine.engine_name,
+            "engine_options": engine.engine_options,
+            "max_model_len": engine.given_max_model_len,
+            "trust_remote_code": engine.trust_remote_code,
+        }
+    names = ("student", "revision", "engine", "engine_options", "max_model_len", "trust_remote_code")
+    return {name: getattr(settings, name) for name in names}
 
 
 def _shareable(options: Mapping[str, Any]) -> dict[str, Any]:

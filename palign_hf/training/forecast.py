@@ -1,14 +1,19 @@
-"""Forecast of a training for `--dry-run`: rows, tokens, steps and weights, without loading weights."""
+"""Forecast of a training for `--dry-run`: rows, tokens, steps, weights and memory, without loading weights."""
 
 import json
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from palign_hf.prompts import tag_style
+from palign_hf.runs.forecast import UNKNOWN_TIME, Forecast, Sharding, TrainingForecast
+from palign_hf.runs.parts import read_mapping
+from palign_hf.students import StudentShape, shape_of
 from palign_hf.training.config import PAlignConfig
 from palign_hf.training.data import Lessons
 from palign_hf.training.features import LEARNED, given_features, row_features
@@ -25,8 +30,10 @@ if TYPE_CHECKING:
 _SAMPLE = 200
 
 
-def forecast(config: TrainConfig, student: "Student", tokenizer: "PreTrainedTokenizerBase", lessons: Lessons) -> str:
-    """The rows, tokens, steps and weights of a training, one a line. Time and memory depend on the machine.
+def forecast(
+    config: TrainConfig, student: "Student", tokenizer: "PreTrainedTokenizerBase", lessons: Lessons
+) -> Forecast:
+    """The rows, tokens, steps, weights and memory of a training. Time depends on the device.
 
     Args:
         config ([`TrainConfig`]): The settings.
@@ -61,7 +68,12 @@ def forecast(config: TrainConfig, student: "Student", tokenizer: "PreTrainedToke
     steps = planned.max_steps
     if steps <= 0:
         steps = math.ceil(math.ceil(batches / a_step) * planned.num_train_epochs)
-    trained, whole = weights(config, student)
+    trained, shape = weights(config, student)
+    an_epoch, longest = round(int(counted[used_rows].sum()) * scale), int(counted.max())
+    # What one pass computes, padding included: packed rows are full, others as long as the longest of their batch.
+    pass_tokens = planned.per_device_train_batch_size * (most if planned.packing and most is not None else longest)
+    epochs = planned.num_train_epochs if planned.max_steps <= 0 else steps * a_step / max(1, batches)
+    load = training_forecast(config, steps, round(an_epoch * epochs), pass_tokens, trained, shape, processes)
     left = "".join(f"\n           {count:,} {reason}" for reason, count in lessons.left_out.items())
     over = "" if most is None else f"; {about}{round(int((~fitting).sum()) * scale):,} longer than {most:,} tokens"
     if over and plain:
@@ -69,21 +81,86 @@ def forecast(config: TrainConfig, student: "Student", tokenizer: "PreTrainedToke
     elif over and planned.overlong != "error":
         over += ", which packing would cut" if parted else ", which would be left out"
     what = config.baseline if lessons.pairs else lessons.layout_name
-    return "\n".join(
-        [
-            f"student    {config.student}",
-            f"learned    {what}: {rows:,} of {lessons.given:,} rows{over}{left}",
-            *([f"measured   {len(lessons.measured):,} rows"] if lessons.measured is not None else []),
-            f"tokens     {about}{round(int(counted[used_rows].sum()) * scale):,} an epoch{learned}; "
-            f"longest row {int(tokens.max()):,}",
-            f"steps      {steps:,} of {a_step} rows ({planned.per_device_train_batch_size} x "
-            f"{planned.gradient_accumulation_steps} x {processes} processes){filled}",
-            f"weights    {trained:,} of {whole:,} are trained"
-            + (f" (an adapter of rank {config.lora.r})" if config.lora else ""),
-            "time       unknown before the run",
-            f"output     {config.folder}",
-        ]
+    packed = f" (an adapter of rank {config.lora.r})" if config.lora else ""
+    per_step = f"{planned.per_device_train_batch_size} x {planned.gradient_accumulation_steps} x {processes} processes"
+    lines = [
+        ("student", config.student),
+        ("learned", f"{what}: {rows:,} of {lessons.given:,} rows{over}{left}"),
+        *([("measured", f"{len(lessons.measured):,} rows")] if lessons.measured is not None else []),
+        ("tokens", f"{about}{an_epoch:,} an epoch{learned}; longest row {int(tokens.max()):,}"),
+        ("steps", f"{steps:,} of {a_step} rows ({per_step}){filled}"),
+        ("weights", f"{trained:,} of {shape.parameters:,} are trained{packed}"),
+        ("memory", load.text()),
+        ("time", UNKNOWN_TIME),
+        ("output", str(config.folder)),
+    ]
+    runner: dict[str, Any] = {"student": config.student, "revision": config.revision, "engine": "transformers"}
+    # In the number format of the training, which decides its speed.
+    dtype = "bfloat16" if load.compute_bytes == 2 else "float32"
+    runner |= {"trust_remote_code": config.trust_remote_code, "engine_options": {"dtype": dtype}}
+    return Forecast(lines=tuple(lines), rows=rows, training=load, runner=runner)
+
+
+def training_forecast(
+    config: TrainConfig,
+    steps: int,
+    tokens: int,
+    batch_tokens: int,
+    trained: int,
+    shape: StudentShape,
+    processes: int,
+) -> TrainingForecast:
+    """The sizes of a training by its settings and its launcher."""
+    planned, given = config.planned, config.training
+    half = bool(given.get("fp16") or given.get("bf16", not given.get("use_cpu", False)))
+    loaded = (given.get("model_init_kwargs") or {}).get("dtype", "float32")
+    shape = shape if loaded == "auto" else replace(shape, weight_bytes=2 if "16" in str(loaded) else 4)
+    sharding = sharding_of(given)
+    # peft trains an adapter in float32, and so does FSDP whatever it trains.
+    trained_bytes = 4 if config.lora is not None or (sharding == "fsdp" and half) else shape.weight_bytes
+    states, state_bytes = _OPTIMIZERS.get(str(getattr(planned.optim, "value", planned.optim)), (2, None))
+    return TrainingForecast(
+        steps=steps,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        trained=trained,
+        shape=shape,
+        compute_bytes=2 if half else shape.weight_bytes,
+        trained_bytes=trained_bytes,
+        states=states,
+        state_bytes=state_bytes or (4 if sharding.startswith("zero") else trained_bytes),
+        checkpointing=bool(planned.gradient_checkpointing),
+        processes=processes,
+        sharding=sharding,
     )
+
+
+# Numbers that an optimizer keeps for each trained weight, and their bytes; the others keep two, as AdamW does.
+_OPTIMIZERS: dict[str, tuple[int, int | None]] = {
+    "sgd": (0, None),
+    "adafactor": (0, None),
+    "adagrad": (1, None),
+    "rmsprop": (1, None),
+    "adamw_bnb_8bit": (2, 1),
+    "adamw_8bit": (2, 1),
+    "paged_adamw_8bit": (2, 1),
+    "lion_32bit": (1, 4),
+    "lion_8bit": (1, 1),
+}
+
+
+def sharding_of(training: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Sharding:
+    """What is divided among the processes, by the section `training` or the launcher's environment."""
+    deepspeed = training.get("deepspeed")
+    if deepspeed or environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        if isinstance(deepspeed, str):
+            deepspeed = read_mapping(Path(deepspeed))
+        section = (deepspeed or {}).get("zero_optimization", {}) if deepspeed else {}
+        stage = section.get("stage", environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", 2))
+        found: dict[str, Sharding] = {"0": "none", "1": "zero1", "2": "zero2", "3": "zero3"}
+        return found.get(str(stage), "zero2")
+    fsdp = training.get("fsdp") or environment.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+    return "fsdp" if fsdp else "none"
 
 
 def _tokenized(sample: Any, turns: Turns, lessons: Lessons, planned: PAlignConfig) -> tuple[np.ndarray, list[Any]]:
@@ -115,8 +192,8 @@ def _plain_tokens(row: dict[str, Any], turns: Turns, text_field: str) -> int:
     return len(turns.encode_conversation(whole, more))
 
 
-def weights(config: TrainConfig, student: "Student") -> tuple[int, int]:
-    """The number of trained weights and of all, from the student's config alone."""
+def weights(config: TrainConfig, student: "Student") -> tuple[int, StudentShape]:
+    """The number of trained weights, and the student's sizes with the adapter's weights, from its config alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -128,7 +205,8 @@ def weights(config: TrainConfig, student: "Student") -> tuple[int, int]:
             from peft import get_peft_model
 
             model = get_peft_model(model, adapter(config.lora))
-    return count_weights(model)
+    trained, whole = count_weights(model)
+    return trained, shape_of(shape, whole)
 
 
 def count_weights(model: Any) -> tuple[int, int]:

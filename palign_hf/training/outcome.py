@@ -16,6 +16,7 @@ from palign_hf.hub.retries import fault_of
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.shards import REPORT
 from palign_hf.tables import escaped
+from palign_hf.terminal import Progress
 from palign_hf.training.data import Lessons
 from palign_hf.training.features import IGNORED, LEARNED
 from palign_hf.training.folder import record
@@ -41,6 +42,37 @@ class CheckpointRecorder(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             record(folder, resumes=not args.save_only_model)
+
+
+class StepProgress(TrainerCallback):
+    """Shows the steps as every stage shows its rows: a bar in a terminal, a line every half minute elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._steps = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Called once, also by a run that resumes."""
+        self._steps = state.global_step
+        if state.is_world_process_zero:
+            self._bar = Progress(state.max_steps, "training", unit="step", before=state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Called after each step of the optimizer."""
+        if self._bar is not None:
+            self._bar.advance(state.global_step - self._steps)
+        self._steps = state.global_step
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """Called at the end, also of a training that stops early."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def sharded(trainer: "PAlignTrainer") -> bool:

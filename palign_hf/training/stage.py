@@ -22,6 +22,7 @@ from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.schema import PAIRS
 from palign_hf.students import Student, load_tokenizer, resolve_student
+from palign_hf.terminal import is_terminal
 from palign_hf.training.data import read_lessons
 from palign_hf.training.folder import StudentFolder
 from palign_hf.training.report import divergence_message
@@ -30,6 +31,7 @@ from palign_hf.weights import check_weights, not_finite, refuse_not_finite
 
 
 if TYPE_CHECKING:
+    from palign_hf.runs.forecast import Forecast
     from palign_hf.training.trainer import PAlignTrainer
 
 # Raise it if the same settings and rows would give another student.
@@ -59,6 +61,8 @@ class TrainRun:
         self.folder = StudentFolder(config.folder, self.identity())
         self.folder.check(config.overwrite)
         self.trainer: PAlignTrainer | None = None
+        # Where the bars of other libraries are off: see `quiet_bars`.
+        self.own_bar = shown and "disable_tqdm" not in config.training and not is_terminal()
         self._agreed: dict[str, Any] = {}
         self._measured: dict[str, float] = {}
         self._diverged: list[str] = []
@@ -218,11 +222,13 @@ class TrainRun:
             raise UserError(
                 f"`{self.config.student}` can't be trained with these settings: {one_line(error)}"
             ) from error
-        from palign_hf.training.outcome import CheckpointRecorder, sharded
+        from palign_hf.training.outcome import CheckpointRecorder, StepProgress, sharded
 
         model: Any = trainer.model
         refuse_not_finite(self.config.student, not_finite(model.named_parameters()))
         trainer.add_callback(CheckpointRecorder())
+        if self.own_bar:
+            trainer.add_callback(StepProgress())
         if lora is not None and lora.merge and sharded(trainer):
             raise UserError(
                 "`lora.merge=True` can't merge weights that are sharded over devices. Leave it out and merge "
@@ -301,7 +307,7 @@ class TrainStage(PushedStage):
             return None if settings.push_to_hub is None else "not pushed, since the training diverged"
         return super().follow(settings, ending)
 
-    def forecast(self, settings: TrainConfig) -> str:
+    def forecast(self, settings: TrainConfig) -> "Forecast":
         """The forecast of the run; no weights are loaded and nothing is written."""
         from palign_hf.training.forecast import forecast
 

@@ -18,11 +18,12 @@ from palign_hf.hub.artifacts import DatasetArtifact, setting_name
 from palign_hf.hub.publish import PushedStage
 from palign_hf.hub.settings import HubSettings, check_push_setting, hub_setting, push_setting
 from palign_hf.runs.claims import refuse_read
+from palign_hf.runs.forecast import UNKNOWN_TIME, Forecast
 from palign_hf.runs.shards import load_code
-from palign_hf.runs.transform import TransformRun, costs
+from palign_hf.runs.transform import TransformRun, costs, runner_arguments
 from palign_hf.schema import PREFIXES, TRACES, check_table
 from palign_hf.terminal import print_err
-from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe
+from palign_hf.truncation.criteria import ENOUGH, NOT_ENOUGH, Case, Probe, SelfJudge
 from palign_hf.truncation.report import ProbeUsage, Report
 from palign_hf.truncation.rows import Ask, Searcher, open_row
 from palign_hf.truncation.schedule import BlockCache
@@ -41,13 +42,14 @@ _GOLDEN = 0.6180339887498949
 
 
 @dataclass
-class Forecast:
+class _ForecastSums:
     """Sums over the sample."""
 
     trace_tokens: int = 0
     skipped: int = 0
     questions: int = 0
     computed: int = 0
+    shown: int = 0
 
     def judge(self, ends: float) -> Ask:
         """Answers for a problem whose shortest sufficient prefix has that share of its tokens; above 1 it has none."""
@@ -57,6 +59,7 @@ class Forecast:
             shared = case.head_tokens + case.tokens[cut]
             prompt = shared + case.suffix_tokens
             self.questions += 1
+            self.shown += prompt
             computed = cache.ask(prompt, shared)
             self.computed += computed
             enough = case.tokens[cut] >= ends * case.tokens[-1]
@@ -66,8 +69,8 @@ class Forecast:
         return ask
 
 
-def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
-    """Describe rows and tokens, and estimate what a prefix-caching engine has to compute."""
+def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> Forecast:
+    """Rows and tokens, and an estimate of what a prefix-caching engine has to compute."""
     search, settings = truncation.search, truncation.settings
     rows = len(traces)
     sample = traces.select(range(0, rows, -(-rows // _SAMPLE)))
@@ -75,7 +78,7 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
     # A user's own search or criterion is not called for a forecast calls no custom code, so its questions are unknown.
     own = next((one for one in (search, truncation.criterion) if isinstance(one, Uncalled)), None)
     known = own is None
-    judge, sums = truncation.judge(), Forecast()
+    judge, sums = truncation.judge(), _ForecastSums()
     for at, source in enumerate(sample):
         row = open_row(judge, source, settings.granularity, settings.audit)
         if row.case is None or row.case.reach < 0:
@@ -90,25 +93,42 @@ def forecast(truncation: "PrefixTruncation", traces: "Dataset") -> str:
         f", {about}{round(sums.skipped * scale):,} of them empty or too long to be judged" if sums.skipped else ""
     )
     lines = [
-        f"student    {settings.student}",
-        f"search     {search.name}" + (f"; result {truncation.fingerprint}" if known else ""),
-        f"rows       {rows:,}{skipped}",
-        f"traces     {about}{round(sums.trace_tokens * scale):,} tokens",
+        ("student", settings.student),
+        ("search", search.name + (f"; result {truncation.fingerprint}" if known else "")),
+        ("rows", f"{rows:,}{skipped}"),
+        ("traces", f"{about}{round(sums.trace_tokens * scale):,} tokens"),
     ]
+    runner = runner_arguments(settings)
     if not search.judged:
-        return "\n".join([*lines, "computed   nothing: this search asks no judge"])
+        lines.append(("computed", "nothing: this search asks no judge"))
+        return Forecast(lines=tuple(lines), rows=rows, requests=0, prompt_tokens=0, written_tokens=0, runner=runner)
     if own is not None:
-        return "\n".join([*lines, f"computed   not known: `{own.name}` is your own, and `--dry-run` doesn't call it"])
+        lines.append(("computed", f"not known: `{own.name}` is your own, and `--dry-run` doesn't call it"))
+        return Forecast(lines=tuple(lines), rows=rows, runner=runner)
     whose = "as in published data; a pilot is more precise" if prior == Prior() else "by the prior of this search"
-    return "\n".join(
-        [
-            *lines,
-            f"questions  about {round(sums.questions * scale):,} (an estimate, as the next line)",
-            f"computed   about {round(sums.computed * scale):,} prompt tokens with a prefix cache, if prefixes end at "
+    questions, computed = round(sums.questions * scale), round(sums.computed * scale)
+    lines += [
+        ("questions", f"about {questions:,} (an estimate, as the next line)"),
+        (
+            "computed",
+            f"about {computed:,} prompt tokens with a prefix cache, if prefixes end at "
             f"{_mean(prior):.0%} of a trace on average, {whose}, and the judge doesn't waver",
-            "time       not known before the engine runs: divide by the prompt tokens a second that it reads",
-            f"ledger     {truncation.ledger_path}: what it holds already isn't computed again",
-        ]
+        ),
+        ("time", UNKNOWN_TIME),
+        ("ledger", f"{truncation.ledger_path}: what it holds already isn't computed again"),
+    ]
+    # A label is read off one forward pass; a verdict in words is written, of which most are short.
+    criterion = truncation.criterion
+    verdict = criterion.max_tokens if isinstance(criterion, SelfJudge) and criterion.verdict == "generate" else 0
+    return Forecast(
+        lines=tuple(lines),
+        rows=rows,
+        requests=questions,
+        prompt_tokens=computed,
+        written_tokens=questions * -(-verdict // 4),
+        most_written=questions * verdict,
+        request_tokens=-(-sums.shown // max(1, sums.questions)),
+        runner=runner,
     )
 
 
@@ -268,7 +288,7 @@ class TruncateStage(PushedStage):
         """Check everything, and read the traces."""
         return TruncateRun(settings, shown)
 
-    def forecast(self, settings: TruncateConfig) -> str:
+    def forecast(self, settings: TruncateConfig) -> Forecast:
         """What the run would do and cost; no engine is started and nothing is written."""
         with TruncateRun(settings) as run:
             return forecast(run.transform, run.rows)

@@ -232,7 +232,7 @@ def test_published_sets_without_traces_or_probes_are_aligned(make, speaker, tmp_
 
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(make, capsys):
     config = make([*rows(3), prefix_row("proof", answer=None), prefix_row("long", question="word " * 5000)])
-    told = ALIGN.forecast(config)
+    told = str(ALIGN.forecast(config))
     assert "rows       5: asked 3; left out 1; skipped 1" in told
     assert "at least 3, at most 6" in told and config.ledger in told
     assert not Path(config.output_dir).exists()
@@ -330,7 +330,7 @@ def test_a_dry_run_leaves_out_what_the_run_will_and_says_why(make, tmp_path):
     some = rows(4)
     some[3]["question"] = some[2]["question"]
     some[0]["answer"] = None
-    told = ALIGN.forecast(make(some, drop_duplicates=True))
+    told = str(ALIGN.forecast(make(some, drop_duplicates=True)))
     assert "rows       4: left out 2; asked 2" in told
     assert "1 x it has no gold answer, so nothing can be verified" in told and "1 x repeats another problem" in told
     with pytest.raises(UserError, match="does not exist"):

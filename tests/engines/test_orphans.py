@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from palign_hf.engines.supervised import OrphanWatch
+from palign_hf.engines.supervised import OrphanWatch, watched
 
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -150,3 +150,53 @@ def test_a_watch_that_hangs_is_not_waited_for(watch, monkeypatch):
     watch._process.send_signal(signal.SIGSTOP)
     watch.clear()
     assert watch._process.returncode == -signal.SIGKILL
+
+
+# As a benchmark with an engine that isn't the product's: what ends it comes from outside.
+BENCHMARK = """
+import subprocess, sys, time
+from palign_hf.engines.supervised import watched
+
+def start():
+    nest = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+    print(nest.pid, nest.stdout.readline().strip(), flush=True)
+
+with watched(start):
+    print("started", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_what_is_watched_ends_with_its_process(sent):
+    run = subprocess.Popen([sys.executable, "-c", BENCHMARK, *NEST], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    started = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
+    assert len(started) == 2 and run.stdout.readline() == "started\n"
+    run.send_signal(sent)
+    run.wait(60)
+    wait_for_the_end(*started)
+
+
+@pytest.mark.parametrize("fails", ["never", "within", "at its start"])
+def test_what_is_watched_ends_with_its_block(fails):
+    started: list[subprocess.Popen] = []
+
+    def start() -> str:
+        started.append(subprocess.Popen(SLEEP))
+        if fails == "at its start":
+            raise ZeroDivisionError
+        return "made"
+
+    def use() -> None:
+        with watched(start) as made:
+            assert made == "made" and started[0].poll() is None
+            if fails == "within":
+                raise ZeroDivisionError
+
+    if fails == "never":
+        use()
+    else:
+        with pytest.raises(ZeroDivisionError):
+            use()
+    assert started[0].wait(60) == -signal.SIGKILL

@@ -9,7 +9,7 @@ from PIL import Image
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
-from palign_hf.evaluation.compare import compare, compare_files
+from palign_hf.evaluation.compare import compare, compare_files, compare_seeds
 from palign_hf.evaluation.grade import writer
 
 
@@ -133,3 +133,23 @@ def test_models_are_called_as_their_files_with_as_much_of_the_path_as_it_takes(t
     assert list(compare_files(folders).files) == ["one", "two"]
     files = [f"{folder}/samples.parquet" for folder in folders]
     assert list(compare_files(files).files) == ["one/samples", "two/samples"]
+
+
+def test_several_seeds_are_compared_problem_by_problem_and_seed_by_seed(tmp_path):
+    before, after = [model(0), model(3)], [model(6), model(11)]
+    files = {"before": ["a", "b"], "after": ["c", "d"]}
+    found = compare_seeds({"before": before, "after": after}, files)
+    one = found.overall.intervals["strict pass@1"]
+    values = [compare({"x": seeds, "y": seeds}).overall.intervals["strict pass@1"]["x"].value for seeds in after]
+    assert one["after"].value == pytest.approx(np.mean(values)) and one["after"].low < one["after"].value
+    apart = found.overall.differences["strict pass@1"]["after"]
+    assert apart.value == pytest.approx(one["after"].value - one["before"].value)
+    assert "2 seeds" in found.page() and found.write(tmp_path / "out")[2].read_bytes()[:4] == b"\x89PNG"
+    single = compare_seeds({"before": before[:1], "after": after[:1]}, files)
+    assert "seeds" not in single.page()
+    assert single.overall.intervals == compare({"before": before[0], "after": after[0]}).overall.intervals
+
+
+def test_models_with_different_numbers_of_seeds_are_refused():
+    with pytest.raises(UserError, match="different numbers of seeds .*before: 1.*after: 2"):
+        compare_seeds({"before": [model(0)], "after": [model(1), model(2)]}, {"before": ["a"], "after": ["b", "c"]})

@@ -182,7 +182,7 @@ def test_zero_shot_has_a_folder_of_its_own_and_no_tags(make):
 
 
 def test_a_dry_run_says_what_is_asked_and_asks_nothing(make, speaker):
-    told = EVALUATE.forecast(make())
+    told = str(EVALUATE.forecast(make()))
     assert "7 problems, from this package" in told and "21, 3 of each problem" in told and not speaker.asked
 
 
@@ -232,9 +232,8 @@ def test_a_partial_copy_of_a_benchmark_says_so_in_every_figure_and_goes_to_no_le
 
     summary = grade_file(GradeConfig(file=str(config.folder), grader="exact", progress=False))
     assert summary.partial == reasons and "math_500 is partial" in summary.text()
-    assert "1 problems, from" in EVALUATE.forecast(config) and "(partial: 1 of 500 problems)" in EVALUATE.forecast(
-        config
-    )
+    forecast = str(EVALUATE.forecast(config))
+    assert "1 problems, from" in forecast and "(partial: 1 of 500 problems)" in forecast
 
 
 def test_a_whole_benchmark_has_no_such_column_and_no_such_word(make, tmp_path):

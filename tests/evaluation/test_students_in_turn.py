@@ -160,7 +160,7 @@ def test_from_a_command_line_and_a_recipe(given, usual, engines, students, monke
 
 
 def test_a_dry_run_tells_of_each(usual, speaker):
-    told = EVALUATE.forecast(EvaluateConfig(**usual))
+    told = str(EVALUATE.forecast(EvaluateConfig(**usual)))
     assert told.count("6 problems, from this package") == 2 and "== before" in told and not speaker.asked
 
 

@@ -108,6 +108,7 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     for name in ("report.md", "figures.json", "prefixes/report.json", "pairs/report.json"):
         assert f"runs/demo/{name.split('/')[0]}" in told and (out / name).is_file()
     assert "Traceback" not in errors and "WARNING" not in errors
+    assert not any(bar in told + errors for bar in ("%|", "it/s", "Loading weights", "Writing model shards"))
     figures = json.loads((out / "figures.json").read_text())
     assert figures["judge_auroc"] is figures["judge"] is None and figures["median_distance"] <= 2
     assert {one["search"] for one in figures["searches"]} == {"ascend", "binary", "fixed(ratio=0.38)", "none", "full"}
@@ -117,6 +118,7 @@ def test_the_demo_tells_what_happened_and_what_it_wrote(demo):
     assert right["exact cut"] > 0.2 > right["no prefix"] and right["found cut"] > 2 * right["no prefix"]
     learned = figures["learned"]
     assert learned["problems"] == 12 and learned["steps"] >= 5 and "12 new problems, 3 samples each" in told
+    assert f"Training changed pass@1 by {learned['difference']['value']:+.3f} (95 % interval" in " ".join(told.split())
     # Taught targets with a draft, it writes more than it did.
     assert learned["after"]["tokens"] > learned["before"]["tokens"] > 10
     prefixes = load_dataset(str(out / "prefixes"), split="train")

@@ -51,6 +51,15 @@ def settings(source: Path, out: Path, recipe: str = "train_full", **training) ->
     return ["--config", f"recipes/toy/{recipe}.yaml", *(word for one in given for word in ("--set", one))]
 
 
+def test_on_a_pipe_a_training_shows_its_log_and_no_bars(source, tmp_path):
+    command = [sys.executable, "-m", "palign_hf.cli", "train", *settings(source, tmp_path / "out")]
+    done = subprocess.run(command, env=ALONE, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = done.stdout + done.stderr
+    assert not any(bar in said for bar in ("%|", "it/s", "Loading weights", "Writing model shards"))
+    assert said.count("'loss'") == STEPS
+
+
 def launched(processes: int, *options: str) -> str:
     """What a run under accelerate says on stdout."""
     command = [*LAUNCH, "--num_processes", str(processes), "recipes/train.py", *options]

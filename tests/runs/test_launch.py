@@ -11,6 +11,7 @@ import pytest
 from palign_hf.config import Parser, add_options, check_settings, setting
 from palign_hf.errors import UserError
 from palign_hf.redact import remember
+from palign_hf.runs.forecast import Forecast
 from palign_hf.runs.launch import Ending, ended, launch, one_gpu, pin_gpu, print_out, run_here
 from palign_hf.runs.shards import Shard
 from palign_hf.runs.signals import Terminated
@@ -113,7 +114,7 @@ class Counting:
         self.done.append("ready")
 
     def forecast(self, settings):
-        return f"{settings.rows} rows"
+        return Forecast(lines=(("rows", str(settings.rows)),), rows=settings.rows)
 
     def follow(self, settings, ending):
         self.done.append("followed")
@@ -189,7 +190,13 @@ def test_launch_without_a_launcher_does_the_whole(alone, failing, status, capsys
 def test_a_dry_run_opens_nothing_that_it_does_not_need(alone, capsys):
     stage = Counting()
     assert launch(stage, ["--rows", "5", "--dry-run"]) == 0
-    assert capsys.readouterr().out == "5 rows\n" and stage.done == ["ready"]
+    assert capsys.readouterr().out == "rows       5\n" and stage.done == ["ready"]
+
+
+def test_a_device_without_a_dry_run_is_refused_before_anything_is_read(alone, capsys):
+    stage = Counting()
+    assert launch(stage, ["--device", "h100"]) == 2
+    assert "`--device h100` is for a forecast" in capsys.readouterr().err and stage.done == []
 
 
 def test_wrong_options_are_one_line_in_the_words_of_options(alone, capsys):

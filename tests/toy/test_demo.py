@@ -6,6 +6,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
+from palign_hf.evaluation.statistics import Interval
 from palign_hf.schema import PREFIXES
 from palign_hf.segmentation import cuts
 from palign_hf.toy.demo import report
@@ -47,6 +49,21 @@ def rows(count: int, **changes) -> Dataset:
             | changes
         )
     return Dataset.from_list(made)
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.167, 0.083, 0.25), "by +0.167 (95 % interval +0.083 to +0.250, each problem compared with itself): an"),
+        ((-0.1, -0.2, -0.01), "by -0.100 (95 % interval -0.200 to -0.010, each problem compared with itself): a loss"),
+        ((0.033, -0.05, 0.117), "itself). The interval includes 0: on these problems it may be chance."),
+        ((0.033, 0.0, 0.117), "The interval includes 0"),
+        ((0.033, None, None), "by +0.033 on these 60 problems; its interval isn't known."),
+    ],
+)
+def test_the_benefit_is_the_measured_difference_with_its_interval(interval, said):
+    learned = SimpleNamespace(difference=Interval(*interval), problems=60)
+    assert said in report.benefit(learned)
 
 
 def test_an_unknown_student_is_refused_before_anything_is_loaded(tmp_path):

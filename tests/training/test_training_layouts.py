@@ -157,7 +157,7 @@ def test_the_dry_run_counts_rows_and_tokens(layout, tiny_student, tmp_path):
     rows(layout).to_parquet(str(tmp_path / "rows.parquet"))
     given = {"student": str(tiny_student), "pairs": {"source": str(tmp_path / "rows.parquet")}}
     given |= {"output_dir": str(tmp_path / "out"), "training": {"max_length": 256}}
-    said = TRAIN.forecast(build(TrainConfig, given, "a recipe"))
+    said = str(TRAIN.forecast(build(TrainConfig, given, "a recipe")))
     assert f"learned    {LAYOUTS[layout][1]}: 6 of 6 rows" in said
     assert ("of them prefix" in said) == (LAYOUTS[layout][1] != "plain data")
     assert " 0 an epoch" not in said and "longest row" in said

@@ -84,20 +84,33 @@ def test_the_estimate_is_near_what_the_student_costs(search, tmp_path):
     truncation = PrefixTruncation(
         "palign-toy", search=search, engine="transformers", ledger=str(tmp_path), progress=False
     )
-    said = next(line for line in forecast(truncation, traces).splitlines() if line.startswith("computed"))
+    said = forecast(truncation, traces)
     with truncation:
         rows = traces.map(truncation, batched=True, load_from_cache_file=False)
         measured = computed_tokens(truncation.judge(), rows) * len(traces)
-    print(f"{search}: {figure(said):,} tokens forecast, {measured:,.0f} measured")
-    assert 0.75 * measured <= figure(said) <= 1.25 * measured
+    assert f"about {said.prompt_tokens:,} prompt tokens" in str(said) and said.written_tokens == 0
+    print(f"{search}: {said.prompt_tokens:,} tokens forecast, {measured:,.0f} measured")
+    assert 0.75 * measured <= said.prompt_tokens <= 1.25 * measured
 
 
 def test_a_prior_of_ones_own_is_named():
     search = Ascend(prior=Prior(((0, 0), (0.5, 1.0), (1.0, 1.0)), 0.0))
     truncation = PrefixTruncation("palign-toy", search=search, engine="transformers")
-    assert "end at 25% of a trace on average, by the prior of this search" in forecast(
-        truncation, toy_traces("test", 10)
-    )
+    said = str(forecast(truncation, toy_traces("test", 10)))
+    assert "end at 25% of a trace on average, by the prior of this search" in said
+
+
+def test_a_device_is_named_with_its_time_and_memory(dry):
+    told = dry("--traces.max-samples", "20", "--device", "l4")
+    assert told["time"].endswith("on one l4") and "of 24 GB on one l4" in told["memory"]
+    assert "an estimate from peak rates, not measured" in " ".join(f"{name} {value}" for name, value in told.items())
+
+
+def test_a_verdict_in_words_is_written(tmp_path):
+    criterion = {"name": "self-judge", "verdict": "generate", "max_tokens": 64}
+    truncation = PrefixTruncation("palign-toy", criterion=criterion, engine="transformers", ledger=str(tmp_path))
+    said = forecast(truncation, toy_traces("test", 5))
+    assert said.most_written == 64 * said.requests and said.written_tokens == 16 * said.requests
 
 
 def test_the_ends_that_are_simulated_have_the_mean_of_the_prior():

@@ -8,7 +8,7 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,7 +214,12 @@ class Learned:
         return {
             name: {"pass@1": one.value(_PASS), "tokens": one.value("tokens"), "closed": one.value("closed")}
             for name, one in (("before", self.before), ("after", self.after))
-        } | {"steps": self.steps, "rows": self.rows, "problems": self.problems}
+        } | {
+            "steps": self.steps,
+            "rows": self.rows,
+            "problems": self.problems,
+            "difference": asdict(self.difference),
+        }
 
     def lines(self) -> list[tuple[str, Interval, Measures]]:
         """Return name, pass@1 and measures of each evaluation."""
@@ -228,9 +233,10 @@ def learn(folder: Path, kept: int, rows: int) -> Learned | None:
         return None
     count, student = max(2, min(_PROBLEMS, rows // 5)), folder / "student"
     with TrainRun(_training(folder / "pairs", student, steps)) as run:
+        run.own_bar = True
         # The student of another demo is replaced; this demo's student isn't trained twice.
         if not run.folder.finished():
-            # The trainer prints what it logs; here its bar is enough.
+            # The trainer prints what it logs; here a bar is enough.
             with contextlib.redirect_stdout(io.StringIO()):
                 run.work(Shard(), run.agree())
                 run.finish(1)
@@ -254,6 +260,7 @@ def _training(pairs: Path, output_dir: Path, steps: int) -> TrainConfig:
             "per_device_train_batch_size": _BATCH,
             "max_steps": steps,
             "learning_rate": 1e-3,
+            "disable_tqdm": True,
             "logging_steps": max(1, steps // 4),
             "seed": 0,
         },

@@ -201,8 +201,6 @@ def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None
 
 def taught(learned: "Learned", width: int | None = None) -> list[str]:
     """Results of the training stage."""
-    won = learned.difference
-    sure = won.low is not None and won.high is not None and (won.low > 0 or won.high < 0)
     sentence = (
         f"Then it was trained on {learned.rows} kept pairs in {learned.steps} steps. pass@1 on {learned.problems} new "
         f"problems, {learned.before.n} samples each:"
@@ -210,12 +208,22 @@ def taught(learned: "Learned", width: int | None = None) -> list[str]:
     lines = [wrapped(sentence, width=width), ""]
     for name, share, one in learned.lines():
         lines.append(f"    {name:<6}  {told_figure(share)}, in {one.value('tokens') or 0:.0f} tokens on average")
-    lasts = (
-        f"The difference is {told_figure(won)}, and so few problems and steps "
-        + ("show it, but not how much it is." if sure else "don't show whether there is one.")
-        + " `make study` compares all training methods, with more of both."
-    )
+    lasts = f"{benefit(learned)} `make study` compares all training methods, on more problems and five seeds."
     return [*lines, "", wrapped(lasts, width=width)]
+
+
+def benefit(learned: "Learned") -> str:
+    """The measured change of pass@1 with its interval, and what the interval allows to say."""
+    won = learned.difference
+    change = f"Training changed pass@1 by {won.value:+.3f}"
+    if won.low is None or won.high is None:
+        return f"{change} on these {learned.problems} problems; its interval isn't known."
+    measured = f"{change} (95 % interval {won.low:+.3f} to {won.high:+.3f}, each problem compared with itself)"
+    if won.low > 0:
+        return f"{measured}: an improvement."
+    if won.high < 0:
+        return f"{measured}: a loss."
+    return f"{measured}. The interval includes 0: on these problems it may be chance."
 
 
 def warnings(outcome: DemoReport) -> list[str]:

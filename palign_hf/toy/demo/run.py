@@ -20,7 +20,7 @@ from palign_hf.config.resolve import KnowsOldNames
 from palign_hf.errors import UserError, listed
 from palign_hf.runs.claims import STUDENT, TABLES, Claim
 from palign_hf.runs.shards import Shard
-from palign_hf.terminal import print_out
+from palign_hf.terminal import print_out, quiet_bars
 from palign_hf.toy import NAME
 from palign_hf.toy.demo import report
 from palign_hf.toy.demo.measure import (
@@ -156,6 +156,7 @@ def _say(lines: list[str]) -> None:
     print_out("\n".join(lines))
 
 
+@quiet_bars(always=True)
 def demo(config: DemoConfig) -> DemoReport:
     """Run all stages and explain each in plain words."""
     cast, rows, folder = _check(config)

@@ -1,12 +1,17 @@
-"""The `palign traces` command: inspect a teacher dataset before any model is loaded."""
+"""`palign traces` and `palign ledger`: what a teacher dataset and the ledgers of runs hold, without a model."""
 
 import argparse
+import json
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from palign_hf.config.options import as_typed
 from palign_hf.data.traces import KNOWN, read_traces
 from palign_hf.errors import UserError, shown
+from palign_hf.generation.ledger import StoreError, ledger_folder, read_about
+from palign_hf.redact import redacted
 from palign_hf.runs.report import json_line
 from palign_hf.segmentation import GRANULARITIES, cuts
 from palign_hf.terminal import print_out
@@ -16,8 +21,8 @@ _QUANTILES = (0, 10, 50, 90, 100)
 _SHOWN = 400
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+def configure_traces(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `palign traces`."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     inspect = verbs.add_parser("inspect", help="rows, lengths, segments, gold answers, and the first problem")
     inspect.add_argument(
@@ -34,10 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--content-ids", action="store_true", help="make ids from the content")
     inspect.add_argument("--granularity", default="sentence", choices=GRANULARITIES, help="how traces are cut")
     inspect.add_argument("--json", action="store_true", help="the same as one line of JSON")
-    inspect.set_defaults(run=partial(run, parser))
+    inspect.set_defaults(run=partial(run_traces, parser))
 
 
-def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def run_traces(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Read the traces and print what is in them."""
     found = inspect(options)
     if found["warning"]:
@@ -135,3 +140,71 @@ def _line(spread: dict[str, int]) -> str:
 def _start(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= _SHOWN else f"{flat[:_SHOWN]} ... ({len(text)} characters)"
+
+
+def configure_ledger(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `palign ledger`."""
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    show = verbs.add_parser("show", help="what each ledger holds: student, problems, answers, tokens")
+    show.add_argument("path", nargs="?", help="a ledger, or a folder of them (default: where runs keep theirs)")
+    show.add_argument("--json", action="store_true", help="one line of JSON a ledger")
+    show.set_defaults(run=run_ledger)
+
+
+def run_ledger(options: argparse.Namespace) -> int:
+    """Print each ledger."""
+    path = Path(options.path).expanduser() if options.path else ledger_folder()
+    ledgers = sorted(path.glob("*.sqlite")) if path.is_dir() or not options.path else [path]
+    if not ledgers:
+        raise StoreError(
+            f"`{path}` holds no ledger. They are made by `palign truncate`, `palign align` and `palign evaluate`; if "
+            f"yours lie elsewhere (a run's `ledger`, or PALIGN_HOME), give their folder: `palign ledger show FOLDER`."
+        )
+    unreadable = []
+    for ledger in ledgers:
+        try:
+            held = redacted(read_about(ledger))
+        except StoreError as error:  # the others are shown all the same
+            unreadable.append(str(error))
+        else:
+            print_out(json.dumps(held, sort_keys=True) if options.json else _ledger_text(held))
+    if unreadable:
+        raise StoreError(" ".join(unreadable))
+    return 0
+
+
+def _ledger_text(held: dict) -> str:
+    about = held["about"]
+    prompt, cached = held["prompt_tokens"], held["cached_tokens"]
+    answers, kinds = held["answers"], held[f"{held['told_by']}s"]
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+    return "\n".join(
+        [
+            held["path"],
+            f"  student    {about.get('student_name', '?')}",
+            _asked(about),
+            f"  problems   {held['problems']:,}",
+            f"  {answers:<9}  {held[answers]:,} ({counts})",
+            f"  engines    {', '.join(held['engines']) or 'not known'}",
+            f"  tokens     {prompt:,} in prompts, {cached:,} from the cache"
+            + (f" ({cached / prompt:.1%})" if prompt else ""),
+        ]
+    )
+
+
+def _asked(about: Mapping[str, Any]) -> str:
+    """How the student was asked: as a judge, to go on from a prefix, or to solve a problem."""
+    prompt = about.get("prompt", "?")
+    drawn, criterion = (_section(about, name) for name in ("sampling", "criterion"))
+    if "mode" in about:
+        return f"  mode       {about['mode']}, temperature {drawn.get('temperature', '?')}, prompt {prompt}"
+    if "evaluation" in about:
+        return f"  asked      to solve, temperature {drawn.get('temperature', '?')}, prompt {prompt}"
+    name, verdict = criterion.get("name", "?"), criterion.get("verdict", "?")
+    return f"  criterion  {name} ({verdict}), prompt {criterion.get('prompt', '?')}"
+
+
+def _section(about: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One that a damaged or foreign ledger lacks is empty."""
+    found = about.get(name)
+    return found if isinstance(found, Mapping) else {}

@@ -154,8 +154,10 @@ def test_a_watch_that_hangs_is_not_waited_for(watch, monkeypatch):
 
 # As a benchmark with an engine that isn't the product's: what ends it comes from outside.
 BENCHMARK = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from palign_hf.engines.supervised import watched
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
 
 def start():
     nest = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""`palign run` on the toy student: undisturbed, killed again and again, and given a second time."""
+"""`palign run` on the toy student: undisturbed, killed, and given a second time."""
 
 import json
 import os
@@ -27,7 +27,6 @@ SMALL = {
     "evaluate.max_tokens": 40,
     "arms": "[p-align, label]",
 }
-KILLS = 2
 
 
 def command(out: Path, *more: str) -> list[str]:
@@ -117,21 +116,16 @@ def test_a_step_whose_files_are_gone_runs_again_and_nothing_else(whole, tmp_path
     assert done.stderr.count("runs again") == 1 and results(whole) == before
 
 
-def test_killed_again_and_again_it_ends_with_the_same_bytes(whole, tmp_path):
-    draw = random.Random(0)
+def test_killed_it_ends_with_the_same_bytes(whole, tmp_path):
     usual = float((whole.parent / "seconds").read_text())
     out = tmp_path / "run"
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            command(out),
-            start_new_session=True,
-            env=alone(out),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(draw.uniform(0.1, 0.6) * usual)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = subprocess.Popen(
+        command(out), start_new_session=True, env=alone(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    # Any moment will do: what is left of it is another one on another machine.
+    time.sleep(random.uniform(0.1, 0.6) * usual)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     done = run(out)
     assert done.returncode == 0, done.stderr[-3000:]
     assert results(out) == results(whole)

@@ -218,6 +218,8 @@ def begin(record: RunRecord, one: State, settings: Any) -> Any:
     before = begun.get(one.step.name) or record.steps.get(one.step.name, {}).get("signature")
     again = one.step.name in record.steps
     record.held["steps"].pop(one.step.name, None)
+    # What this run changes is no longer the result of the recipe that was finished before.
+    record.held.pop("finished", None)
     begun[one.step.name] = one.signature
     record.write()
     return dataclasses.replace(settings, overwrite=again or (before is not None and before != one.signature))

@@ -123,12 +123,12 @@ class SearchMistake(ValueError):
     """A mistake in a search, which is an error of its row: one line that names the search and says what is allowed."""
 
 
-# A cut that is asked again costs nothing, but a search that asks nothing else would never end.
+# Repeated probes of a cut are free, but a search that only repeats itself would never end.
 _MOST_REPEATS = 100
 
 
 class CheckedWalk:
-    """A walk of any search, whose mistakes are a `SearchMistake`. No cut is asked twice: it has its answer already.
+    """A walk of any search, whose mistakes are a `SearchMistake`. No cut is judged twice.
 
     Args:
         search (`Search`):

@@ -12,6 +12,7 @@ from palign_hf.errors import UserError
 from palign_hf.pipeline.chain import chain
 from palign_hf.pipeline.plan import DONE, chosen, signature_of, states
 from palign_hf.pipeline.recipe import read_chain
+from palign_hf.pipeline.record import RunRecord, begin
 from palign_hf.runs.stages import find_stage
 
 
@@ -177,3 +178,12 @@ def test_a_signature_depends_on_all_that_decides():
     assert one == signature_of(step, {}, {"student": 1}) != signature_of(step, {}, {"student": 2})
     other = dataclasses.replace(step, settings=dataclasses.replace(step.settings, granularity="paragraph"))
     assert signature_of(other, {}, {"student": 1}) != one
+
+
+def test_a_recipe_is_no_longer_finished_once_another_one_has_begun(tmp_path):
+    record = RunRecord(tmp_path)
+    recipe = read_chain("toy/pipeline.yaml", ARMS)
+    record.finish(recipe)
+    assert RunRecord(tmp_path).finished(recipe)
+    begin(record, states(STEPS, {}, no_content, whole)[0], STEPS[0].settings)
+    assert not RunRecord(tmp_path).finished(recipe)

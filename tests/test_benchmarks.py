@@ -70,7 +70,7 @@ def test_the_cost_of_searches_ends_with_its_line():
 
 
 def test_grading_ends_with_its_line():
-    done = start("grading.py", "--answers", "100", "--max-samples", "1")
+    done = start("grading.py", "--answers", "100", "--limit", "1")
     figures = figures_of(done)
     assert set(figures) == {"answers_per_s", "worst_s", "gold_vs_gold"}
     assert figures["answers_per_s"] > 10 and figures["worst_s"] > 1
@@ -90,7 +90,7 @@ def test_training_ends_with_its_line():
     ("script", "option", "value"),
     [
         ("grading.py", "--answers", "5"),
-        ("grading.py", "--max-samples", "0"),
+        ("grading.py", "--limit", "0"),
         ("driver.py", "--problems", "0"),
         ("chain.py", "--rows", "3"),
         ("forecast.py", "--rows", "3"),

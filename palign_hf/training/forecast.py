@@ -149,8 +149,9 @@ _OPTIMIZERS: dict[str, tuple[int, int | None]] = {
 }
 
 
-def sharding_of(training: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Sharding:
+def sharding_of(training: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Sharding:
     """What is divided among the processes, by the section `training` or the launcher's environment."""
+    environment = os.environ if environment is None else environment
     deepspeed = training.get("deepspeed")
     if deepspeed or environment.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         if isinstance(deepspeed, str):

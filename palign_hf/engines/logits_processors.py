@@ -27,27 +27,42 @@ if TYPE_CHECKING:
 
 
 class Draw(LogitsProcessor):
-    """Adds seeded noise so that the drawn token has the largest logit; noise is made on the CPU, the same for every
-    device.
-    """
+    """Adds seeded noise so that the drawn token has the largest logit."""
 
     def __init__(self, seeds: Sequence[int | None]) -> None:
-        self._generators = [torch.Generator() for _ in seeds]
-        for generator, seed in zip(self._generators, seeds, strict=True):
-            generator.seed() if seed is None else generator.manual_seed(seed)
+        self._generators = [generator(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty(scores.shape, dtype=torch.float32)
-        for row, generator in zip(noise, self._generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores - noise.clamp_min_(torch.finfo(torch.float32).tiny).log_().to(scores.device)
+        return add_noise(scores, self._generators)
 
 
-def processors(sampling: Sampling) -> LogitsProcessorList:
-    """The logits processors, in vLLM's order."""
+def generator(seed: int | None) -> torch.Generator:
+    """The source of a sample's noise, which is made on the CPU: it is the same for every device."""
+    made = torch.Generator()
+    made.seed() if seed is None else made.manual_seed(seed)
+    return made
+
+
+def add_noise(scores: torch.Tensor, generators: Sequence[torch.Generator | None]) -> torch.Tensor:
+    """Logits with Gumbel noise, each row's from its own generator."""
+    noise = torch.empty(scores.shape, dtype=torch.float32)
+    for row, source in zip(noise, generators, strict=True):
+        row.exponential_(generator=source)
+    return scores - noise.clamp_min_(torch.finfo(torch.float32).tiny).log_().to(scores.device)
+
+
+def penalized(sampling: Sampling, ids: Sequence[Sequence[int]], scores: torch.Tensor) -> torch.Tensor:
+    """Logits with the repetition penalty, each row's for its own tokens."""
+    if sampling.repetition_penalty == 1:
+        return scores
+    penalty = RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty))
+    rows = [torch.tensor([row], device=scores.device) for row in ids]
+    return torch.cat([penalty(row, own[None]) for row, own in zip(rows, scores, strict=True)])
+
+
+def warpers(sampling: Sampling) -> list[LogitsProcessor]:
+    """The limits of what may be drawn, in vLLM's order."""
     steps: list[LogitsProcessor] = []
-    if sampling.repetition_penalty != 1:
-        steps.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
     if sampling.drawn:
         steps.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.min_p:
@@ -56,8 +71,15 @@ def processors(sampling: Sampling) -> LogitsProcessorList:
             steps.append(TopKLogitsWarper(sampling.top_k))
         if sampling.top_p < 1:
             steps.append(TopPLogitsWarper(float(sampling.top_p)))
-        steps.append(Draw(sampling.seeds))
-    return LogitsProcessorList(steps)
+    return steps
+
+
+def processors(sampling: Sampling) -> LogitsProcessorList:
+    """The logits processors of `model.generate`, in vLLM's order."""
+    steps: list[LogitsProcessor] = []
+    if sampling.repetition_penalty != 1:
+        steps.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
+    return LogitsProcessorList([*steps, *warpers(sampling), *([Draw(sampling.seeds)] if sampling.drawn else [])])
 
 
 class StopTexts(StoppingCriteria):
@@ -72,11 +94,12 @@ class StopTexts(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         for row, ids in enumerate(input_ids[:, self._prompt :].tolist()):
-            if row not in self.ends and (text := self._completed(ids)) is not None:
+            if row not in self.ends and (text := self.completed(ids)) is not None:
                 self.ends[row] = len(ids), text
         return torch.tensor([row in self.ends for row in range(len(input_ids))], device=input_ids.device)
 
-    def _completed(self, ids: list[int]) -> str | None:
+    def completed(self, ids: list[int]) -> str | None:
+        """The stop text that the last token completes."""
         recent = ids[-self._window :]
         text = str(self._tokenizer.decode(recent, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         # The one that was complete first, as if the characters had come one by one.

@@ -1,4 +1,7 @@
-"""Engines by name, and their options, declared and checked. `auto` is vLLM where it is installed, else transformers.
+"""Engines by name, and their options, declared and checked.
+
+`auto` is vLLM where it is installed, else transformers; and transformers for a student so small that vLLM takes longer
+to load than a CPU takes for its answers (docs/costs.md).
 
 Options concern the engine (memory share, URLs): they change its speed, not its requests. The few that change the
 student's numbers (`altering`) are part of the fingerprint.
@@ -130,7 +133,10 @@ _TRANSFORMERS = {
     "device": _or_none(_TEXT),
     "attn_implementation": _or_none(_TEXT),
     "threads": _or_none(_COUNT),
+    "max_num_seqs": _or_none(_COUNT),
 }
+# Bytes of the weights of a student that `auto` runs in transformers on a CPU.
+_TINY = 64 * 2**20
 # vLLM itself refuses these only after loading for a while.
 _VLLM_RANGES = {
     "gpu_memory_utilization": Option("a share above 0, at most 1", lambda value: _number(value) and 0 < value <= 1),
@@ -217,18 +223,34 @@ def check_engine(name: str, options: Mapping[str, Any]) -> None:
     check_options(_real(name), options)
 
 
-def _real(name: str) -> str:
-    """Resolve `auto`."""
+def _real(name: str, student: str | None = None, options: Mapping[str, Any] | None = None) -> str:
+    """Resolve `auto`; of an unknown student as of a large one."""
     from palign_hf.engines.vllm import installed
 
-    return name if name != "auto" else "vllm" if installed() else "transformers"
+    if name != "auto":
+        return name
+    if not installed():
+        return "transformers"
+    small = student is not None and set(options or {}) <= _TRANSFORMERS.keys() and _tiny(Path(student))
+    return "transformers" if small and not _accelerated() else "vllm"
 
 
-def spawns(name: str) -> bool:
-    """Whether this engine starts processes that import the running script."""
-    from palign_hf.engines.vllm import installed
+def _tiny(folder: Path) -> bool:
+    """Whether a student in a folder has so few weights; one on the Hub isn't looked up."""
+    sizes = [path.stat().st_size for path in folder.glob("*.safetensors")] if folder.is_dir() else []
+    return 0 < sum(sizes) <= _TINY
 
-    return name == "vllm" or (name == "auto" and installed())
+
+def _accelerated() -> bool:
+    """Whether this machine has a GPU or another accelerator."""
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def spawns(name: str, student: str, options: Mapping[str, Any]) -> bool:
+    """Whether the engine of a student starts processes that import the running script."""
+    return _real(name, student, options) == "vllm"
 
 
 def altering(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,5 +291,5 @@ def make_engine(
         # A server was started with its own revision and context; its answers are checked against the vocabulary.
         "server": (ServerEngine, {"vocabulary": vocabulary}),
     }
-    maker, given = engines[_real(name)]
+    maker, given = engines[_real(name, student, options)]
     return maker(student, **given, **options)

@@ -1,17 +1,18 @@
 """transformers engine in this process: for machines without vLLM, and as an independent check of the other engines.
 
-One growing key-value cache: a score computes only the tokens that it doesn't share with the score before it, so one
-problem at a time is fastest. Layers whose past can't be cropped (sliding window, recurrent) are recomputed each time.
-The samples of one prompt are generated as one batch, whose rows share the prompt's forward pass.
+Each problem has a growing key-value cache: a score computes only the tokens that it doesn't share with the problem's
+score before it. Samples of many prompts are generated side by side in slots, see `batching.py`. Layers whose past
+can't be cropped or padded (sliding window, recurrent) are recomputed for each score, and generate prompt by prompt.
 
 Reproducibility: the noise of a draw depends on the seed alone, on every device. A sample is the same as long as the
-logits are the same, and on CPUs (toy student, bfloat16 and float32) they are, alone and as one of several samples; GPU
-kernels round differently for another number of rows, so there a sample may differ where two tokens are near.
+logits are the same; `batching.py` says when they are. GPUs may round differently from one release to the next.
 """
 
 import asyncio
 import contextlib
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,11 +35,21 @@ from palign_hf.weights import BrokenWeights, first_ids, refuse_incomplete, refus
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+    from palign_hf.engines.batching import SlotBatch
+
 T = TypeVar("T")
+
+# Samples at once on a CPU and on a GPU, and the bytes that their keys and values may take.
+_SLOTS = {"cpu": (32, 4 * 2**30), "cuda": (64, 16 * 2**30)}
+# Tokens that are generated before a score may come in between.
+_STEPS = 8
+# CPUs compute so few weights faster in float32, whatever they have for bfloat16, and up to the larger number if they
+# have no units for it (docs/costs.md).
+_TINY, _SMALL = 30_000_000, 2_000_000_000
 
 
 class TransformersEngine:
-    """Plain forward passes, no batching between problems: simple, exact, slower than vLLM."""
+    """Plain forward passes: simple, exact, and for large students slower than vLLM."""
 
     name = "transformers"
 
@@ -53,10 +64,13 @@ class TransformersEngine:
         device: str | None = None,
         attn_implementation: str | None = None,
         threads: int | None = None,
+        max_num_seqs: int | None = None,
     ) -> None:
         """`device` defaults to the first GPU, else the CPU; `threads` to its cores, unless OMP_NUM_THREADS is set.
 
-        The other options are those of `from_pretrained`.
+        `dtype="auto"` is that of the weights, but float32 where a CPU computes that faster. `max_num_seqs` is the
+        number of samples that are computed at once; by default 32 on a CPU and 64 on a GPU, fewer if their keys and
+        values would take more than 4 or 16 GiB. The other options are those of `from_pretrained`.
         """
         self._load = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}
         if attn_implementation:
@@ -68,15 +82,20 @@ class TransformersEngine:
         self._threads_before: int | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
         self._model: PreTrainedModel | None = None
-        self._cache: DynamicCache | None = None
-        self._cached_ids: list[int] = []
+        # By problem, the one that was used last at the end.
+        self._caches: OrderedDict[str, tuple[DynamicCache, list[int]]] = OrderedDict()
+        self._max_num_seqs = max_num_seqs
+        self._batch: SlotBatch | None = None
+        self._cache_tokens = 0
+        self._turn = threading.Lock()
+        self._advancing = False
         # One thread, not a lock: a cancelled question leaves its forward running, and the next must wait for that.
         self._worker: ThreadPoolExecutor | None = None
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """One problem at a time: a second one would throw away the first one's cache."""
-        return 1, 2**62
+        """As many problems as samples at once; without slots one at a time."""
+        return (1, 2**62) if self._batch is None else (self._batch.slots, self._cache_tokens)
 
     @property
     def identity(self) -> EngineIdentity:
@@ -103,12 +122,19 @@ class TransformersEngine:
     async def score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         """One forward of what is new in `prompt_ids`."""
         self._check_length(len(prompt_ids) + 1)
-        return await self._in_turn(lambda: self._score(prompt_ids, label_ids))
+        return await self._in_turn(lambda: self._score(prompt_ids, label_ids, problem))
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling, problem: str) -> Generation:
-        """`model.generate` with the sampling asked for and nothing of the model's own defaults."""
+        """Samples with the sampling asked for and nothing of the model's own defaults."""
         self._check_length(len(prompt_ids) + sampling.max_tokens)
-        return await self._in_turn(lambda: self._generate(prompt_ids, sampling))
+        if self._batch is None:
+            return await self._in_turn(lambda: self._generate(prompt_ids, sampling))
+        from palign_hf.engines.batching import Request
+
+        request = Request(tuple(prompt_ids), sampling)
+        self._batch.waiting.append(request)
+        self._advance()
+        return await asyncio.wrap_future(request.future)
 
     async def close(self) -> None:
         """Drop the weights and the cache once what is being computed has ended, and hand GPU memory back."""
@@ -120,6 +146,7 @@ class TransformersEngine:
         with contextlib.suppress(RuntimeError):
             await asyncio.wrap_future(worker.submit(int))
         worker.shutdown(wait=False)
+        self._batch = None
         self._forget()
         import torch
 
@@ -134,19 +161,42 @@ class TransformersEngine:
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._guarded, work)
 
     def _guarded(self, work: Callable[[], T]) -> T:
-        """Run `work`; a failed forward leaves some layers longer than others, so the cache goes with it."""
-        import torch
-
+        """Run `work`; a failed forward leaves some layers longer than others, so the caches go with it."""
         try:
             return work()
         except (EngineDied, RequestFailed):
             raise
-        except torch.AcceleratorError as error:
-            # After such an error the device answers this process nothing more.
-            raise EngineDied(f"the device failed: {_shown(error)}") from error
         except Exception as error:
             self._forget()
-            raise RequestFailed(f"transformers could not compute the answer: {_shown(error)}") from error
+            raise _failure(error) from error
+
+    def _advance(self) -> None:
+        """Have the worker generate until no request is left, unless it does already."""
+        with self._turn:
+            if self._worker is None:
+                raise EngineDied("the transformers engine is not running")
+            if not self._advancing:
+                self._advancing = True
+                self._worker.submit(self._some_steps)
+
+    def _some_steps(self) -> None:
+        """Generate some tokens for all requests; the rest comes after the scores that wait."""
+        import torch
+
+        batch = self._batch
+        assert batch is not None
+        try:
+            with torch.inference_mode():
+                for _ in range(_STEPS):
+                    batch.step(_failure)
+        except Exception as error:
+            batch.fail(_failure(error))
+        with self._turn:
+            self._advancing = batch.busy and self._worker is not None
+            if self._advancing and self._worker is not None:
+                self._worker.submit(self._some_steps)
+            elif batch.busy:
+                batch.fail(EngineDied("the transformers engine is not running"))
 
     def _set_threads(self) -> None:
         """In the thread that computes: OpenMP counts for each by itself."""
@@ -158,7 +208,7 @@ class TransformersEngine:
         torch.set_num_threads(self._threads or sensible_threads())
 
     def _forget(self) -> None:
-        self._cache, self._cached_ids = None, []
+        self._caches.clear()
 
     def _load_model(self) -> "PreTrainedModel":
         import torch
@@ -171,31 +221,56 @@ class TransformersEngine:
         loaded, info = made
         if getattr(loaded.config, "quantization_config", None) is None:
             refuse_incomplete(self._student, info)
+        if self._load["dtype"] == "auto" and device == "cpu" and _faster_in_float32(loaded):
+            loaded = loaded.float()
         model: PreTrainedModel = loaded.to(device).eval()
         self._try(model)
         # `generate` fills what a request leaves open from the model's own settings: only its stop tokens are wanted.
         model.generation_config = GenerationConfig(eos_token_id=loaded.generation_config.eos_token_id)
+        self._batch = self._slots(model)
         return model
 
     def _try(self, model: "PreTrainedModel") -> None:
         """Run a first forward pass: weights that give NaN are refused before any request."""
         import torch
 
-        embeddings: Any = model.get_input_embeddings()
-        ids = first_ids(int(embeddings.num_embeddings))
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
-            refuse_no_numbers(self._student, torch.log_softmax(logits.float(), dim=-1).tolist())
+            logits = model(input_ids=torch.tensor([_some_ids(model)], device=model.device), use_cache=False).logits
+            refuse_no_numbers(self._student, torch.log_softmax(logits[0, -1].float(), dim=-1).tolist())
 
-    def _score(self, prompt_ids: list[int], label_ids: tuple[int, ...]) -> Score:
+    def _slots(self, model: "PreTrainedModel") -> "SlotBatch | None":
+        """The slots of this student; None where its layers or its attention don't allow them."""
+        import torch
+        from transformers import DynamicCache
+
+        from palign_hf.engines.batching import SlotBatch
+
+        if model.config._attn_implementation != "sdpa":
+            return None
+        ids, cache = _some_ids(model), DynamicCache(config=model.config)
+        with torch.inference_mode():
+            if not _plain(cache):
+                return None
+            model(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
+            held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) // len(ids)
+            most, memory = _SLOTS.get(model.device.type, _SLOTS["cuda"])
+            context = self._max_model_len or getattr(model.config, "max_position_embeddings", None) or 8192
+            slots = self._max_num_seqs or most
+            while not self._max_num_seqs and slots > 1 and slots * context * held > memory:
+                slots //= 2
+            self._cache_tokens = memory // held
+            batch = SlotBatch(model, slots, lambda: self._text_of)
+            return batch if batch.agrees(ids) else None
+
+    def _score(self, prompt_ids: list[int], label_ids: tuple[int, ...], problem: str) -> Score:
         import torch
 
         model = self._running
-        reused = self._keep_shared(prompt_ids)
+        cache, reused = self._shared(prompt_ids, problem)
         with torch.inference_mode():
             output = model(
                 input_ids=torch.tensor([prompt_ids[reused:]], device=model.device),
-                past_key_values=self._cache,
+                past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
@@ -203,36 +278,45 @@ class TransformersEngine:
             logprobs = torch.log_softmax(logits, dim=-1)
             read = tuple(logprobs[list(label_ids)].tolist())
             top = int(logits.argmax())
-        self._cached_ids = list(prompt_ids)
+        self._keep(problem, cache, list(prompt_ids))
         return Score(read, top in label_ids, prompt_tokens=len(prompt_ids), cached_tokens=reused)
 
-    def _keep_shared(self, prompt_ids: list[int]) -> int:
-        """Crop the cache to its common beginning with `prompt_ids`; return the number of shared tokens."""
+    def _shared(self, prompt_ids: list[int], problem: str) -> "tuple[DynamicCache, int]":
+        """The problem's cache, cropped to its common beginning with `prompt_ids`, and the length of that."""
         from transformers import DynamicCache
 
+        cache, held = self._caches.pop(problem, (None, []))
         shared = 0
         # The last token is always computed: its logits are what is read.
-        for old, new in zip(self._cached_ids, prompt_ids[:-1], strict=False):
+        for old, new in zip(held, prompt_ids[:-1], strict=False):
             if old != new:
                 break
             shared += 1
-        if self._cache is None or shared == 0 or not _plain(self._cache):
-            self._cache = DynamicCache(config=self._running.config)
-            shared = 0
-        elif shared < len(self._cached_ids):
-            self._cache.crop(shared - len(self._cached_ids))
-        return shared
+        if cache is None or shared == 0 or not _plain(cache):
+            return DynamicCache(config=self._running.config), 0
+        if shared < len(held):
+            cache.crop(shared - len(held))
+        return cache, shared
+
+    def _keep(self, problem: str, cache: "DynamicCache", ids: list[int]) -> None:
+        """Keep a problem's cache; those that were not used for longest go if all are too large."""
+        self._caches[problem] = (cache, ids)
+        problems, tokens = self.capacity
+        while len(self._caches) > 1 and (
+            len(self._caches) > problems or sum(len(held) for _, held in self._caches.values()) > tokens
+        ):
+            self._caches.popitem(last=False)
 
     def _generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        """Samples of one prompt, for students without slots."""
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList
 
+        from palign_hf.engines.batching import end_ids
         from palign_hf.engines.logits_processors import StopTexts, processors
 
         model: Any = self._running
-        ends = model.generation_config.eos_token_id
-        end_ids = {ends} if isinstance(ends, int) else set(ends or ())
-        stop_ids = end_ids | set(sampling.stop_token_ids)
+        stop_ids = end_ids(model) | set(sampling.stop_token_ids)
         texts = StopTexts(self._text_of, sampling.stop, len(prompt_ids)) if sampling.stop else None
         config = GenerationConfig(
             max_new_tokens=sampling.max_tokens,
@@ -300,6 +384,30 @@ def _plain(cache: "DynamicCache") -> bool:
     from transformers.cache_utils import DynamicLayer
 
     return bool(cache.layers) and all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _some_ids(model: "PreTrainedModel") -> list[int]:
+    embeddings: Any = model.get_input_embeddings()
+    return first_ids(int(embeddings.num_embeddings))
+
+
+def _faster_in_float32(model: Any) -> bool:
+    """Whether a CPU computes this student faster in float32 than in its 16-bit format."""
+    import torch
+
+    size = model.num_parameters()
+    units = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
+    return bool(model.dtype.itemsize == 2 and (size <= _TINY or (size <= _SMALL and not units)))
+
+
+def _failure(error: Exception) -> Exception:
+    """What a request ends with after an error of a forward pass."""
+    import torch
+
+    if isinstance(error, torch.AcceleratorError):
+        # After such an error the device answers this process nothing more.
+        return EngineDied(f"the device failed: {_shown(error)}")
+    return RequestFailed(f"transformers could not compute the answer: {_shown(error)}")
 
 
 def _shown(error: Exception) -> str:

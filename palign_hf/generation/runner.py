@@ -49,7 +49,8 @@ class StudentRunner:
         revision (`str`, *optional*):
             Branch, tag or commit of a Hub student; resolved to its commit.
         engine (`str`, defaults to `"auto"`):
-            `vllm`, `server`, `transformers`, or `auto`: vLLM where it is installed, else transformers.
+            `vllm`, `server`, `transformers`, or `auto`: vLLM where it is installed, but transformers for tiny students
+            on a CPU.
         engine_options (`dict`, *optional*):
             Options of the engine, such as `gpu_memory_utilization` or `urls`.
         max_model_len (`int`, *optional*):
@@ -185,7 +186,7 @@ class StudentRunner:
     def check(self) -> None:
         """Refuse invalid settings before anything is loaded."""
         self.max_model_len  # noqa: B018
-        if spawns(self.engine_name) and (script := unguarded_script()):
+        if spawns(self.engine_name, self.student.where, self.engine_options) and (script := unguarded_script()):
             raise UserError(
                 f"`{script}` uses an engine without a `__main__` guard: vLLM starts processes that read the script "
                 f"again, and each would start another engine. Put what the script does under "

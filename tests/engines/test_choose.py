@@ -5,12 +5,13 @@ import pytest
 from palign_hf.engines import vllm
 from palign_hf.engines.answers import Answer, text
 from palign_hf.engines.base import RequestFailed, Sampling
-from palign_hf.engines.options import altering, check_engine, make_engine
+from palign_hf.engines.options import altering, check_engine, make_engine, spawns
 from palign_hf.engines.server import ServerEngine
 from palign_hf.engines.transformers import TransformersEngine
 from palign_hf.engines.vllm import VLLMEngine
 from palign_hf.errors import UserError
 from palign_hf.generation.runner import StudentRunner
+from palign_hf.toy import student_folder
 
 
 URLS = {"urls": ["http://localhost:8000/v1"]}
@@ -74,12 +75,34 @@ def test_auto_takes_vllm_where_it_is_installed(monkeypatch, is_installed, made):
     assert type(make_engine("auto", "owner/student")) is made
 
 
+@pytest.mark.parametrize(
+    ("student", "options", "accelerated", "made"),
+    [
+        ("toy", {}, False, TransformersEngine),
+        ("toy", {"dtype": "float32"}, False, TransformersEngine),
+        ("toy", {"gpu_memory_utilization": 0.5}, False, VLLMEngine),
+        ("toy", {}, True, VLLMEngine),
+        ("large", {}, False, VLLMEngine),
+        ("empty", {}, False, VLLMEngine),
+    ],
+)
+def test_auto_runs_tiny_students_in_transformers_on_a_cpu(tmp_path, monkeypatch, student, options, accelerated, made):
+    monkeypatch.setattr(vllm, "installed", lambda: True)
+    monkeypatch.setattr("palign_hf.engines.options._accelerated", lambda: accelerated)
+    if student == "large":
+        with (tmp_path / "model.safetensors").open("wb") as file:
+            file.truncate(65 * 2**20)
+    where = str(student_folder()) if student == "toy" else str(tmp_path)
+    assert type(make_engine("auto", where, options=options)) is made
+    assert spawns("auto", where, options) is (made is VLLMEngine)
+
+
 def test_auto_without_vllm_refuses_what_vllm_would_take(monkeypatch):
     monkeypatch.setattr(vllm, "installed", lambda: False)
-    with pytest.raises(UserError, match="`engine='transformers'` has no option `max_num_seqs`"):
-        make_engine("auto", "owner/student", options={"max_num_seqs": 4})
+    with pytest.raises(UserError, match="`engine='transformers'` has no option `block_size`"):
+        make_engine("auto", "owner/student", options={"block_size": 32})
     monkeypatch.setattr(vllm, "installed", lambda: True)
-    make_engine("auto", "owner/student", options={"max_num_seqs": 4})
+    make_engine("auto", "owner/student", options={"block_size": 32})
 
 
 def test_the_options_of_the_caller_stay_as_they_are():

@@ -64,7 +64,7 @@ def test_a_misspelt_option_names_the_nearest(engine, given, nearest):
 def test_an_option_of_another_engine_is_refused_with_those_that_fit():
     message = refusal("transformers", {"gpu_memory_utilization": 0.9})
     assert message.startswith("`engine='transformers'` has no option `gpu_memory_utilization`")
-    assert message.endswith("It takes `dtype`, `device`, `attn_implementation`, `threads`.")
+    assert message.endswith("It takes `dtype`, `device`, `attn_implementation`, `threads`, `max_num_seqs`.")
 
 
 @pytest.mark.parametrize(

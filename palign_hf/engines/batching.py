@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin
 
 from palign_hf.engines.base import Completion, Generation, Sampling, completion
 from palign_hf.engines.logits_processors import StopTexts, add_noise, generator, penalized, warpers
@@ -80,6 +80,8 @@ class _Slots(CacheLayerMixin):
     """Keys and values of one layer, each slot's from place 0 on."""
 
     is_sliding = False
+    keys: Any
+    values: Any
 
     def __init__(self, batch: "SlotBatch") -> None:
         super().__init__()
@@ -89,9 +91,8 @@ class _Slots(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing: the first prompt decides the shapes."""
 
-    def take(self, slot: int, past: DynamicLayer) -> None:
+    def take(self, slot: int, past: Any) -> None:
         """Take over the keys and values of a prompt."""
-        assert past.keys is not None and past.values is not None
         places = past.keys.shape[2]
         if self.keys is None:
             self.keys, self.values = (self._empty(one, 0) for one in (past.keys, past.values))
@@ -152,7 +153,8 @@ class SlotBatch:
     def _clear(self) -> None:
         """Empty slots without memory."""
         self._rows = [None] * self.slots
-        self._cache = Cache(layers=[_Slots(self) for _ in range(self._model.config.num_hidden_layers)])
+        self._layers = [_Slots(self) for _ in range(self._model.config.num_hidden_layers)]
+        self._cache = Cache(layers=[*self._layers])
         self.places, self.ends = 0, torch.zeros_like(self.every)
 
     @property
@@ -251,7 +253,7 @@ class SlotBatch:
     def _take(self, slot: int, request: Request) -> None:
         """Give a slot the past of a prompt."""
         assert request.past is not None
-        for layer, past in zip(self._cache.layers, request.past.layers, strict=True):
+        for layer, past in zip(self._layers, request.past.layers, strict=True):
             layer.take(slot, past)
 
     def _forward(self, rows: Sequence[tuple[int, _Row]]) -> torch.Tensor:

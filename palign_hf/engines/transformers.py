@@ -252,7 +252,8 @@ class TransformersEngine:
             if not _plain(cache):
                 return None
             model(input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True)
-            held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) // len(ids)
+            layers: Any = cache.layers
+            held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) // len(ids)
             most, memory = _SLOTS.get(model.device.type, _SLOTS["cuda"])
             context = self._max_model_len or getattr(model.config, "max_position_embeddings", None) or 8192
             slots = self._max_num_seqs or most

@@ -123,7 +123,7 @@ def test_more_samples_than_slots_all_come_and_differ():
 def test_memory_is_given_back_when_nothing_is_in_progress():
     batch = SlotBatch(toy(torch.float32), SLOTS, tokenizer)
     run(batch, [Request(prompts()[0], Sampling(max_tokens=4))])
-    assert not batch.busy and all(layer.keys is None for layer in batch._cache.layers)
+    assert not batch.busy and all(layer.keys is None for layer in batch._layers)
 
 
 def test_a_request_that_nobody_waits_for_leaves_its_slots():

@@ -77,6 +77,15 @@ def test_grading_ends_with_its_line():
     assert figures["gold_vs_gold"] == 1 or "left out" in done.stdout
 
 
+def test_engines_ends_with_its_line():
+    figures = figures_of(
+        start("engines.py", "--problems", "4", "--samples", "2", "--tokens", "12", "--only", "transformers")
+    )
+    assert set(figures) == {"batched_over_one", "float32_over_bfloat16", "auto", "auto_dtype"}
+    assert figures["batched_over_one"] > 0.5
+    assert (figures["auto"], figures["auto_dtype"]) in {("transformers", "float32"), ("vllm", None)}
+
+
 def test_training_ends_with_its_line():
     done = start("training.py", "--max-length", "256", "--steps", "1", "--repeats", "1")
     figures = figures_of(done)
@@ -92,6 +101,7 @@ def test_training_ends_with_its_line():
         ("grading.py", "--answers", "5"),
         ("grading.py", "--limit", "0"),
         ("driver.py", "--problems", "0"),
+        ("engines.py", "--samples", "0"),
         ("chain.py", "--rows", "3"),
         ("forecast.py", "--rows", "3"),
         ("stream.py", "--rows", "10"),

@@ -19,9 +19,8 @@ from palign_hf.tables import UNKNOWN, escaped, spread, table
 
 # Reproducibility with the same seed, by engine.
 ENGINES = {
-    "transformers": "Every sample is drawn alone, so on a CPU the same seed gives the same samples, whatever else is "
-    "in the run; a GPU may round differently for a prompt that is partly in its cache, and then a sample may differ "
-    "where two tokens are near.",
+    "transformers": "Samples are computed in batches of one shape, so on a CPU the same seed gives the same samples, "
+    "whatever else is in the run; a GPU may round differently, and then a sample may differ where two tokens are near.",
     "vllm": "vLLM's rounding depends on the rest of its batch, so a sample that is drawn again with the same seed may "
     "differ where two tokens are near.",
     "server": "Each request carries the sample's seed; whether the server uses it depends on the server.",

@@ -210,7 +210,7 @@ def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) 
     settings = begin(record, one, one.step.settings)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(launch.processes)]
     if launch.config is not None:
-        command += ["--config_file", str(_launcher(launch.config))]
+        command += ["--config_file", str(accelerate_config(launch.config))]
     command += ["--module", "palign_hf.pipeline.worker", "--stage", one.step.stage]
     command += ["--config", str(write_recipe(folder, one.step))]
     command += ["--set", "overwrite=true"] if settings.overwrite else []
@@ -220,7 +220,7 @@ def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) 
     return 0
 
 
-def _launcher(name: str) -> Path:
+def accelerate_config(name: str) -> Path:
     """A configuration of accelerate: a file, or one that ships."""
     shipped = recipes_folder() / "accelerate" / f"{name}.yaml"
     if (path := Path(name).expanduser()).is_file():

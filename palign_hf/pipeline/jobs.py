@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from palign_hf.config.recipes import recipes_folder
-from palign_hf.config.resolve import uncalled
+from palign_hf.config.resolve import is_location, uncalled
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.hub.retries import fault_of
 from palign_hf.pipeline.chain import chain
@@ -195,17 +195,23 @@ def submit(job: Job) -> "JobInfo":
 
 
 def _refuse_local(recipe: Recipe) -> None:
-    """Refuse values that name files of this machine."""
+    """Refuse values that name files or code of this machine."""
     for key, value in flat(recipe.whole()):
         if key.rpartition(".")[2] in ("output_dir", "ledger"):
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
-            if not isinstance(one, str) or shipped(one) is not None or not ("/" in one or Path(one).suffix):
+            given = f"`{key.replace('.recipe.', '.')}: {shown(str(one), 300)}`"
+            if not isinstance(one, str) or shipped(one) is not None:
                 continue
-            if Path(one).expanduser().exists():
+            if is_location(one) and not one.startswith("palign_hf."):
                 raise UserError(
-                    f"`{key.replace('.recipe.', '.')}: {shown(one, 300)}` is on this machine, and the job runs on another "
-                    f"one. Push it to the Hub, and name it as it is called there."
+                    f"{given} is code of your own, and a job installs this package alone. Take a part of the package, "
+                    f"or run the chain on a machine that has your code."
+                )
+            if ("/" in one or Path(one).suffix) and Path(one).expanduser().exists():
+                raise UserError(
+                    f"{given} is on this machine, and the job runs on another one. Push it to the Hub, and name it as "
+                    f"it is called there."
                 )
 
 

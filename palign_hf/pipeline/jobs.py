@@ -51,7 +51,7 @@ class Flavor:
 
 
 @dataclass(frozen=True)
-class Job:
+class HubJob:
     """A job that fits its machine.
 
     Args:
@@ -115,7 +115,7 @@ def plan_job(
     timeout: str | None = None,
     image: str | None = None,
     namespace: str | None = None,
-) -> Job:
+) -> HubJob:
     """Check that a chain can run as a job, and that it fits.
 
     Args:
@@ -156,14 +156,14 @@ def plan_job(
             f"timeout    {timeout}: {MARGIN:g} x {math.ceil(minutes)} min at the most, and {STARTING_MINUTES} to "
             f"install and load"
         )
-    return Job(read, machine, timeout, tuple(lines), image, namespace)
+    return HubJob(read, machine, timeout, tuple(lines), image, namespace)
 
 
-def submit(job: Job) -> "JobInfo":
+def submit(job: HubJob) -> "JobInfo":
     """Start a job on the Hub, with the token of the login as its secret.
 
     Args:
-        job (`Job`): The job, whose recipe has been written.
+        job (`HubJob`): The job, whose recipe has been written.
 
     Raises:
         UserError: Nobody is logged in, or the Hub refuses the job or where it would publish.

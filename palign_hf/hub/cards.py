@@ -283,7 +283,8 @@ def updated_plain(
     top = FrontMatter(existing or "")
     fresh, own = not parts(top.body), f"config:{config}"
     listed = top.data.get("configs")
-    new = fresh or not any(named(one) == config for one in (listed if isinstance(listed, list) else []))
+    names = {named(one) for one in (listed if isinstance(listed, list) else [])}
+    new = fresh or config not in names
     top.setdefault("pretty_name", repo_id.partition("/")[2])
     if fresh:
         top.add("tags", tags)
@@ -291,7 +292,8 @@ def updated_plain(
     top.put("configs", config, {"config_name": config, "data_files": files})
     if not top.body.strip():
         top.body = f"\n# {escaped(repo_id.partition('/')[2])}\n"
-    made = {_ABOUT: f"{about}\n"} if about else {}
+    # Of a card that other configurations share, what is said of all of them stays: they may be of another kind.
+    made = {_ABOUT: f"{about}\n"} if about and (fresh or names <= {config}) else {}
     made[own] = _section(blocks, repo_id, config, splits, variable)
     behind = [name for name in parts(top.body) if name.startswith("config:")] or [_ABOUT]
     top.body, notes = with_parts(top.body, made, set(made) if fresh else {own} if new else (), {own: behind[-1]}.get)

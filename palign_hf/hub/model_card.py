@@ -50,9 +50,17 @@ class ModelFacts:
 
 
 def model_facts(
-    folder: str | Path, *, repo_id: str, evaluation: str | Path | None = None, plot: bool = False
+    folder: str | Path,
+    *,
+    repo_id: str,
+    evaluation: str | Path | None = None,
+    plot: bool = False,
+    dataset: str | None = None,
 ) -> ModelFacts:
-    """The facts of a student in the folder of a training, or in its `merged`; `evaluation` is a folder, too."""
+    """The facts of a student in the folder of a training, or in its `merged`.
+
+    `evaluation` is a folder, too; `dataset` is the repository of the pairs, for a card that names none.
+    """
     check_repo(repo_id, repo_id)
     path = Path(folder).expanduser()
     merged = path.resolve().name == _MERGED and not (path / CARD).is_file()
@@ -69,6 +77,10 @@ def model_facts(
         top.set("library_name", "transformers")
         if "base_model_relation" in top.data:
             top.set("base_model_relation", "finetune")
+        text = top.card()
+    if dataset is not None:
+        top = FrontMatter(text)
+        top.setdefault("datasets", [dataset])
         text = top.card()
     results = None if evaluation is None else read_evaluation(evaluation)
     return ModelFacts(repo_id=repo_id, card=text, evaluation=results, plot=plot)

@@ -71,6 +71,7 @@ def publish(
     language: Sequence[str] = (),
     evaluation: str | Path | None = None,
     plot: str | Path | None = None,
+    dataset: str | None = None,
     dry_run: bool = False,
     token: str | bool | None = None,
     api: "HfApi | None" = None,
@@ -92,6 +93,8 @@ def publish(
         evaluation (`str` or `Path`, *optional*): Of a model, the folder of its evaluation: a table on the card, and
             files of results.
         plot (`str` or `Path`, *optional*): Of a model, a PNG for its card, such as `palign compare` draws.
+        dataset (`str`, *optional*): Of a model, the repository of the rows that it was trained on, for a card that
+            names none.
         dry_run (`bool`, *optional*, defaults to `False`): Only compute what would be pushed.
         token (`str` or `bool`, *optional*): As in `huggingface_hub.HfApi`; by default that of the login.
         api (`HfApi`, *optional*): The client of the Hub.
@@ -115,14 +118,14 @@ def publish(
     """
     api = _api_of(token, api)
     found = read_folder(folder)
-    if not found.artifact.shows_evaluation and (evaluation is not None or plot is not None):
+    if not found.artifact.shows_evaluation and any(one is not None for one in (evaluation, plot, dataset)):
         raise UserError(
-            f"`{folder}` is no model but {found.kind}: `evaluation` and `plot` are for the card of a model. Leave "
-            f"them out."
+            f"`{folder}` is no model but {found.kind}: `evaluation`, `plot` and `dataset` are for the card of a "
+            f"model. Leave them out."
         )
     name = config if config is not None else found.config
     check_config_name(name, f"config={name}")
-    options = CardOptions(license=license, language=tuple(language), evaluation=evaluation, plot=plot)
+    options = CardOptions(license=license, language=tuple(language), evaluation=evaluation, plot=plot, dataset=dataset)
 
     def wanted_of(run: RunFolder) -> Push:
         card, shown = run.artifact.card(run, repo_id, name, options)

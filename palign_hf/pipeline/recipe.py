@@ -23,6 +23,7 @@ from palign_hf.config.recipes import find_recipe, override, put, read_recipe
 from palign_hf.config.resolve import KnowsOldNames, read_spec
 from palign_hf.config.settings import ConfigError, build, refuse_secrets
 from palign_hf.errors import UserError, listed, nearest, shown
+from palign_hf.hub.settings import HubSettings, check_repo
 from palign_hf.redact import remember_in
 from palign_hf.runs.stages import STAGES
 
@@ -30,6 +31,8 @@ from palign_hf.runs.stages import STAGES
 # Settings of the head that a stage takes under the same name, if it has one.
 SHARED = ("student", "revision", "engine", "engine_options", "max_model_len", "trust_remote_code", "seed")
 _RECIPE = "recipe"
+# Values of the head that are sections.
+_SECTIONS = ("launch", "publish")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,27 @@ class LaunchSettings(KnowsOldNames):
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishSettings(HubSettings):
+    """Where and how all of a chain is published: the options of `palign publish RUN OWNER/NAME`."""
+
+    config_name: str | None = setting(default=None, help="not for a chain: its tables have names of their own")
+    repo_id: str = setting(metavar="OWNER/NAME", help="the dataset for the tables, and the model for the student")
+    arm: str | None = setting(
+        default=None,
+        help="arm whose student is published, as trace or trace/seed-1; else the first one",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_repo(self.repo_id, f"repo_id={self.repo_id}")
+        if self.config_name is not None:
+            raise UserError(
+                f"`config_name={self.config_name}` names one configuration, and a chain has several, each with a name "
+                f"of its own. Leave it out, or publish the folder of one stage."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +97,9 @@ class Head(KnowsOldNames):
         default=0.0, least=0.0, most=1.0, help="share of a stage's rows that may fail before the chain stops"
     )
     launch: LaunchSettings | None = setting(default=None, help="start the training under accelerate")
+    publish: PublishSettings | None = setting(
+        default=None, help="after the comparison, push tables, student and results to the Hub"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -137,8 +164,9 @@ class Recipe:
     def whole(self) -> dict[str, Any]:
         """All values, as `chain_of` takes them, with the recipes that sections name."""
         head = {name: getattr(self.head, name) for name in sorted(self.given)}
-        if self.head.launch is not None:
-            head["launch"] = {one.name: getattr(self.head.launch, one.name) for one in fields(self.head.launch)}
+        for name in _SECTIONS:
+            if (section := getattr(self.head, name)) is not None:
+                head[name] = {one.name: getattr(section, one.name) for one in fields(section)}
         return head | {
             name: {**section, **({_RECIPE: dict(self.beneath[name])} if self.beneath[name] else {})}
             for name, section in self.sections.items()

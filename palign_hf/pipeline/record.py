@@ -96,9 +96,12 @@ class RunRecord:
                 return False
         return True
 
-    def finish(self, recipe: Recipe) -> None:
-        """Note that all of a recipe is done."""
+    def finish(self, recipe: Recipe, published: Mapping[str, Any] | None = None) -> None:
+        """Note that all of a recipe is done, and the last commit of each repository that it was published to."""
         self.held["finished"] = _digest(recipe)
+        self.held.pop("published", None)
+        if published is not None:
+            self.held["published"] = dict(published)
         self.write()
 
     def damaged(self, held: Mapping[str, Any]) -> str:
@@ -219,7 +222,8 @@ def begin(record: RunRecord, one: State, settings: Any) -> Any:
     again = one.step.name in record.steps
     record.held["steps"].pop(one.step.name, None)
     # What this run changes is no longer the result of the recipe that was finished before.
-    record.held.pop("finished", None)
+    for name in ("finished", "published"):
+        record.held.pop(name, None)
     begun[one.step.name] = one.signature
     record.write()
     return dataclasses.replace(settings, overwrite=again or (before is not None and before != one.signature))

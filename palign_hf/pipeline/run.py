@@ -9,10 +9,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +21,8 @@ from palign_hf.config.recipes import recipes_folder
 from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError, listed
 from palign_hf.pipeline.chain import chain
-from palign_hf.pipeline.plan import DONE, ChainStep, State, chosen, in_groups, states
+from palign_hf.pipeline.plan import DONE, MISSING, ChainStep, State, chosen, in_groups, states
+from palign_hf.pipeline.publication import check_targets, commits, publish_run
 from palign_hf.pipeline.recipe import LaunchSettings, Recipe, read_chain
 from palign_hf.pipeline.record import (
     CHAIN,
@@ -88,8 +90,10 @@ def run_chain(recipe: str | Path, wish: Wish) -> int:
         steps = chain(read)
         found = _states(steps, record, wish)
         todo = chosen(found, wish.first, wish.last, _stages(steps))
+        if read.head.publish is not None:
+            check_targets(steps, read.head.publish)
         _say(found, todo)
-        if todo:
+        if todo or read.head.publish is not None:
             _keep(read, record, steps, recipe, wish)
         for group in in_groups(todo):
             if status := _run_group(read, folder, group, wish):
@@ -124,6 +128,9 @@ def dry_run(recipe: str | Path, wish: Wish, device: str | None = None) -> int:
                 print_out(str(forecast) if device is None else forecast.text(device))
             except UserError as error:
                 print_out(f"not known here: {' '.join(str(error).split())}")
+        if read.head.publish is not None:
+            check_targets(steps, read.head.publish)
+            print_out(f"== publish: to `{read.head.publish.repo_id}`, when all steps are done")
     return 0
 
 
@@ -142,6 +149,9 @@ def status(folder: str | Path) -> int:
     with uncalled():
         for one in _states(chain(read), record, Wish()):
             print_out(f"{one.step.name:<32} {one.state:<8} {one.why}".rstrip())
+    if read.head.publish is not None:
+        there = {name.split()[1] for name in record.held.get("published", {})}
+        print_out(f"{'publish':<32} {DONE if read.head.publish.repo_id in there else MISSING}")
     return 0
 
 
@@ -200,7 +210,7 @@ def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) 
     settings = begin(record, one, one.step.settings)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(launch.processes)]
     if launch.config is not None:
-        command += ["--config_file", str(_launcher(launch.config))]
+        command += ["--config_file", str(accelerate_config(launch.config))]
     command += ["--module", "palign_hf.pipeline.worker", "--stage", one.step.stage]
     command += ["--config", str(write_recipe(folder, one.step))]
     command += ["--set", "overwrite=true"] if settings.overwrite else []
@@ -210,7 +220,7 @@ def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) 
     return 0
 
 
-def _launcher(name: str) -> Path:
+def accelerate_config(name: str) -> Path:
     """A configuration of accelerate: a file, or one that ships."""
     shipped = recipes_folder() / "accelerate" / f"{name}.yaml"
     if (path := Path(name).expanduser()).is_file():
@@ -242,9 +252,8 @@ def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bo
     """Compare what was evaluated, and write the page of the run."""
     record = RunRecord(folder)
     evaluated = [step for step in steps if step.stage == "evaluate" and step.name in record.steps]
-    if len(evaluated) > 1 and (wanted := _comparison(evaluated, record)) != record.steps.get("compare", {}).get(
-        "signature"
-    ):
+    wanted = comparison_signature(evaluated, record)
+    if len(evaluated) > 1 and wanted != record.steps.get("compare", {}).get("signature"):
         if status := _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), "--compare", wanted]):
             return status
         worked = True
@@ -255,10 +264,28 @@ def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bo
         write_whole(folder / PAGE, page(recipe, steps, record, compared.replace("](", f"]({COMPARISON}/")))
     undone = [step.name for step in steps if step.name not in record.steps]
     if not undone:
-        record.finish(recipe)
+        record.finish(recipe, _published(recipe, folder))
     return _end(
         folder, f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}" if undone else "all is done"
     )
+
+
+def _published(recipe: Recipe, folder: Path) -> Mapping[str, Any] | None:
+    """Publish what the chain has made, if its recipe asks for it; the last commits."""
+    wanted = recipe.head.publish
+    if wanted is None:
+        return None
+    try:
+        done = publish_run(folder, wanted)
+    except UserError as error:
+        raise UserError(
+            f"All steps are done, but publishing failed. {error} Give the same command again: it publishes what is "
+            f"left."
+        ) from error
+    for one in done:
+        print_out(one.text())
+        _log(folder, one.text())
+    return commits(done)
 
 
 def _end(folder: Path, words: str) -> int:
@@ -267,7 +294,7 @@ def _end(folder: Path, words: str) -> int:
     return 0
 
 
-def _comparison(evaluated: Sequence[ChainStep], record: RunRecord) -> str:
+def comparison_signature(evaluated: Sequence[ChainStep], record: RunRecord) -> str:
     """The signature of the comparison."""
     return "-".join(["1", *(str(record.steps[step.name]["signature"])[:8] for step in evaluated)])
 

@@ -178,14 +178,16 @@ class Device:
     source: str
 
 
-UNKNOWN_TIME = "not known before the run; `--device h100`, `a100`, `l4` or `this` estimates it"
+UNKNOWN_TIME = "not known before the run; `--device h100`, another one or `this` estimates it"
 
 # From the data sheets of NVIDIA; where a sheet gives a rate "with sparsity", half of it.
 DEVICES = {
     one.name: one
     for one in (
+        Device("h200", 141, 989, 4800, "H200 SXM 141 GB: 989 TFLOPS bfloat16, 4,800 GB/s"),
         Device("h100", 80, 989, 3350, "H100 SXM5 80 GB: 989 TFLOPS bfloat16, 3,350 GB/s"),
         Device("a100", 80, 312, 2039, "A100 SXM4 80 GB: 312 TFLOPS bfloat16, 2,039 GB/s"),
+        Device("l40s", 48, 362, 864, "L40S 48 GB: 362 TFLOPS bfloat16, 864 GB/s"),
         Device("l4", 24, 121, 300, "L4 24 GB: 121 TFLOPS bfloat16, 300 GB/s"),
     )
 }

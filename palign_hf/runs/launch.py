@@ -76,7 +76,8 @@ class Stage(Protocol[C]):
 
     `name` is the command, `help` its line in `palign --help`, `settings` the dataclass of its recipe, `reads` and
     `writes` the tables that it takes and makes. With `together` true all processes share one piece of work, and
-    opening it makes them a group. A stage may have an `artifact`, which describes its result on the Hub.
+    opening it makes them a group. A stage may have an `artifact`, which describes its result on the Hub, and a method
+    `forecast_after(settings, before)`: the most that a run takes, by the forecast of the stage that it reads from.
     """
 
     name: str

@@ -21,6 +21,7 @@ from palign_hf.terminal import print_err
 BEFORE = {
     "demo": "see the method work on small problems whose truth is known",
     "run": "run a whole chain, from traces to a table of numbers, from one recipe",
+    "jobs": "run a whole chain on a machine of the Hub, after a forecast that it fits",
     "traces": "inspect teacher traces before spending time on them",
 }
 AFTER = {

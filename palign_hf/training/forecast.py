@@ -94,11 +94,40 @@ def forecast(
         ("time", UNKNOWN_TIME),
         ("output", str(config.folder)),
     ]
+    return Forecast(lines=tuple(lines), rows=rows, training=load, runner=_runner(config, load))
+
+
+def forecast_after(config: TrainConfig, student: "Student", before: Forecast) -> Forecast:
+    """The most that a training takes, before its rows are there.
+
+    Args:
+        config ([`TrainConfig`]): The settings.
+        student ([`Student`]): The student.
+        before ([`Forecast`]): The forecast of the alignment: each request gives a row at most.
+    """
+    planned = config.planned
+    rows, longest = before.requests or before.rows, planned.max_length or 4 * before.request_tokens
+    a_step = planned.per_device_train_batch_size * planned.gradient_accumulation_steps
+    steps = (
+        planned.max_steps if planned.max_steps > 0 else math.ceil(math.ceil(rows / a_step) * planned.num_train_epochs)
+    )
+    trained, shape = weights(config, student)
+    pass_tokens = planned.per_device_train_batch_size * longest
+    load = training_forecast(config, steps, steps * a_step * longest, pass_tokens, trained, shape, 1)
+    lines = (
+        ("learned", f"at most {rows:,} rows of {longest:,} tokens"),
+        ("steps", f"at most {steps:,} of {a_step} rows"),
+        ("memory", load.text()),
+        ("time", UNKNOWN_TIME),
+    )
+    return Forecast(lines=lines, rows=rows, training=load, runner=_runner(config, load))
+
+
+def _runner(config: TrainConfig, load: TrainingForecast) -> dict[str, Any]:
+    """The student in the number format of the training, which decides its speed."""
     runner: dict[str, Any] = {"student": config.student, "revision": config.revision, "engine": "transformers"}
-    # In the number format of the training, which decides its speed.
     dtype = "bfloat16" if load.compute_bytes == 2 else "float32"
-    runner |= {"trust_remote_code": config.trust_remote_code, "engine_options": {"dtype": dtype}}
-    return Forecast(lines=tuple(lines), rows=rows, training=load, runner=runner)
+    return runner | {"trust_remote_code": config.trust_remote_code, "engine_options": {"dtype": dtype}}
 
 
 def training_forecast(

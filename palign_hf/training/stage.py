@@ -316,6 +316,12 @@ class TrainStage(PushedStage):
         tokenizer = load_tokenizer(student, settings.trust_remote_code)
         return forecast(settings, student, tokenizer, read_lessons(settings, tokenizer))
 
+    def forecast_after(self, settings: TrainConfig, before: "Forecast") -> "Forecast":
+        """The most that the run takes, before the pairs are there."""
+        from palign_hf.training.forecast import forecast_after
+
+        return forecast_after(settings, resolve_student(settings.student, settings.revision), before)
+
 
 TRAIN = TrainStage()
 

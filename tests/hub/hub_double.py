@@ -6,8 +6,9 @@
         assert double.files("dataset", "tester/rows")
 
 `hub_wire.py` is the HTTP, `hub_faults.py` what goes wrong on request, `hub_state.py` accounts and rights,
-`hub_repos.py` what repositories hold, and `hub_api.py`, `hub_trees.py`, `hub_commits.py`, `hub_pulls.py` are the
-endpoints. It knows what the clients are known to call; anything else gets 404 and stands in the log as unknown.
+`hub_repos.py` what repositories hold, and `hub_api.py`, `hub_trees.py`, `hub_commits.py`, `hub_pulls.py`,
+`hub_jobs.py` are the endpoints. It knows what the clients are known to call; anything else gets 404 and stands in the
+log as unknown.
 """
 
 import os
@@ -18,6 +19,7 @@ from typing import Any
 
 import hub_api
 import hub_commits
+import hub_jobs
 import hub_pulls
 import hub_trees
 from hub_faults import Fault, Faults
@@ -41,7 +43,7 @@ QUIET = {
     "NO_PROXY": "127.0.0.1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-API = (hub_api.ROUTES, hub_commits.ROUTES, hub_pulls.ROUTES, hub_trees.ROUTES)
+API = (hub_api.ROUTES, hub_commits.ROUTES, hub_jobs.ROUTES, hub_pulls.ROUTES, hub_trees.ROUTES)
 STORE = (hub_trees.STORE, hub_commits.STORE)
 
 

@@ -33,6 +33,8 @@ class Hub:
     accounts: dict[str, Account] = field(default_factory=dict)
     organizations: dict[str, set[str]] = field(default_factory=dict)
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
+    buckets: dict[str, dict[str, str]] = field(default_factory=dict)  # of each, Xet's name of a file by its path
+    jobs: list[dict] = field(default_factory=list)  # as they were asked for, with the values of secrets
     large: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
     part_bytes: int | None = None  # larger files come in parts; None: never

@@ -133,10 +133,15 @@ def xet_token(hub: Hub, call: Call, kind: str, name: str, right: str, revision: 
     """Where Xet's chunks are; a push with a new pull request asks for the revision `None`."""
     pull = call.asked("create_pr") == "1" or revision.startswith("refs/pr/")
     repository = hub.readable(call, kind, name) if right == "read" else hub.writable(call, kind, name, pull)
-    if hub.xet is None:
-        raise Refusal(404, "The double has no Xet in this test")
     if not pull:
         repository.find(revision)
+    return xet_place(hub)
+
+
+def xet_place(hub: Hub) -> Answer:
+    """Where chunks go and come from, with a token for an hour."""
+    if hub.xet is None:
+        raise Refusal(404, "The double has no Xet in this test")
     expires = int(time.time()) + 3600
     named = {"X-Xet-Cas-Url": hub.xet.url, "X-Xet-Access-Token": "local", "X-Xet-Token-Expiration": str(expires)}
     answer = Answer.of({"casUrl": hub.xet.url, "exp": expires, "accessToken": "local"})

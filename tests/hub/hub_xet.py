@@ -34,17 +34,21 @@ class LocalStore:
         return self._hashes
 
     def read(self, sha256: str, size: int) -> bytes:
-        """The bytes of a file, for clients that don't speak Xet; put together by Xet's own library."""
+        """The bytes of a file, for clients that don't speak Xet."""
+        return self.fetch(self.hashes()[sha256], size)
+
+    def fetch(self, name: str, size: int | None = None) -> bytes:
+        """The bytes of a file by Xet's name of it; put together by Xet's own library."""
         import hf_xet
 
         if self._session is None:
             self._session = hf_xet.XetSession()
-        target = self.folder / f"{sha256}.read"
+        target = self.folder / f"{name}.read"
         expires = int(time.time()) + 3600
         with self._session.new_file_download_group(
             endpoint=self.url, token="local", token_expiry_unix_secs=expires
         ) as group:
-            group.start_download_file(hf_xet.XetFileInfo(self.hashes()[sha256], size), str(target))
+            group.start_download_file(hf_xet.XetFileInfo(name, size), str(target))
         content = target.read_bytes()
         target.unlink()
         return content

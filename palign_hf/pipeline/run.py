@@ -70,12 +70,13 @@ class Wish:
         return bool(self.first or self.last or self.force)
 
 
-def run_chain(recipe: str | Path, wish: Wish) -> int:
+def run_chain(recipe: str | Path, wish: Wish, brief: bool = False) -> int:
     """Run what has to run of a chain.
 
     Args:
         recipe (`str` or `Path`): The recipe.
         wish (`Wish`): What the command asks for.
+        brief (`bool`, *optional*, defaults to `False`): Print a line for each step that has run, and no reports.
 
     Returns:
         `int`: The exit status: that of the stage that stopped the chain, else 0.
@@ -84,18 +85,38 @@ def run_chain(recipe: str | Path, wish: Wish) -> int:
     with _alone(read.head.folder) as folder:
         record = RunRecord(folder)
         if not wish.narrows and record.finished(read):
-            return _end(folder, f"all {len(record.steps)} steps are done already")
+            return _end(folder, f"all {len(record.steps)} steps are done already", brief)
         steps = chain(read)
         found = _states(steps, record, wish)
         todo = chosen(found, wish.first, wish.last, _stages(steps))
-        _say(found, todo)
+        if not brief:
+            _say(found, todo)
         if todo:
             _keep(read, record, steps, recipe, wish)
         for group in in_groups(todo):
-            if status := _run_group(read, folder, group, wish):
+            if status := _run_group(read, folder, group, wish, brief):
                 _log(folder, f"{listed(one.step.name for one in group)}: stopped with status {status}")
                 return status
-        return _finish(read, folder, steps, bool(todo))
+        return _finish(read, folder, steps, bool(todo), brief)
+
+
+def finished(recipe: str | Path, wish: Wish) -> bool:
+    """Whether all of a recipe is done, so that `run_chain` starts nothing; quick, as no stage is imported."""
+    read = read_chain(recipe, wish.overrides)
+    return not wish.narrows and RunRecord(read.head.folder).finished(read)
+
+
+def waiting(recipe: str | Path, wish: Wish) -> tuple[list[State], list[State]]:
+    """The steps of a chain that are done, and those that `run_chain` would run; nothing is run.
+
+    Args:
+        recipe (`str` or `Path`): The recipe.
+        wish (`Wish`): What the command asks for.
+    """
+    read = read_chain(recipe, wish.overrides)
+    steps = chain(read)
+    found = _states(steps, RunRecord(read.head.folder), wish)
+    return [one for one in found if one.state == DONE], chosen(found, wish.first, wish.last, _stages(steps))
 
 
 def dry_run(recipe: str | Path, wish: Wish, device: str | None = None) -> int:
@@ -184,7 +205,7 @@ def _keep(recipe: Recipe, record: RunRecord, steps: Sequence[ChainStep], file: s
     record.write()
 
 
-def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish) -> int:
+def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish, brief: bool) -> int:
     """Run steps in one process, or a training under accelerate; their exit status."""
     names = [one.step.name for one in group]
     _log(folder, f"{listed(names)}: begins")
@@ -192,7 +213,11 @@ def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish)
     if recipe.head.launch is not None and find_stage(step.stage).together:
         return _launched(recipe, folder, group[0], recipe.head.launch)
     forced = [word for name in wish.force for word in ("--force", name)]
-    return _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), *names, *forced])
+    return _child([*_worker(folder, brief), *names, *forced])
+
+
+def _worker(folder: Path, brief: bool) -> list[str]:
+    return [sys.executable, "-m", "palign_hf.pipeline.worker", *(["--brief"] if brief else []), str(folder)]
 
 
 def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) -> int:
@@ -238,14 +263,14 @@ def _child(command: Sequence[str]) -> int:
         raise
 
 
-def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bool) -> int:
+def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bool, brief: bool) -> int:
     """Compare what was evaluated, and write the page of the run."""
     record = RunRecord(folder)
     evaluated = [step for step in steps if step.stage == "evaluate" and step.name in record.steps]
     if len(evaluated) > 1 and (wanted := _comparison(evaluated, record)) != record.steps.get("compare", {}).get(
         "signature"
     ):
-        if status := _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), "--compare", wanted]):
+        if status := _child([*_worker(folder, brief), "--compare", wanted]):
             return status
         worked = True
     if worked:
@@ -256,13 +281,13 @@ def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bo
     undone = [step.name for step in steps if step.name not in record.steps]
     if not undone:
         record.finish(recipe)
-    return _end(
-        folder, f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}" if undone else "all is done"
-    )
+    left = f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}"
+    return _end(folder, left if undone else "all is done", brief)
 
 
-def _end(folder: Path, words: str) -> int:
-    print_out(f"{words}; report: {folder / PAGE}")
+def _end(folder: Path, words: str, brief: bool) -> int:
+    if not brief:
+        print_out(f"{words}; report: {folder / PAGE}")
     _log(folder, words)
     return 0
 

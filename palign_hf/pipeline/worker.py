@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
+import io
 import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ from palign_hf.runs.stages import find_stage
 from palign_hf.terminal import prepare, print_err, print_out, settle
 
 
-def work(folder: Path, names: Sequence[str], force: Sequence[str] = ()) -> int:
+def work(folder: Path, names: Sequence[str], force: Sequence[str] = (), brief: bool = False) -> int:
     """Run steps one after the other, on one engine if they have the same.
 
     Args:
         folder (`Path`): The folder of the run.
         names (`Sequence[str]`): The steps, in order.
         force (`Sequence[str]`): Stages that run again although they are done.
+        brief (`bool`): Print a line for each step instead of its report.
 
     Returns:
         `int`: 1 if more rows failed than the recipe allows, else 0.
@@ -53,7 +55,7 @@ def work(folder: Path, names: Sequence[str], force: Sequence[str] = ()) -> int:
         together = [*group]
         with _runner(steps[together[0]], shared=len(together) > 1) as runner:
             for name in together:
-                failed = _run(record, todo[name], runner, recipe.head.max_failed)
+                failed = _run(record, todo[name], runner, recipe.head.max_failed, brief)
                 if failed > recipe.head.max_failed:
                     print_err(
                         f"palign: {name}: {failed:.1%} of its rows failed, more than "
@@ -64,19 +66,31 @@ def work(folder: Path, names: Sequence[str], force: Sequence[str] = ()) -> int:
     return 0
 
 
-def _run(record: RunRecord, one: State, runner: Any, most: float) -> float:
+def _run(record: RunRecord, one: State, runner: Any, most: float, brief: bool) -> float:
     """Run a step; the share of its rows that failed."""
     stage, began = find_stage(one.step.stage), time.monotonic()
-    print_err(f"== {one.step.name}")
+    if not brief:
+        print_err(f"== {one.step.name}")
     settings = begin(record, one, one.step.settings)
     if runner is not None:
         settings = dataclasses.replace(settings, engine=runner, engine_options={})
     stage.ready(settings)
-    with stage.open(settings) as run:
+    with ExitStack() as stack:
+        if brief:
+            # Counts of what is read, and a trainer's log: the report of the step has them. Bars are on stderr.
+            stack.enter_context(redirect_stdout(io.StringIO()))
+            with redirect_stderr(io.StringIO()):
+                opened = stage.open(settings)
+        else:
+            opened = stage.open(settings)
+        run = stack.enter_context(opened)
         run.work(Shard(), run.agree())
         ending = run.finish(1)
         rows = len(getattr(run, "rows", ()))
-    print_out(ending.words)
+    if brief:
+        print_err(f"  {one.step.name}: done in {elapsed(began):.0f} s")
+    else:
+        print_out(ending.words)
     if (line := stage.follow(settings, ending)) is not None:
         print_out(line)
     failed = share(ending.failed, rows)
@@ -111,12 +125,13 @@ def _runner(step: ChainStep, shared: bool) -> Iterator[Any]:
         )
 
 
-def write_comparison(folder: Path, signature: str) -> int:
+def write_comparison(folder: Path, signature: str, brief: bool = False) -> int:
     """Compare all evaluations of a run, print the table, and write it with its plot to `comparison`.
 
     Args:
         folder (`Path`): The folder of the run.
         signature (`str`): The signature of what is compared, for the record.
+        brief (`bool`): Print nothing.
     """
     record = RunRecord(folder)
     steps = [one for one in chain(read_kept(folder)) if one.stage == "evaluate" and one.name in record.steps]
@@ -125,7 +140,8 @@ def write_comparison(folder: Path, signature: str) -> int:
         files.setdefault(model_of(step), []).append(folder / step.folder)
     found = compare_seeds({name: [read_samples(str(one)) for one in of] for name, of in files.items()}, files)
     found.write(folder / COMPARISON, overwrite=True)
-    print_out(found.text())
+    if not brief:
+        print_out(found.text())
     record.held["steps"]["compare"] = {
         "stage": "compare",
         "signature": signature,
@@ -153,6 +169,7 @@ def main() -> int:
     parser.add_argument("steps", nargs="*")
     parser.add_argument("--force", action="append", default=[])
     parser.add_argument("--compare")
+    parser.add_argument("--brief", action="store_true")
     parser.add_argument("--stage")
     options, others = parser.parse_known_args()
     if options.stage is not None:
@@ -162,8 +179,8 @@ def main() -> int:
     try:
         with terminable():
             if options.compare is not None:
-                return write_comparison(Path(options.folder), options.compare)
-            return work(Path(options.folder), options.steps, options.force)
+                return write_comparison(Path(options.folder), options.compare, options.brief)
+            return work(Path(options.folder), options.steps, options.force, options.brief)
     except UserError as error:
         print_err(f"palign: {' '.join(str(error).split())}")
         return 2

@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from palign_hf.config.recipes import recipes_folder
 from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError, listed
-from palign_hf.pipeline.chain import chain
+from palign_hf.pipeline.chain import BEFORE, chain
 from palign_hf.pipeline.plan import DONE, ChainStep, State, chosen, in_groups, states
 from palign_hf.pipeline.recipe import LaunchSettings, Recipe, read_chain
 from palign_hf.pipeline.record import (
@@ -31,18 +32,23 @@ from palign_hf.pipeline.record import (
     begin,
     content_of_sources,
     elapsed,
+    files_of,
     page,
     plain_values,
     read_kept,
     share,
     write_recipe,
 )
+from palign_hf.pipeline.worker import hand_over
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.report import now
 from palign_hf.runs.shards import PAGE
 from palign_hf.runs.stages import STAGES, find_stage
 from palign_hf.terminal import print_err, print_out
 
+
+if TYPE_CHECKING:
+    from palign_hf.evaluation.compare import Comparisons
 
 # Seconds that a process has to end after SIGTERM: stages need up to half a minute.
 _PATIENCE_S = 40.0
@@ -94,7 +100,7 @@ def run_chain(recipe: str | Path, wish: Wish, brief: bool = False) -> int:
         if todo:
             _keep(read, record, steps, recipe, wish)
         for group in in_groups(todo):
-            if status := _run_group(read, folder, group, wish, brief):
+            if status := _run_group(read, folder, group, brief):
                 _log(folder, f"{listed(one.step.name for one in group)}: stopped with status {status}")
                 return status
         return _finish(read, folder, steps, bool(todo), brief)
@@ -205,19 +211,15 @@ def _keep(recipe: Recipe, record: RunRecord, steps: Sequence[ChainStep], file: s
     record.write()
 
 
-def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish, brief: bool) -> int:
+def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], brief: bool) -> int:
     """Run steps in one process, or a training under accelerate; their exit status."""
     names = [one.step.name for one in group]
     _log(folder, f"{listed(names)}: begins")
     step = group[0].step
     if recipe.head.launch is not None and find_stage(step.stage).together:
         return _launched(recipe, folder, group[0], recipe.head.launch)
-    forced = [word for name in wish.force for word in ("--force", name)]
-    return _child([*_worker(folder, brief), *names, *forced])
-
-
-def _worker(folder: Path, brief: bool) -> list[str]:
-    return [sys.executable, "-m", "palign_hf.pipeline.worker", *(["--brief"] if brief else []), str(folder)]
+    command = [sys.executable, "-m", "palign_hf.pipeline.worker", *(["--brief"] if brief else []), str(folder)]
+    return _child([*command, *map(hand_over, group)])
 
 
 def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) -> int:
@@ -270,8 +272,9 @@ def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bo
     if len(evaluated) > 1 and (wanted := _comparison(evaluated, record)) != record.steps.get("compare", {}).get(
         "signature"
     ):
-        if status := _child([*_worker(folder, brief), "--compare", wanted]):
-            return status
+        found = _compare(record, evaluated, wanted)
+        if not brief:
+            print_out(found.text())
         worked = True
     if worked:
         record = RunRecord(folder)
@@ -295,6 +298,36 @@ def _end(folder: Path, words: str, brief: bool) -> int:
 def _comparison(evaluated: Sequence[ChainStep], record: RunRecord) -> str:
     """The signature of the comparison."""
     return "-".join(["1", *(str(record.steps[step.name]["signature"])[:8] for step in evaluated)])
+
+
+def _compare(record: RunRecord, steps: Sequence[ChainStep], signature: str) -> "Comparisons":
+    """Compare all evaluations of a run, and write the table with its plot to `comparison`."""
+    from palign_hf.evaluation.compare import compare_seeds
+    from palign_hf.evaluation.grade import read_samples
+
+    files: dict[str, list[Path]] = {}
+    for step in steps:
+        files.setdefault(_model_of(step), []).append(record.folder / step.folder)
+    found = compare_seeds({name: [read_samples(str(one)) for one in of] for name, of in files.items()}, files)
+    found.write(record.folder / COMPARISON, overwrite=True)
+    record.held["steps"]["compare"] = {
+        "stage": "compare",
+        "signature": signature,
+        "folder": COMPARISON,
+        "files": files_of(record.folder / COMPARISON),
+        "ended": now(),
+        "seconds": 0.0,
+    }
+    record.write()
+    return found
+
+
+def _model_of(step: ChainStep) -> str:
+    """What a student is called in the comparison: its arm, with the student's name if there are several."""
+    parts = [part for part in step.name.split("/") if not part.startswith("seed-")]
+    return (
+        "/".join(BEFORE if part == f"evaluate-{BEFORE}" else part for part in parts if part != "evaluate") or "after"
+    )
 
 
 def _log(folder: Path, line: str) -> None:

@@ -205,9 +205,10 @@ class Rates:
         return float(sum(getattr(work, one.name) / getattr(self, one.name) for one in fields(Work)))
 
 
-# Modules that a process of the chain imports, counted in `sys.modules`: for the stages that share an engine, and for
-# each kind of process alone.
-PROCESSES = {"truncate": 4300, "align": 4300, "train": 4700, "evaluate": 6200, "compare": 1400}
+# Modules in `sys.modules` at the end of a process of the chain, by its stage with the most; and those that the
+# comparison adds to the process that is there.
+PROCESSES = {"truncate": 4300, "align": 4300, "train": 4700, "evaluate": 6500}
+COMPARISON = 600
 
 
 def processes(steps: Sequence[tuple[str, bool]]) -> Work:
@@ -223,7 +224,8 @@ def processes(steps: Sequence[tuple[str, bool]]) -> Work:
             total, together = total + together + PROCESSES[stage], 0
         else:
             together = max(together, PROCESSES[stage])
-    return Work(modules=total + together)
+    compared = any(stage == "evaluate" for stage, _ in steps)
+    return Work(modules=total + together + COMPARISON * compared)
 
 
 # Sizes of what is measured: as in the chain, a probe reads a sentence or two more of a trace, and replies are short.

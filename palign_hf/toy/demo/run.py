@@ -145,8 +145,7 @@ class DemoStudent:
             rows (`int`): Traces.
             compare (`bool`, *optional*, defaults to `False`): With the work of `--compare`.
         """
-        ends = [("compare", False)] if any(stage == "evaluate" for _, stage, _ in steps) else []
-        total = processes([*((stage, shares) for _, stage, shares in steps), *ends])
+        total = processes([(stage, shares) for _, stage, shares in steps])
         for name, stage, _ in steps:
             total += self.row.get(stage, Work()).times(rows)
             total += self.problem.get(name, Work()).times(self.problems(rows))
@@ -246,16 +245,17 @@ def demo(config: DemoConfig) -> int:
     from palign_hf.pipeline.run import Wish, finished, run_chain, waiting
 
     wish = Wish(_overrides(config.changes(student, rows)), last=student.last)
-    spent, modules, todo = report.spent_before(folder, config.compare), 0.0, []
+    before, modules = report.spent_before(folder, config.compare), 0.0
+    todo: list[State] = []
     if not finished(RECIPE, wish):
+        print_err("  measuring this machine ...")
         modules = import_rate()
         done, todo = waiting(RECIPE, wish)
         if todo and (done or any((folder / "ledger").glob("*.sqlite"))):
             _say(report.resumed(folder, [one.step.name for one in done]))
-    if again := not todo and spent is not None:
+    if again := not todo and before is not None:
         _say(report.shown_again())
-    else:
-        spent = _announce(config, student, rows, todo, began, modules or import_rate())
+    spent = before if again and before else _announce(config, student, rows, todo, began, modules or import_rate())
     if todo:
         _say(report.heading("the chain", report.chain_words(RECIPE, student.last)))
     if status := run_chain(RECIPE, wish, brief=True):
@@ -300,7 +300,6 @@ def _announce(
     config: DemoConfig, student: DemoStudent, rows: int, todo: Sequence["State"], began: float, modules: float
 ) -> Spent:
     """Measure this machine, and say how long all of the demo takes on it."""
-    print_err("  measuring this machine ...")
     name = NAME if config.student == "toy" else str(_SMOLLM2)
     engine, rates = measured_here(name, config.engine, modules, trains=student.last is None)
     steps = [(one.step.name, one.step.stage, bool(one.step.runner)) for one in todo]

@@ -1,7 +1,7 @@
 """The toy world with real engines: the demo interrupted and taken up, its recipe under accelerate, its benchmark.
 
-All of it takes the engine that loads in seconds. The demo runs twice, for an interrupt and its continuation; other tests
-read what that left.
+All of it takes the engine that loads in seconds. The demo runs twice, for an interrupt and its continuation; other
+tests read what that left.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ def start(command: list[str], folder: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=ALONE,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -228,7 +229,7 @@ def test_a_comparison_measures_the_judge_at_every_cut(tmp_path):
     figures = json.loads((tmp_path / "runs" / "demo" / "figures.json").read_text())
     assert figures["judge_auroc"] > 0.85 and figures["judge"]["cuts"] > 150 and "(AUROC)" in done.stdout
     assert {one["search"] for one in figures["searches"]} >= {"ascend", "binary", "linear", "every"}
-    assert figures["right"]["no prefix"]["samples"] > 0 and figures["learned"]["problems"] == 2
+    assert figures["right"]["no prefix"]["problems"] > 0 and figures["learned"]["problems"] == 2
     assert "--compare" not in done.stdout and "`every` probes all" in done.stdout
 
 

@@ -8,7 +8,6 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -40,28 +39,27 @@ FOUND, EXACT, SHORT, LONG, NONE = "found cut", "exact cut", "too short", "too lo
 
 @dataclass(frozen=True)
 class Continued:
-    """Samples from one kind of prefix, and how many of them have the true answer."""
+    """First samples from one kind of prefix, one a problem, and how many of them have the true answer."""
 
     name: str
     problems: int
-    samples: int
     right: int
 
     @property
     def share(self) -> float | None:
-        """Share of samples with the true answer."""
-        return self.right / self.samples if self.samples else None
+        """Share of problems whose first sample has the true answer."""
+        return self.right / self.problems if self.problems else None
 
 
 def from_nothing(truncation: "PrefixTruncation", alignment: "PrefixAlignment", traces: "Dataset") -> Continued:
-    """Samples without a prefix, generated here with the engine and the ledger of `alignment`."""
+    """First samples without a prefix, generated here with the engine and the ledger of `alignment`."""
     bare = traces.map(truncation.with_search("none"), batched=True, load_from_cache_file=False)
     alignment.expect(len(bare), "from no prefix")
     return counted(NONE, alignment.stream(bare))
 
 
 def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Continued]:
-    """Count the samples of found prefixes, in total and by kind of cut."""
+    """Count the first samples from found prefixes, in total and by kind of cut."""
     cut = prefixes.filter(lambda segments: segments is not None, input_columns="prefix_segments")
     kinds = {
         row_id: EXACT if off == 0 else SHORT if off < 0 else LONG
@@ -73,15 +71,13 @@ def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Cont
 
 
 def counted(name: str, rows: Iterable[Mapping[str, Any]]) -> Continued:
-    """Count samples and correct samples in rows of PAIRS."""
-    found: Counter[str] = Counter()
-    ids = set()
-    for row in rows:
-        if row["status"] in ("kept", "rejected"):
-            ids.add(row["id"])
-            found["samples"] += 1
-            found["right"] += right_by_truth(row["id"], row["continuation"])
-    return Continued(name, len(ids), found["samples"], found["right"])
+    """Count the first sample of each problem in rows of PAIRS: later ones are drawn only where the first is wrong."""
+    right = {
+        row["id"]: right_by_truth(row["id"], row["continuation"])
+        for row in rows
+        if row["sample"] == 0 and row["status"] in ("kept", "rejected")
+    }
+    return Continued(name, len(right), sum(right.values()))
 
 
 def kept_right(pairs: Iterable[Mapping[str, Any]]) -> float | None:

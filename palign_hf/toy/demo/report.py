@@ -267,7 +267,7 @@ def finished(outcome: DemoReport, width: int | None = None) -> list[str]:
     )
     if outcome.kept_right is not None:
         sentence += f", and {_share(outcome.kept_right)} of them have the true answer"
-    lines = [wrapped(f"{sentence}. How often a sample is right:", width=width), ""]
+    lines = [wrapped(f"{sentence}. How often its first sample is right:", width=width), ""]
     rows = [
         (f"{'from the' if one.name == FOUND else '  ' if one.name != NONE else 'with'} {one.name}", one)
         for one in outcome.continued
@@ -275,7 +275,7 @@ def finished(outcome: DemoReport, width: int | None = None) -> list[str]:
     side = max((len(name) for name, _ in rows), default=0)
     for name, one in rows:
         share = number(one.share, ".0%")
-        lines.append(f"    {name:<{side}}  {share:>4}  of {one.samples} samples of {one.problems} problems")
+        lines.append(f"    {name:<{side}}  {share:>4}  of {one.problems} problems")
     return lines
 
 
@@ -458,7 +458,7 @@ def write(folder: Path, outcome: DemoReport, prefixes: "Dataset") -> list[tuple[
 
 def _chain_figures(outcome: DemoReport) -> dict[str, Any]:
     """Figures of alignment and training."""
-    shares = {one.name: {"share": one.share, "samples": one.samples} for one in outcome.continued}
+    shares = {one.name: {"share": one.share, "problems": one.problems} for one in outcome.continued}
     found = outcome.compared
     if found is None:
         return {"kept_right": outcome.kept_right, "right": shares}

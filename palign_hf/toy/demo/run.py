@@ -173,7 +173,7 @@ STUDENTS = {
             "align": Work(read=260 * _DRAWN, written=27 * _DRAWN),
             "train": Work(trained=265 * _KEPT * _EPOCHS),
         },
-        compared=Work(probes=45, read=4 * 75, written=4 * 24),
+        compared=Work(probes=45, read=75, written=24),
         problem={
             "evaluate-before": Work(read=75 * SAMPLES, written=24 * SAMPLES),
             "evaluate/p-align": Work(read=75 * SAMPLES, written=180 * SAMPLES),
@@ -365,8 +365,9 @@ def _searches(config: DemoConfig, prefixes: Any) -> tuple[list[Measured], JudgeS
     words = f"The judge sees every beginning of {len(traces)} traces, and the student tries without any prefix."
     _say(report.heading("other searches", [report.wrapped(words)]))
     with PrefixTruncation(**given) as truncation:
-        drawn = _given(config.folder, "align", AlignConfig, AlignmentSettings) | {"engine": truncation.runner}
-        with PrefixAlignment(**drawn | {"engine_options": {}}) as alignment:
+        drawn = _given(config.folder, "align", AlignConfig, AlignmentSettings)
+        drawn |= {"engine": truncation.runner, "engine_options": {}, "n": 1}
+        with PrefixAlignment(**drawn) as alignment:
             nothing = from_nothing(truncation, alignment, traces)
         searches, judge = measure_searches(truncation, traces, SEARCHES)
     return searches, judge, [nothing]

@@ -225,7 +225,9 @@ def processes(steps: Sequence[tuple[str, bool]]) -> Work:
 
 
 # Sizes of what is measured: as in the chain, a probe reads a sentence or two more of a trace, and replies are short.
-_STEP, _PROBES, _PROMPT, _REPLY, _TOGETHER = 60, 6, 256, 32, 32
+_STEP, _PROBES, _PROMPT, _REPLY = 60, 6, 256, 32
+# Traces and replies that are measured at once, if the engine takes so many.
+_TRACES, _TOGETHER = 8, 32
 # Rows and tokens of a measured training step.
 _ROWS, _LENGTH = 8, 256
 # Seconds that each rate is measured at least, after a first time that doesn't count.
@@ -273,7 +275,7 @@ async def _answering(runner: "StudentRunner") -> tuple[float, float, float]:
     engine = runner.engine
     await engine.start()
     ids = _ordinary(runner)
-    together, asked = min(runner.capacity()[0], _TOGETHER), 0
+    together, asked = runner.capacity()[0], 0
 
     def prompt(length: int) -> list[int]:
         nonlocal asked
@@ -283,8 +285,9 @@ async def _answering(runner: "StudentRunner") -> tuple[float, float, float]:
 
     async def probe() -> int:
         trace = prompt(_STEP * _PROBES)
+        problem = str(asked)
         for end in range(_STEP, len(trace) + 1, _STEP):
-            await engine.score(trace[:end], (ids[0], ids[1]), str(asked))
+            await engine.score(trace[:end], (ids[0], ids[1]), problem)
         return _PROBES
 
     async def read() -> int:
@@ -292,20 +295,17 @@ async def _answering(runner: "StudentRunner") -> tuple[float, float, float]:
         return _PROMPT
 
     async def write() -> int:
-        async def one() -> int:
-            given = prompt(2)
-            sampling = Sampling(max_tokens=_REPLY, temperature=1.0, seed=asked)
-            reply = await engine.generate(given, sampling, str(asked))
-            return sum(len(one.token_ids) for one in reply.samples)
-
-        return sum(await asyncio.gather(*(one() for _ in range(together))))
+        given = prompt(2)
+        sampling = Sampling(max_tokens=_REPLY, temperature=1.0, seed=asked)
+        reply = await engine.generate(given, sampling, str(asked))
+        return sum(len(one.token_ids) for one in reply.samples)
 
     rates = []
-    for work in (probe, read, write):
+    for work, most in ((probe, _TRACES), (read, 1), (write, _TOGETHER)):
         await work()
         done, began = 0, time.perf_counter()
         while not done or time.perf_counter() - began < _MEASURED_S:
-            done += await work()
+            done += sum(await asyncio.gather(*(work() for _ in range(min(together, most)))))
         rates.append(done / (time.perf_counter() - began))
     return rates[0], rates[1], rates[2]
 

@@ -462,13 +462,10 @@ def _chain_figures(outcome: DemoReport) -> dict[str, Any]:
     found = outcome.compared
     if found is None:
         return {"kept_right": outcome.kept_right, "right": shares}
-    learned = {
-        name: {"pass@1": of(PASS), "tokens": of("tokens"), "closed": of("closed")}
-        for name, of in (
-            (name, lambda measure, model=model: found["figures"][measure][model]["value"])
-            for name, model in zip(("before", "after"), found["models"], strict=True)
-        )
-    }
+    learned: dict[str, Any] = {}
+    for name, model in zip(("before", "after"), found["models"], strict=True):
+        values = {measure: found["figures"][measure][model]["value"] for measure in (PASS, "tokens", "closed")}
+        learned[name] = {"pass@1": values.pop(PASS)} | values
     learned |= {name: outcome.learned.get(name) for name in ("rows", "steps")}
     learned |= {"problems": found["problems"], "difference": asdict(change(found))}
     return {"kept_right": outcome.kept_right, "right": shares, "learned": learned}

@@ -373,7 +373,7 @@ def _searches(config: DemoConfig, prefixes: Any) -> tuple[list[Measured], JudgeS
     return searches, judge, [nothing]
 
 
-def _given(folder: Path, stage: str, kind: type, settings: type) -> dict[str, Any]:
+def _given(folder: Path, stage: str, kind: type[Any], settings: type[Any]) -> dict[str, Any]:
     """The settings of a transform as the chain had them, from the recipe of the step."""
     file = folder / "recipes" / f"{stage}.yaml"
     config = build(kind, read_recipe(file), f"`{file}`")

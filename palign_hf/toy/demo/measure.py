@@ -225,7 +225,7 @@ def processes(steps: Sequence[tuple[str, bool]]) -> Work:
 
 
 # Sizes of what is measured: as in the chain, a probe reads a sentence or two more of a trace, and replies are short.
-_STEP, _PROBES, _PROMPT, _REPLY = 60, 6, 256, 32
+_STEP, _PROBES, _PROMPT, _BEFORE, _REPLY = 60, 6, 256, 120, 48
 # Traces and replies that are measured at once, if the engine takes so many.
 _TRACES, _TOGETHER = 8, 32
 # Rows and tokens of a measured training step.
@@ -295,7 +295,7 @@ async def _answering(runner: "StudentRunner") -> tuple[float, float, float]:
         return _PROMPT
 
     async def write() -> int:
-        given = prompt(2)
+        given = prompt(_BEFORE)
         sampling = Sampling(max_tokens=_REPLY, temperature=1.0, seed=asked)
         reply = await engine.generate(given, sampling, str(asked))
         return sum(len(one.token_ids) for one in reply.samples)

@@ -120,10 +120,12 @@ def opening(student: str) -> list[str]:
 
 def announced(spent: Spent) -> list[str]:
     """How long it takes."""
-    starts = "" if spent.engine == "transformers" else f", and the start of {spent.engine}, which isn't measured"
+    # Measured is the transformers engine in any case, which is the slowest.
+    known = spent.engine == "transformers"
+    most, starts = ("", "") if known else ("at most ", f", and the start of {spent.engine}, which isn't measured")
     return [
         wrapped(
-            f"This takes {_duration(spent.announced)} on this machine (measured just now){starts}. Interrupt it when "
+            f"This takes {most}{_duration(spent.announced)} on this machine (measured just now){starts}. Interrupt it when "
             f"you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
         )
     ]

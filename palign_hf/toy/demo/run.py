@@ -154,6 +154,8 @@ class DemoStudent:
 
 # Counts of toy runs: of ten problems six get a pair, after 2.5 samples on average.
 _KEPT, _DRAWN, _EPOCHS = 0.6, 2.5, 4
+# Tokens of a row of the training, padded to the longest of its batch.
+_PADDED = 400
 
 STUDENTS = {
     "toy": DemoStudent(
@@ -171,7 +173,7 @@ STUDENTS = {
         row={
             "truncate": Work(probes=5.5),
             "align": Work(read=260 * _DRAWN, written=27 * _DRAWN),
-            "train": Work(trained=265 * _KEPT * _EPOCHS),
+            "train": Work(trained=_PADDED * _KEPT * _EPOCHS),
         },
         compared=Work(probes=45, read=75, written=24),
         problem={

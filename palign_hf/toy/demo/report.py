@@ -125,8 +125,8 @@ def announced(spent: Spent) -> list[str]:
     most, starts = ("", "") if known else ("at most ", f", and the start of {spent.engine}, which isn't measured")
     return [
         wrapped(
-            f"This takes {most}{_duration(spent.announced)} on this machine (measured just now){starts}. Interrupt it when "
-            f"you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
+            f"This takes {most}{_duration(spent.announced)} on this machine (measured just now){starts}. "
+            f"Interrupt it when you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
         )
     ]
 

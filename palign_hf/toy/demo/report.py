@@ -126,7 +126,8 @@ def announced(spent: Spent) -> list[str]:
     return [
         wrapped(
             f"This takes {most}{_duration(spent.announced)} on this machine (measured just now){starts}. "
-            f"Interrupt it when you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
+            f"Interrupt it when you like: the same command resumes where it stopped, and a finished demo is shown "
+            f"again in seconds."
         )
     ]
 

@@ -24,7 +24,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## see it work on this machine, in some minutes
+demo: $(STAMP)  ## the whole chain on this machine; it says first how long it takes
 	@$(OFFLINE) $(BIN)/palign demo
 
 study: $(STAMP)  ## what teaches a small student: every method, five seeds each (under three hours; goes on where it stopped)

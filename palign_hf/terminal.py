@@ -58,17 +58,23 @@ def is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+def bars_of_others() -> bool:
+    """Whether other libraries may show their bars: see `quiet_bars`."""
+    return is_terminal() and os.environ.get("TQDM_DISABLE", "0") in ("0", "")
+
+
 @contextlib.contextmanager
 def quiet_bars(always: bool = False) -> Iterator[None]:
     """Within, other libraries show no progress bars, unless stderr is a terminal; with `always` not even there.
 
-    Their warnings and errors stay. An environment variable that asks for their bars wins.
+    Their warnings and errors stay. An environment variable that asks for their bars wins. Processes that start within
+    inherit it.
     """
     if not always and is_terminal():
         yield
         return
     # These are read when the libraries are imported, here and in processes that start within.
-    names = ["HF_HUB_DISABLE_PROGRESS_BARS", *([] if always else ["TQDM_DISABLE"])]
+    names = ["HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"]
     added = [name for name in names if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
     hub, transformers = (sys.modules.get(name) for name in ("huggingface_hub.utils", "transformers.utils.logging"))

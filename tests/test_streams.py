@@ -155,6 +155,6 @@ def test_in_a_terminal_bars_of_others_show_unless_none_may(always, quiet, monkey
     monkeypatch.setattr(sys, "stderr", Terminal())
     with quiet_bars(always):
         assert bars.is_progress_bar_enabled() != quiet and are_progress_bars_disabled() == quiet
-        assert "TQDM_DISABLE" not in os.environ
+        assert ("TQDM_DISABLE" in os.environ) == quiet
     assert bars.is_progress_bar_enabled() and not are_progress_bars_disabled()
     assert "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ

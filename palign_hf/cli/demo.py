@@ -1,13 +1,13 @@
-"""The `palign demo` command: run the method on this machine, in about a minute and without a network."""
+"""The `palign demo` command: the whole chain on this machine, in a minute or two and without a network."""
 
 import argparse
 
-from palign_hf.toy.demo.run import CASTS, DemoConfig, demo
+from palign_hf.toy.demo.run import STUDENTS, DemoConfig, demo
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--student", choices=list(CASTS), default="toy", help="who judges (default: %(default)s)")
+    parser.add_argument("--student", choices=list(STUDENTS), default="toy", help="who judges (default: %(default)s)")
     parser.add_argument("--rows", type=int, help="how many traces; by default as many as take a minute or two")
     parser.add_argument(
         "--output-dir", help="folder for answers and results (default: runs/demo, or runs/demo-STUDENT)"
@@ -22,6 +22,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo; 1 if rows failed under any search."""
-    outcome = demo(DemoConfig(options.student, options.rows, options.output_dir, options.engine, options.compare))
-    return 1 if outcome.report.failed or any(one.skill.failed for one in outcome.measured) else 0
+    """Run the demo; the status of its chain, or 1 if rows failed under any search."""
+    return demo(DemoConfig(options.student, options.rows, options.output_dir, options.engine, options.compare))

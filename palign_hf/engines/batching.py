@@ -45,6 +45,11 @@ class Request:
     started: int = 0
     past: DynamicCache | None = None
     logits: Any = None
+    # What the samples of several requests must have in common to be drawn together.
+    kind: Sampling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kind = replace(self.sampling, seed=None)
 
     def end(self, sample: int, ended: Completion) -> None:
         """Note that a sample has ended; with the last one the request has its answer."""
@@ -312,7 +317,7 @@ def _alike(rows: Sequence[_Row]) -> list[list[int]]:
     """Rows by sampling."""
     groups: dict[Sampling, list[int]] = {}
     for at, row in enumerate(rows):
-        groups.setdefault(replace(row.request.sampling, seed=None), []).append(at)
+        groups.setdefault(row.request.kind, []).append(at)
     return [*groups.values()]
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Samples at once on a CPU and on a GPU, and the bytes that their keys and values may take.
-_SLOTS = {"cpu": (32, 4 * 2**30), "cuda": (64, 16 * 2**30)}
+_SLOTS = {"cpu": (48, 4 * 2**30), "cuda": (64, 16 * 2**30)}
 # Tokens that are generated before a score may come in between.
 _STEPS = 8
 # CPUs compute so few weights faster in float32, whatever they have for bfloat16, and up to the larger number if they
@@ -69,7 +69,7 @@ class TransformersEngine:
         """`device` defaults to the first GPU, else the CPU; `threads` to its cores, unless OMP_NUM_THREADS is set.
 
         `dtype="auto"` is that of the weights, but float32 where a CPU computes that faster. `max_num_seqs` is the
-        number of samples that are computed at once; by default 32 on a CPU and 64 on a GPU, fewer if their keys and
+        number of samples that are computed at once; by default 48 on a CPU and 64 on a GPU, fewer if their keys and
         values would take more than 4 or 16 GiB. The other options are those of `from_pretrained`.
         """
         self._load = {"revision": revision, "trust_remote_code": trust_remote_code, "dtype": dtype}

@@ -19,8 +19,8 @@ from palign_hf.tables import UNKNOWN, escaped, spread, table
 
 # Reproducibility with the same seed, by engine.
 ENGINES = {
-    "transformers": "Samples are computed in batches of one shape, so on a CPU the same seed gives the same samples, "
-    "whatever else is in the run; a GPU may round differently, and then a sample may differ where two tokens are near.",
+    "transformers": "All batches have the same shape, so on a CPU the same seed gives the same samples, whatever else "
+    "is in the run; a GPU may round differently, and then a sample may differ where two tokens are near.",
     "vllm": "vLLM's rounding depends on the rest of its batch, so a sample that is drawn again with the same seed may "
     "differ where two tokens are near.",
     "server": "Each request carries the sample's seed; whether the server uses it depends on the server.",

@@ -164,9 +164,14 @@ def _stamps(place: Path) -> list[Any]:
     return [[str(one.relative_to(place)), one.stat().st_size, one.stat().st_mtime_ns] for one in files]
 
 
+def recipe_of(folder: Path, step: str) -> Path:
+    """The recipe of a step."""
+    return folder / RECIPES / f"{step.replace('/', '-')}.yaml"
+
+
 def write_recipe(folder: Path, step: ChainStep) -> Path:
     """The recipe of a step, for its stage alone."""
-    path = folder / RECIPES / f"{step.name.replace('/', '-')}.yaml"
+    path = recipe_of(folder, step.name)
     text = f"# {step.name}: palign {step.stage} --config {path}\n" + yaml.safe_dump(
         plain_values(step.values), sort_keys=False, allow_unicode=True
     )

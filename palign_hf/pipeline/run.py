@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from palign_hf.config.recipes import recipes_folder
 from palign_hf.config.resolve import uncalled
 from palign_hf.errors import UserError, listed
-from palign_hf.pipeline.chain import chain
+from palign_hf.pipeline.chain import BEFORE, chain
 from palign_hf.pipeline.plan import DONE, MISSING, ChainStep, State, chosen, in_groups, states
 from palign_hf.pipeline.publication import check_targets, commits, publish_run
 from palign_hf.pipeline.recipe import LaunchSettings, Recipe, read_chain
@@ -33,18 +33,23 @@ from palign_hf.pipeline.record import (
     begin,
     content_of_sources,
     elapsed,
+    files_of,
     page,
     plain_values,
     read_kept,
     share,
     write_recipe,
 )
+from palign_hf.pipeline.worker import hand_over
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.report import now
 from palign_hf.runs.shards import PAGE
 from palign_hf.runs.stages import STAGES, find_stage
 from palign_hf.terminal import print_err, print_out
 
+
+if TYPE_CHECKING:
+    from palign_hf.evaluation.compare import Comparisons
 
 # Seconds that a process has to end after SIGTERM: stages need up to half a minute.
 _PATIENCE_S = 40.0
@@ -72,12 +77,13 @@ class Wish:
         return bool(self.first or self.last or self.force)
 
 
-def run_chain(recipe: str | Path, wish: Wish) -> int:
+def run_chain(recipe: str | Path, wish: Wish, brief: bool = False) -> int:
     """Run what has to run of a chain.
 
     Args:
         recipe (`str` or `Path`): The recipe.
         wish (`Wish`): What the command asks for.
+        brief (`bool`, *optional*, defaults to `False`): Print a line for each step that has run, and no reports.
 
     Returns:
         `int`: The exit status: that of the stage that stopped the chain, else 0.
@@ -86,20 +92,40 @@ def run_chain(recipe: str | Path, wish: Wish) -> int:
     with _alone(read.head.folder) as folder:
         record = RunRecord(folder)
         if not wish.narrows and record.finished(read):
-            return _end(folder, f"all {len(record.steps)} steps are done already")
+            return _end(folder, f"all {len(record.steps)} steps are done already", brief)
         steps = chain(read)
         found = _states(steps, record, wish)
         todo = chosen(found, wish.first, wish.last, _stages(steps))
         if read.head.publish is not None:
             check_targets(steps, read.head.publish)
-        _say(found, todo)
+        if not brief:
+            _say(found, todo)
         if todo or read.head.publish is not None:
             _keep(read, record, steps, recipe, wish)
         for group in in_groups(todo):
-            if status := _run_group(read, folder, group, wish):
+            if status := _run_group(read, folder, group, brief):
                 _log(folder, f"{listed(one.step.name for one in group)}: stopped with status {status}")
                 return status
-        return _finish(read, folder, steps, bool(todo))
+        return _finish(read, folder, steps, bool(todo), brief)
+
+
+def finished(recipe: str | Path, wish: Wish) -> bool:
+    """Whether all of a recipe is done, so that `run_chain` starts nothing; quick, as no stage is imported."""
+    read = read_chain(recipe, wish.overrides)
+    return not wish.narrows and RunRecord(read.head.folder).finished(read)
+
+
+def waiting(recipe: str | Path, wish: Wish) -> tuple[list[State], list[State]]:
+    """The steps of a chain that are done, and those that `run_chain` would run; nothing is run.
+
+    Args:
+        recipe (`str` or `Path`): The recipe.
+        wish (`Wish`): What the command asks for.
+    """
+    read = read_chain(recipe, wish.overrides)
+    steps = chain(read)
+    found = _states(steps, RunRecord(read.head.folder), wish)
+    return [one for one in found if one.state == DONE], chosen(found, wish.first, wish.last, _stages(steps))
 
 
 def dry_run(recipe: str | Path, wish: Wish, device: str | None = None) -> int:
@@ -194,15 +220,15 @@ def _keep(recipe: Recipe, record: RunRecord, steps: Sequence[ChainStep], file: s
     record.write()
 
 
-def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], wish: Wish) -> int:
+def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], brief: bool) -> int:
     """Run steps in one process, or a training under accelerate; their exit status."""
     names = [one.step.name for one in group]
     _log(folder, f"{listed(names)}: begins")
     step = group[0].step
     if recipe.head.launch is not None and find_stage(step.stage).together:
         return _launched(recipe, folder, group[0], recipe.head.launch)
-    forced = [word for name in wish.force for word in ("--force", name)]
-    return _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), *names, *forced])
+    command = [sys.executable, "-m", "palign_hf.pipeline.worker", *(["--brief"] if brief else []), str(folder)]
+    return _child([*command, *map(hand_over, group)])
 
 
 def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) -> int:
@@ -248,14 +274,15 @@ def _child(command: Sequence[str]) -> int:
         raise
 
 
-def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bool) -> int:
+def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bool, brief: bool) -> int:
     """Compare what was evaluated, and write the page of the run."""
     record = RunRecord(folder)
     evaluated = [step for step in steps if step.stage == "evaluate" and step.name in record.steps]
     wanted = comparison_signature(evaluated, record)
     if len(evaluated) > 1 and wanted != record.steps.get("compare", {}).get("signature"):
-        if status := _child([sys.executable, "-m", "palign_hf.pipeline.worker", str(folder), "--compare", wanted]):
-            return status
+        found = _compare(record, evaluated, wanted)
+        if not brief:
+            print_out(found.text())
         worked = True
     if worked:
         record = RunRecord(folder)
@@ -265,9 +292,8 @@ def _finish(recipe: Recipe, folder: Path, steps: Sequence[ChainStep], worked: bo
     undone = [step.name for step in steps if step.name not in record.steps]
     if not undone:
         record.finish(recipe, _published(recipe, folder))
-    return _end(
-        folder, f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}" if undone else "all is done"
-    )
+    left = f"{len(undone)} of {len(steps)} steps are left: {listed(undone[:3])}"
+    return _end(folder, left if undone else "all is done", brief)
 
 
 def _published(recipe: Recipe, folder: Path) -> Mapping[str, Any] | None:
@@ -288,8 +314,9 @@ def _published(recipe: Recipe, folder: Path) -> Mapping[str, Any] | None:
     return commits(done)
 
 
-def _end(folder: Path, words: str) -> int:
-    print_out(f"{words}; report: {folder / PAGE}")
+def _end(folder: Path, words: str, brief: bool) -> int:
+    if not brief:
+        print_out(f"{words}; report: {folder / PAGE}")
     _log(folder, words)
     return 0
 
@@ -297,6 +324,36 @@ def _end(folder: Path, words: str) -> int:
 def comparison_signature(evaluated: Sequence[ChainStep], record: RunRecord) -> str:
     """The signature of the comparison."""
     return "-".join(["1", *(str(record.steps[step.name]["signature"])[:8] for step in evaluated)])
+
+
+def _compare(record: RunRecord, steps: Sequence[ChainStep], signature: str) -> "Comparisons":
+    """Compare all evaluations of a run, and write the table with its plot to `comparison`."""
+    from palign_hf.evaluation.compare import compare_seeds
+    from palign_hf.evaluation.grade import read_samples
+
+    files: dict[str, list[Path]] = {}
+    for step in steps:
+        files.setdefault(_model_of(step), []).append(record.folder / step.folder)
+    found = compare_seeds({name: [read_samples(str(one)) for one in of] for name, of in files.items()}, files)
+    found.write(record.folder / COMPARISON, overwrite=True)
+    record.held["steps"]["compare"] = {
+        "stage": "compare",
+        "signature": signature,
+        "folder": COMPARISON,
+        "files": files_of(record.folder / COMPARISON),
+        "ended": now(),
+        "seconds": 0.0,
+    }
+    record.write()
+    return found
+
+
+def _model_of(step: ChainStep) -> str:
+    """What a student is called in the comparison: its arm, with the student's name if there are several."""
+    parts = [part for part in step.name.split("/") if not part.startswith("seed-")]
+    return (
+        "/".join(BEFORE if part == f"evaluate-{BEFORE}" else part for part in parts if part != "evaluate") or "after"
+    )
 
 
 def _log(folder: Path, line: str) -> None:

@@ -22,7 +22,7 @@ from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.runs.signals import Terminated
 from palign_hf.schema import PAIRS
 from palign_hf.students import Student, load_tokenizer, resolve_student
-from palign_hf.terminal import is_terminal
+from palign_hf.terminal import bars_of_others
 from palign_hf.training.data import read_lessons
 from palign_hf.training.folder import StudentFolder
 from palign_hf.training.report import divergence_message
@@ -61,8 +61,7 @@ class TrainRun:
         self.folder = StudentFolder(config.folder, self.identity())
         self.folder.check(config.overwrite)
         self.trainer: PAlignTrainer | None = None
-        # Where the bars of other libraries are off: see `quiet_bars`.
-        self.own_bar = shown and "disable_tqdm" not in config.training and not is_terminal()
+        self.own_bar = shown and "disable_tqdm" not in config.training and not bars_of_others()
         self._agreed: dict[str, Any] = {}
         self._measured: dict[str, float] = {}
         self._diverged: list[str] = []

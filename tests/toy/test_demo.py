@@ -1,12 +1,13 @@
 """The demo before anything is loaded: what it refuses, what it says, how it picks what it shows."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -15,15 +16,14 @@ from hypothesis import strategies as st
 
 from palign_hf.cli import main
 from palign_hf.errors import UserError
-from palign_hf.evaluation.statistics import Interval
-from palign_hf.schema import PREFIXES
+from palign_hf.pipeline.chain import chain
+from palign_hf.pipeline.recipe import read_chain
 from palign_hf.segmentation import cuts
 from palign_hf.toy.demo import report
-from palign_hf.toy.demo.measure import QUICK, SEARCHES, Measured, figures
-from palign_hf.toy.demo.report import DemoReport
-from palign_hf.toy.demo.run import DemoConfig, demo
+from palign_hf.toy.demo.measure import COMPARISON, PROCESSES, SEARCHES, Measured, Rates, Work, figures, processes
+from palign_hf.toy.demo.report import DemoReport, Spent
+from palign_hf.toy.demo.run import RECIPE, STUDENTS, DemoConfig, _overrides, demo
 from palign_hf.toy.world.problems import CutSkill, JudgeSkill, problems, toy_problem
-from palign_hf.truncation.report import Report
 
 
 def rows(count: int, **changes) -> Dataset:
@@ -62,15 +62,32 @@ def rows(count: int, **changes) -> Dataset:
     ],
 )
 def test_the_benefit_is_the_measured_difference_with_its_interval(interval, said):
-    learned = SimpleNamespace(difference=Interval(*interval), problems=60)
-    assert said in report.benefit(learned)
+    difference = dict(zip(("value", "low", "high"), interval, strict=True))
+    found = {"models": ["before", "p-align"], "problems": 60, "differences": {report.PASS: {"p-align": difference}}}
+    assert said in report.benefit(found)
+
+
+def test_the_table_is_that_of_the_chain_with_its_intervals():
+    def held(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    found = {
+        "models": ["before", "p-align"],
+        "figures": {name: {"before": held(0.1), "p-align": held(0.3)} for name in ("strict pass@1", "closed")}
+        | {"tokens": {"before": held(24.0), "p-align": held(180.0)}, "lenient pass@1": {}},
+        "differences": {name: {"p-align": held(0.2)} for name in ("strict pass@1", "closed", "tokens")},
+    }
+    head, *lines = report.compared(found)
+    assert head.split() == ["before", "p-align", "p-align", "-", "before"]
+    assert [line.split("  ")[1] for line in lines] == ["strict pass@1", "no draft left open", "tokens"]
+    assert "0.100 [0.000, 0.200]" in lines[0] and "0.200 [0.100, 0.300]" in lines[0] and "24 [24, 24]" in lines[2]
 
 
 def test_an_unknown_student_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UserError, match="`gpt2` is not a demo student.*`toy`, `smollm2`"):
         demo(DemoConfig(student="gpt2", output_dir=str(tmp_path / "out")))
-    for count in (0, 501):
-        with pytest.raises(UserError, match=f"`--rows {count}` is out of range. Give 1 to 500"):
+    for count in (0, 4, 501):
+        with pytest.raises(UserError, match=f"`--rows {count}` is out of range. Give 5 to 500"):
             demo(DemoConfig(rows=count, output_dir=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
@@ -134,10 +151,10 @@ def joined(text: str) -> str:
 
 def told(*measured: Measured, judge: JudgeSkill | None = None, rows: int = 10) -> DemoReport:
     """What a demo may have found out."""
-    nothing = Dataset.from_dict({name: [] for name in PREFIXES.columns}, features=PREFIXES.features)
-    return DemoReport("toy", "small", rows, Report.of(nothing), list(measured), judge)
+    return DemoReport("toy", "small", rows, [], list(measured), SPENT, judge)
 
 
+SPENT = Spent(52.0, 61.0, "transformers", {})
 SKILL = CutSkill(10, 0, 1.0, 1.4, 0.5, 0.9, 0.2, 0.3, 0.4, 0.38, 5.0)
 JUDGE = JudgeSkill(300, 0.9, 0.97, 0.92, 80, 0.8, 0.9, 0.5)
 NO_CUTS = CutSkill(3, 3, *[None] * 9)
@@ -192,10 +209,78 @@ def test_a_judge_that_measures_nothing_is_told_as_such(own, auroc, words):
     assert report.warnings(told(*few)) == []  # so few say nothing
 
 
-def test_the_time_is_said_first():
-    first = " ".join("\n".join(report.opening("small", 52.0)[:3]).split())
-    assert "This takes about 50 seconds on two quiet cores" in first
-    assert "about 3 minutes" in "".join(report.opening("small", 190.0))
+def test_the_announced_time_is_that_of_this_machine():
+    assert "about 50 seconds on this machine (measured just now). Interrupt" in " ".join(
+        report.announced(SPENT)[0].split()
+    )
+    slow = replace(SPENT, announced=190.0, engine="vllm")
+    words = " ".join(report.announced(slow)[0].split())
+    assert "at most about 3 minutes on this machine (measured just now), and the start of vllm, which" in words
+    (*_, last) = report.closing(told(Measured("ascend", SKILL, 1.0)), [(Path("a"), "b")], [])
+    assert last == "  It took 60 seconds; about 50 seconds had been announced."
+
+
+KINDS = [one.name for one in fields(Work)]
+counts = st.lists(st.floats(0, 1e6), min_size=5, max_size=5)
+speeds = st.lists(st.floats(0.01, 1e5), min_size=5, max_size=5)
+
+
+@given(counts, counts, speeds, st.floats(1.0, 10.0))
+def test_the_time_grows_with_the_work_and_with_the_slowness_of_the_machine(one, other, rates, slower):
+    one, other, rates = Work(*one), Work(*other), Rates(*rates)
+    assert rates.seconds(one + other) == pytest.approx(rates.seconds(one) + rates.seconds(other))
+    assert rates.seconds(one.times(3)) == pytest.approx(3 * rates.seconds(one))
+    slow = Rates(*(getattr(rates, name) / slower for name in KINDS))
+    assert slow.seconds(one) == pytest.approx(slower * rates.seconds(one))
+    assert rates.seconds(Work()) == 0
+
+
+@cache
+def steps_of() -> list[tuple[str, str, bool]]:
+    """The steps of the demo's chain, as the real recipe has them."""
+    read = read_chain(RECIPE, _overrides(DemoConfig().changes(STUDENTS["toy"], 20)))
+    return [(step.name, step.stage, bool(step.runner)) for step in chain(read)]
+
+
+def test_each_process_of_the_chain_is_counted_once():
+    whole = processes([(stage, shares) for _, stage, shares in steps_of()])
+    # Truncation, alignment and the first evaluation share a process; training and the second have their own.
+    assert whole.modules == 2 * PROCESSES["evaluate"] + PROCESSES["train"] + COMPARISON
+    assert processes([]) == Work() and processes([("align", True)]).modules == PROCESSES["align"]
+
+
+@given(st.integers(5, 500), st.integers(0, 4), st.booleans())
+def test_what_is_done_already_costs_nothing(rows, done, compare):
+    steps, student = steps_of(), STUDENTS["toy"]
+    left, whole = student.work(steps[done:], rows, compare), student.work(steps, rows, compare)
+    assert all(getattr(left, name) <= getattr(whole, name) for name in KINDS)
+    more = student.work(steps, rows + 1, compare)
+    assert all(getattr(whole, name) <= getattr(more, name) for name in KINDS)
+    assert student.problems(rows) == min(40, rows // 2)
+
+
+def test_every_step_of_the_chain_has_its_counts():
+    """A step that the recipe renames would cost nothing."""
+    student = STUDENTS["toy"]
+    for step in steps_of():
+        assert student.work([step], 20) != processes([step[1:]]), step
+    assert set(student.problem) <= {name for name, _, _ in steps_of()}
+
+
+@pytest.mark.parametrize("folder", ["runs/demo", "my [runs]/d: #1", "x='1'"])
+def test_a_folder_is_given_to_the_chain_as_it_is(folder):
+    config = DemoConfig(rows=20, output_dir=folder)
+    read = read_chain(RECIPE, _overrides(config.changes(STUDENTS["toy"], 20)))
+    assert read.head.output_dir == folder and read.head.max_samples == 20
+    assert read.sections["align"]["ledger"] == f"{folder}/ledger" and read.sections["train"]["eval"] is None
+
+
+def test_the_time_of_a_finished_demo_is_kept(tmp_path):
+    assert report.spent_before(tmp_path, False) is None
+    held = {"time": {"announced": 52.0, "took": 61.0, "engine": "transformers", "rates": {}}, "judge": None}
+    (tmp_path / "figures.json").write_text(json.dumps(held))
+    assert report.spent_before(tmp_path, False) == SPENT
+    assert report.spent_before(tmp_path, True) is None  # the comparison of more searches is not in it
 
 
 @given(st.lists(st.integers(-60, 60), max_size=50))
@@ -252,7 +337,7 @@ def test_the_table_and_its_legend_name_every_search_and_no_other():
     page = " ".join("\n".join(report.body(both, rows(3))).split())
     assert "`ascend` is the default; `fixed`, `none` and `full` need no judge." in page and "`linear`" not in page
     widest = [Measured(search, replace(SKILL, median_distance=10.5), 12345.6) for search in SEARCHES]
-    assert max(map(len, report.table(told(*widest)))) <= 80 and set(QUICK) < set(SEARCHES)
+    assert max(map(len, report.table(told(*widest)))) <= 80
     words = report.summary(both)
     assert "50% of its cuts are exact, 90% at most two sentences off" in words
     assert "97.0% of cases (AUROC)" in words and "length alone gives 50.0%" in words

@@ -12,12 +12,21 @@ from palign_hf.evaluation.stage import EvaluateConfig, EvaluateRun
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.shards import Shard
 from palign_hf.toy import NAME, student_folder
-from palign_hf.toy.demo.measure import TRAINING
 from palign_hf.training.settings import PairSettings, TracedSettings, TrainConfig
 from palign_hf.training.stage import TrainRun
 
 
 TRAINED = "training.json"
+TRAINING: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "max_length": 2048,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
+    "report_to": "none",
+}
 
 
 def place(folder: Path, arm: str, seed: int) -> Path:

@@ -1,25 +1,18 @@
-"""The demo's training step: a short training run on the kept pairs, evaluated before and after on unseen problems.
+"""What the demo measures: this machine before the chain, and the chain's cuts and continuations against the truth.
 
-The problems come from another split than the traces. Both evaluations use the transformers engine, whose samples are
-reproducible.
+The time of a chain is counts of work times the rates of this machine. The counts are of the toy world (probes a trace,
+tokens a sample), so they are the same on every machine; only the rates are measured.
 """
 
-import contextlib
-import io
-from collections import Counter
+import asyncio
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.errors import UserError
-from palign_hf.evaluation.metrics import Measures, measure
-from palign_hf.evaluation.statistics import Interval, differences, intervals
-from palign_hf.evaluation.transform import StudentEvaluation
-from palign_hf.runs.parts import read_mapping
-from palign_hf.runs.shards import REPORT, Shard
 from palign_hf.segmentation import cuts
-from palign_hf.toy import NAME, problems
 from palign_hf.toy.world.problems import (
     CutSkill,
     JudgeSkill,
@@ -29,8 +22,6 @@ from palign_hf.toy.world.problems import (
     judge_skill,
     right_by_truth,
 )
-from palign_hf.training.settings import PairSettings, TrainConfig
-from palign_hf.training.stage import TrainRun
 from palign_hf.truncation.criteria import Judge
 from palign_hf.truncation.schedule import BlockCache
 
@@ -39,6 +30,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from palign_hf.alignment.transform import PrefixAlignment
+    from palign_hf.generation.runner import StudentRunner
     from palign_hf.truncation.transform import PrefixTruncation
 
 
@@ -47,33 +39,27 @@ FOUND, EXACT, SHORT, LONG, NONE = "found cut", "exact cut", "too short", "too lo
 
 @dataclass(frozen=True)
 class Continued:
-    """Samples from one kind of prefix, and how many of them have the true answer."""
+    """First samples from one kind of prefix, one a problem, and how many of them have the true answer."""
 
     name: str
     problems: int
-    samples: int
     right: int
 
     @property
     def share(self) -> float | None:
-        """Share of samples with the true answer."""
-        return self.right / self.samples if self.samples else None
+        """Share of problems whose first sample has the true answer."""
+        return self.right / self.problems if self.problems else None
 
 
-def measure_continuations(
-    truncation: "PrefixTruncation", alignment: "PrefixAlignment", traces: "Dataset", prefixes: "Dataset", pairs: Any
-) -> list[Continued]:
-    """Group the samples of `pairs` by distance of their cut from the true one, and add samples without a prefix.
-
-    The samples without a prefix are generated here, with the engine and the ledger of `alignment`.
-    """
+def from_nothing(truncation: "PrefixTruncation", alignment: "PrefixAlignment", traces: "Dataset") -> Continued:
+    """First samples without a prefix, generated here with the engine and the ledger of `alignment`."""
     bare = traces.map(truncation.with_search("none"), batched=True, load_from_cache_file=False)
     alignment.expect(len(bare), "from no prefix")
-    return [*by_cut(pairs, prefixes), counted(NONE, alignment.stream(bare))]
+    return counted(NONE, alignment.stream(bare))
 
 
 def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Continued]:
-    """Count the samples of found prefixes, in total and by kind of cut."""
+    """Count the first samples from found prefixes, in total and by kind of cut."""
     cut = prefixes.filter(lambda segments: segments is not None, input_columns="prefix_segments")
     kinds = {
         row_id: EXACT if off == 0 else SHORT if off < 0 else LONG
@@ -85,15 +71,13 @@ def by_cut(pairs: Iterable[Mapping[str, Any]], prefixes: "Dataset") -> list[Cont
 
 
 def counted(name: str, rows: Iterable[Mapping[str, Any]]) -> Continued:
-    """Count samples and correct samples in rows of PAIRS."""
-    found: Counter[str] = Counter()
-    ids = set()
-    for row in rows:
-        if row["status"] in ("kept", "rejected"):
-            ids.add(row["id"])
-            found["samples"] += 1
-            found["right"] += right_by_truth(row["id"], row["continuation"])
-    return Continued(name, len(ids), found["samples"], found["right"])
+    """Count the first sample of each problem in rows of PAIRS: later ones are drawn only where the first is wrong."""
+    right = {
+        row["id"]: right_by_truth(row["id"], row["continuation"])
+        for row in rows
+        if row["sample"] == 0 and row["status"] in ("kept", "rejected")
+    }
+    return Continued(name, len(right), sum(right.values()))
 
 
 def kept_right(pairs: Iterable[Mapping[str, Any]]) -> float | None:
@@ -105,8 +89,6 @@ def kept_right(pairs: Iterable[Mapping[str, Any]]) -> float | None:
 # The baseline without a judge keeps the mean sufficient ratio of this world.
 BLIND = ("fixed(ratio=0.38)", "none", "full")
 SEARCHES = ("ascend", "binary", "linear", "every", *BLIND)
-# The default search's answers cover most probes of the paper's search; the others need several times as many.
-QUICK = ("ascend", "binary", *BLIND)
 # Block size of the prefix cache on most GPUs; vLLM on CPUs has larger blocks.
 BLOCK = 16
 
@@ -118,6 +100,11 @@ class Measured:
     search: str
     skill: CutSkill
     tokens: float
+
+
+def measured(search: str, judge: Judge, rows: "Dataset") -> Measured:
+    """The cuts of a search against the truth."""
+    return Measured(search, cut_skill(rows), computed_tokens(judge, rows))
 
 
 def measure_searches(
@@ -135,7 +122,7 @@ def measure_searches(
             one = truncation.with_search(search)
             one.expect(len(traces), f"search {search}")
             rows = traces.map(one, batched=True, load_from_cache_file=False)
-            found[search] = Measured(search, cut_skill(rows), computed_tokens(judge, rows))
+            found[search] = measured(search, judge, rows)
             if search == "every":
                 skill = judge_skill(curves_of(rows))
     return [found[search] for search in searches], skill
@@ -173,105 +160,179 @@ def computed_tokens(judge: Judge, rows: "Dataset") -> float:
     return total / len(rows)
 
 
-TRAINING: dict[str, Any] = {
-    "use_cpu": True,
-    "bf16": False,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 0.1,
-    "max_length": 2048,
-    "gradient_checkpointing": False,
-    "save_strategy": "no",
-    "report_to": "none",
-}
+@dataclass(frozen=True)
+class Work:
+    """Counts of what a chain has to do.
 
+    Args:
+        modules (`float`): Python modules that its processes import.
+        probes (`float`): Answers of the judge, each a step further in a trace.
+        read (`float`): Prompt tokens of the samples.
+        written (`float`): Tokens of the samples.
+        trained (`float`): Tokens that the training reads, in all epochs.
+    """
 
-_SPLIT, _SAMPLES, _TOKENS = "validation", 3, 512
-_BATCH, _STEPS, _PROBLEMS = 8, 40, 60
-_PASS = "strict pass@1"
+    modules: float = 0.0
+    probes: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    trained: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(Work)))
+
+    def times(self, count: float) -> "Work":
+        """The same work `count` times."""
+        return Work(*(count * getattr(self, one.name) for one in fields(Work)))
 
 
 @dataclass(frozen=True)
-class Learned:
-    """Measures of the student before and after training, on the same problems."""
+class Rates:
+    """What this machine does in a second, of each kind of `Work`."""
 
-    rows: int
-    steps: int
-    before: Measures
-    after: Measures
+    modules: float
+    probes: float
+    read: float
+    written: float
+    trained: float
 
-    @property
-    def problems(self) -> int:
-        """Number of evaluated problems."""
-        return len(self.before.problems)
-
-    @property
-    def difference(self) -> Interval:
-        """Change of pass@1, paired over problems."""
-        return differences(self.after, self.before)[_PASS]
-
-    def figures(self) -> Mapping[str, Any]:
-        """Return the figures as plain data."""
-        return {
-            name: {"pass@1": one.value(_PASS), "tokens": one.value("tokens"), "closed": one.value("closed")}
-            for name, one in (("before", self.before), ("after", self.after))
-        } | {
-            "steps": self.steps,
-            "rows": self.rows,
-            "problems": self.problems,
-            "difference": asdict(self.difference),
-        }
-
-    def lines(self) -> list[tuple[str, Interval, Measures]]:
-        """Return name, pass@1 and measures of each evaluation."""
-        return [(name, intervals(one)[_PASS], one) for name, one in (("before", self.before), ("after", self.after))]
+    def seconds(self, work: Work) -> float:
+        """The time of some work."""
+        return float(sum(getattr(work, one.name) / getattr(self, one.name) for one in fields(Work)))
 
 
-def learn(folder: Path, kept: int, rows: int) -> Learned | None:
-    """Train the student on its kept pairs; return None if there are too few for one step."""
-    steps = min(_STEPS, kept // (_BATCH // 2))
-    if not steps:
-        return None
-    count, student = max(2, min(_PROBLEMS, rows // 5)), folder / "student"
-    with TrainRun(_training(folder / "pairs", student, steps)) as run:
-        run.own_bar = True
-        # The student of another demo is replaced; this demo's student isn't trained twice.
-        if not run.folder.finished():
-            # The trainer prints what it logs; here a bar is enough.
-            with contextlib.redirect_stdout(io.StringIO()):
-                run.work(Shard(), run.agree())
-                run.finish(1)
-    report = read_mapping(student / REPORT)
-    if report is None:
-        raise UserError(f"`{student}` lost its report while the demo ran. Run the demo again.")
-    before, after = (_examined(one, folder / "ledger", count) for one in (NAME, str(student)))
-    return Learned(report["rows"], steps, before, after)
+# Modules in `sys.modules` at the end of a process of the chain, by its stage with the most; and those that the
+# comparison adds to the process that is there.
+PROCESSES = {"truncate": 4300, "align": 4300, "train": 4700, "evaluate": 6500}
+COMPARISON = 600
 
 
-def _training(pairs: Path, output_dir: Path, steps: int) -> TrainConfig:
-    return TrainConfig(
-        pairs=PairSettings(source=str(pairs)),
-        student=NAME,
-        output_dir=str(output_dir),
-        per_problem=None,
-        overwrite=True,
-        stops=0,
-        training=TRAINING
-        | {
-            "per_device_train_batch_size": _BATCH,
-            "max_steps": steps,
-            "learning_rate": 1e-3,
-            "disable_tqdm": True,
-            "logging_steps": max(1, steps // 4),
-            "seed": 0,
-        },
-    )
+def processes(steps: Sequence[tuple[str, bool]]) -> Work:
+    """The imports of a chain's processes.
+
+    Args:
+        steps (`Sequence[tuple[str, bool]]`): The stage of each step, and whether it shares a process with such steps
+            beside it.
+    """
+    total, together = 0, 0
+    for stage, shares in steps:
+        if not shares:
+            total, together = total + together + PROCESSES[stage], 0
+        else:
+            together = max(together, PROCESSES[stage])
+    compared = any(stage == "evaluate" for stage, _ in steps)
+    return Work(modules=total + together + COMPARISON * compared)
 
 
-def _examined(student: str, ledger: Path, count: int) -> Measures:
-    rows = (
-        problems(_SPLIT).select(range(count)).rename_column("answer", "gold").add_column("benchmark", ["toy"] * count)
-    )
-    with StudentEvaluation(
-        student, engine="transformers", ledger=str(ledger), n=_SAMPLES, max_tokens=_TOKENS, grader="exact"
-    ) as evaluation:
-        return measure(sample for group in evaluation.samples(rows, count) for sample in group)
+# Sizes of what is measured: as in the chain, a probe reads a sentence or two more of a trace, and replies are short.
+_STEP, _PROBES, _PROMPT, _BEFORE, _REPLY = 60, 6, 256, 120, 48
+# Traces and replies that are measured at once, if the engine takes so many.
+_TRACES, _TOGETHER = 8, 32
+# Rows and tokens of a measured training step.
+_ROWS, _LENGTH = 8, 256
+# Seconds that each rate is measured at least, after a first time that doesn't count.
+_MEASURED_S = 0.7
+
+
+def import_rate() -> float:
+    """Modules a second that a new process imports: torch and transformers here, then torch once more in another one.
+
+    The second time says how much of the first was spent on files that no process had read before.
+    """
+    before, began = len(sys.modules), time.perf_counter()
+    import torch  # noqa: F401
+
+    alone = time.perf_counter() - began
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    whole, modules = time.perf_counter() - began, len(sys.modules) - before
+    began = time.perf_counter()
+    code = "import sys, torch; print(len(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    again = time.perf_counter() - began
+    if modules < int(done.stdout):  # here they were imported before
+        return int(done.stdout) / again
+    return modules / (whole * min(1.0, again / alone))
+
+
+def measure_machine(runner: "StudentRunner", modules: float, trains: bool) -> Rates:
+    """Measure this machine for a few seconds, with a student and its engine; the engine stays up.
+
+    Args:
+        runner (`StudentRunner`): The student.
+        modules (`float`): The result of `import_rate`.
+        trains (`bool`): Whether training is measured, too.
+    """
+    probes, read, written = runner.run(_answering(runner))
+    trained = _training_rate(runner.student.where) if trains else 1.0
+    return Rates(modules, probes, read, written, trained)
+
+
+async def _answering(runner: "StudentRunner") -> tuple[float, float, float]:
+    """Probes, prompt tokens and written tokens a second."""
+    from palign_hf.engines.base import Sampling
+
+    engine = runner.engine
+    await engine.start()
+    ids = _ordinary(runner)
+    together, asked = runner.capacity()[0], 0
+
+    def prompt(length: int) -> list[int]:
+        nonlocal asked
+        asked += 1
+        # Each begins with another token, so that no cache has it.
+        return [ids[(asked + at) % len(ids)] for at in range(length)]
+
+    async def probe() -> int:
+        trace = prompt(_STEP * _PROBES)
+        problem = str(asked)
+        for end in range(_STEP, len(trace) + 1, _STEP):
+            await engine.score(trace[:end], (ids[0], ids[1]), problem)
+        return _PROBES
+
+    async def read() -> int:
+        await engine.score(prompt(_PROMPT), (ids[0], ids[1]), str(asked))
+        return _PROMPT
+
+    async def write() -> int:
+        given = prompt(_BEFORE)
+        sampling = Sampling(max_tokens=_REPLY, temperature=1.0, seed=asked)
+        reply = await engine.generate(given, sampling, str(asked))
+        return sum(len(one.token_ids) for one in reply.samples)
+
+    rates = []
+    for work, most in ((probe, _TRACES), (read, 1), (write, _TOGETHER)):
+        await work()
+        done, began = 0, time.perf_counter()
+        while not done or time.perf_counter() - began < _MEASURED_S:
+            done += sum(await asyncio.gather(*(work() for _ in range(min(together, most)))))
+        rates.append(done / (time.perf_counter() - began))
+    return rates[0], rates[1], rates[2]
+
+
+def _ordinary(runner: "StudentRunner") -> list[int]:
+    """Ids of tokens that are neither special nor end a reply."""
+    special = set(runner.tokenizer.all_special_ids)
+    return [one for one in sorted(runner.tokenizer.get_vocab().values()) if one not in special][:4096]
+
+
+def _training_rate(student: str) -> float:
+    """Tokens a second of a training step."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    ids = torch.arange(_ROWS * _LENGTH).remainder(model.config.vocab_size).reshape(_ROWS, _LENGTH)
+
+    def step() -> int:
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return ids.numel()
+
+    step()
+    done, began = 0, time.perf_counter()
+    while not done or time.perf_counter() - began < _MEASURED_S:
+        done += step()
+    return done / (time.perf_counter() - began)

@@ -9,14 +9,17 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from palign_hf.evaluation.summary import figure_text as told_figure
+from palign_hf.errors import UserError, listed
+from palign_hf.evaluation.statistics import Interval
+from palign_hf.evaluation.summary import WORDS, figure_text
 from palign_hf.runs.claims import Claim
-from palign_hf.runs.parts import write_whole
+from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.report import versions
+from palign_hf.runs.shards import PAGE
 from palign_hf.segmentation import cuts
 from palign_hf.tables import aligned, number
 from palign_hf.toy.demo.measure import BLOCK, FOUND, NONE, Continued, Measured, figures
@@ -26,11 +29,10 @@ from palign_hf.toy.world.problems import JudgeSkill, distances, toy_problem
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from palign_hf.alignment.report import AlignmentReport
-    from palign_hf.toy.demo.measure import Learned
-    from palign_hf.truncation.report import Report
-
-_PAGE, _PLAIN = "report.md", "figures.json"
+_PAGE, _PLAIN = "demo.md", "figures.json"
+PASS = "strict pass@1"
+# Samples of a problem in the evaluation.
+SAMPLES = 3
 # Line width of the page, and the maximum on a terminal.
 _WIDTH = 100
 # Distances beyond this share one bar.
@@ -50,37 +52,59 @@ _COLUMNS = ("search", "kept", "within 2", "too short", "too long", "median", "as
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """The alignment report, and the share of kept pairs that have the true answer."""
+class Spent:
+    """How long a demo was announced to take, and took, in seconds.
 
-    report: "AlignmentReport"
-    kept_right: float | None
+    Args:
+        announced (`float`): By the measured rates.
+        took (`float`, *optional*): From the command to the results.
+        engine (`str`): The engine that answered.
+        rates (`Mapping[str, float]`): What this machine does in a second.
+    """
+
+    announced: float
+    took: float | None
+    engine: str
+    rates: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """Results of the demo; the first of `measured` is the default search, `judge` needs a probe of every cut."""
+    """Results of the demo.
+
+    Args:
+        student (`str`): The student's name in the demo.
+        words (`str`): Who it is.
+        rows (`int`): Traces.
+        warned (`Sequence[str]`): Warnings of the truncation.
+        measured (`list[Measured]`): The searches, the default one first.
+        spent (`Spent`): Its time.
+        judge (`JudgeSkill`, *optional*): Needs a probe of every cut.
+        aligned (`Mapping[str, Any]`): The figures of the alignment; empty where nothing was aligned.
+        kept_right (`float`, *optional*): Share of the kept pairs that have the true answer.
+        continued (`Sequence[Continued]`): Samples by kind of prefix.
+        compared (`Mapping[str, Any]`, *optional*): The chain's comparison of before and after.
+        learned (`Mapping[str, Any]`): The figures of the training.
+    """
 
     student: str
     words: str
     rows: int
-    report: "Report"
+    warned: Sequence[str]
     measured: list[Measured]
-    judge: JudgeSkill | None
-    aligned: Aligned | None = None
+    spent: Spent
+    judge: JudgeSkill | None = None
+    aligned: Mapping[str, Any] = field(default_factory=dict)
+    kept_right: float | None = None
     continued: Sequence[Continued] = ()
-    learned: "Learned | None" = None
+    compared: Mapping[str, Any] | None = None
+    learned: Mapping[str, Any] = field(default_factory=dict)
 
 
-def opening(student: str, seconds: float) -> list[str]:
-    """What the demo shows, and how long it takes."""
+def opening(student: str) -> list[str]:
+    """What the demo shows."""
     return [
         "palign-hf: long worked solutions, cut where a small student can continue alone",
-        "",
-        wrapped(
-            f"This takes {_duration(seconds)} on two quiet cores, much of it to load the engine. Interrupt it when "
-            f"you like: the same command resumes where it stopped, and a finished demo is shown again in seconds."
-        ),
         "",
         wrapped(
             "A large teacher model reasons at length: it restates, makes mistakes, corrects itself, and checks the "
@@ -90,46 +114,104 @@ def opening(student: str, seconds: float) -> list[str]:
         ),
         "",
         wrapped(f"The student of this demo: {student}."),
+        "",
     ]
 
 
-def stage(number: int, of: int, name: str, words: str) -> list[str]:
-    """Heading of a stage."""
-    return ["", f"[{number}/{of}] {name}", wrapped(words)]
+def announced(spent: Spent) -> list[str]:
+    """How long it takes."""
+    # Measured is the transformers engine in any case, which is the slowest.
+    known = spent.engine == "transformers"
+    most, starts = ("", "") if known else ("at most ", f", and the start of {spent.engine}, which isn't measured")
+    return [
+        wrapped(
+            f"This takes {most}{_duration(spent.announced)} on this machine (measured just now){starts}. "
+            f"Interrupt it when you like: the same command resumes where it stopped, and a finished demo is shown "
+            f"again in seconds."
+        )
+    ]
+
+
+def resumed(folder: Path, done: Sequence[str]) -> list[str]:
+    """That an earlier run is there."""
+    steps = f"{listed(done)} {'is' if len(done) == 1 else 'are'} done, and " if done else ""
+    return [f"  Resuming the demo in {folder}: {steps}no stored answer is asked again."]
+
+
+def shown_again() -> list[str]:
+    """That nothing is left to do."""
+    return ["  This demo has finished before, so nothing is generated: these are its results."]
+
+
+# What each step of the chain does.
+_STEPS = {
+    "truncate": "cut each trace where the student judges the beginning sufficient",
+    "align": "let the student continue from there, and keep what reaches the right answer",
+    "evaluate-before": "let it solve new problems, as it is",
+    "train": "train it on the kept pairs of prefix and continuation",
+    "evaluate": "let the trained student solve the same problems",
+}
+
+
+def chain_words(recipe: str, last: str | None) -> list[str]:
+    """The steps of the chain."""
+    names = list(_STEPS)[: 2 if last else None]
+    until = f" --until {last}" if last else ""
+    side = max(map(len, names))
+    return [
+        wrapped(f"What `palign run {recipe}{until}` does, with fewer rows:"),
+        *(f"    {name:<{side}}  {_STEPS[name]}" for name in names),
+    ]
+
+
+def heading(name: str, lines: Sequence[str]) -> list[str]:
+    """The heading of a part, and its lines."""
+    return ["", f"== {name}", *lines]
 
 
 def body(outcome: DemoReport, prefixes: "Dataset", width: int | None = None) -> list[str]:
-    """One trace with its cut, and the results, for the terminal and the page."""
-    lines = [example(prefixes, width), "", "Results:", wrapped(summary(outcome), width=width), "", *table(outcome), ""]
+    """The results, for the terminal and the page."""
     names = "; ".join(
         words for name, words in _SEARCHES.items() if any(one.search == name for one in outcome.measured)
     )
-    lines += [
+    lines = [
+        *heading("where the traces were cut", [example(prefixes, width), ""]),
+        wrapped(summary(outcome), width=width),
+        "",
+        *table(outcome),
+        "",
         wrapped(
             f"{names}. kept: share of the trace; within 2, median: sentences between found and true cut; asked: "
             f"probes per trace; tokens: prompt tokens per trace that an engine with a prefix cache (blocks of "
             f"{BLOCK}) computes, each trace counted by itself.",
             width=width,
-        )
+        ),
+        "",
+        "  distance of the default search's cuts from the true ones, in sentences:",
+        "",
+        bars(distances(prefixes)),
     ]
-    lines += ["", "  distance of the default search's cuts from the true ones, in sentences:", ""]
-    lines += [bars(distances(prefixes))]
-    if outcome.aligned is not None:
-        lines += ["", *finished(outcome.aligned, outcome.continued, width)]
-    if outcome.learned is not None:
-        lines += ["", *taught(outcome.learned, width)]
+    if outcome.aligned:
+        lines += heading("what the student made of its prefixes", finished(outcome, width))
     for warning in warnings(outcome):
         lines += ["", wrapped(f"warning: {warning}", width=width)]
+    if outcome.compared is not None:
+        lines += heading("before and after the training", taught(outcome, width))
     return lines
 
 
-def closing(written: Sequence[tuple[Path, str]], commands: Sequence[tuple[list[str], str]]) -> list[str]:
-    """Paths of the results, and commands to try next."""
+def closing(
+    outcome: DemoReport, written: Sequence[tuple[Path, str]], commands: Sequence[tuple[list[str], str]]
+) -> list[str]:
+    """The time, the paths of the results, and commands to try next."""
     width = max(len(str(path)) for path, _ in written)
-    lines = ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written), "", "To try next:"]
+    spent = outcome.spent
+    lines = ["", "To try next:"]
     for arguments, what in commands:
         lines += [f"  {shlex.join([_palign(), *arguments])}", f"      {what}"]
-    return lines
+    lines += ["", "Written:", *(f"  {path!s:<{width}}  {what}" for path, what in written)]
+    took = _duration(spent.took or 0.0).removeprefix("about ")
+    return [*lines, "", f"  It took {took}; {_duration(spent.announced)} had been announced."]
 
 
 def example(prefixes: "Dataset", width: int | None = None) -> str:
@@ -176,54 +258,88 @@ def summary(outcome: DemoReport) -> str:
     return " ".join(words)
 
 
-def finished(aligned: Aligned, continued: Sequence[Continued], width: int | None = None) -> list[str]:
+def finished(outcome: DemoReport, width: int | None = None) -> list[str]:
     """Results of the alignment stage."""
-    report = aligned.report
+    aligned = outcome.aligned
     sentence = (
-        f"Continuing from its prefix the student solved {report.kept_problems} of {report.asked_problems} problems in "
-        f"{report.samples_a_problem:.0f} samples each; {report.pairs} samples are kept"
-        if report.samples_a_problem
+        f"Continuing from its prefix the student solved {aligned['kept_problems']} of {aligned['asked_problems']} "
+        f"problems, in {aligned['samples_a_problem']:.1f} samples each on average; {aligned['statuses']['kept']} "
+        f"samples are kept"
+        if aligned.get("samples_a_problem")
         else "No problem had a prefix to continue from"
     )
-    if aligned.kept_right is not None:
-        sentence += f", and {_share(aligned.kept_right)} of them have the true answer"
-    lines = [wrapped(f"{sentence}. How often a sample is right:", width=width), ""]
+    if outcome.kept_right is not None:
+        sentence += f", and {_share(outcome.kept_right)} of them have the true answer"
+    lines = [wrapped(f"{sentence}. How often its first sample is right:", width=width), ""]
     rows = [
         (f"{'from the' if one.name == FOUND else '  ' if one.name != NONE else 'with'} {one.name}", one)
-        for one in continued
+        for one in outcome.continued
     ]
     side = max((len(name) for name, _ in rows), default=0)
     for name, one in rows:
         share = number(one.share, ".0%")
-        lines.append(f"    {name:<{side}}  {share:>4}  of {one.samples} samples of {one.problems} problems")
+        lines.append(f"    {name:<{side}}  {share:>4}  of {one.problems} problems")
     return lines
 
 
-def taught(learned: "Learned", width: int | None = None) -> list[str]:
-    """Results of the training stage."""
+def read_comparison(folder: Path) -> Mapping[str, Any]:
+    """The comparison that the chain has written."""
+    found = read_mapping(folder / "comparison" / "comparison.json")
+    if found is None:
+        raise UserError(f"`{folder}` lost its comparison while the demo ran. Run the demo again.")
+    return found
+
+
+# The measures that the demo shows; the page of the run has them all.
+_MEASURES = ("strict pass@1", f"strict pass@{SAMPLES}", "closed", "cut", "tokens")
+
+
+def compared(found: Mapping[str, Any]) -> list[str]:
+    """The table of the chain's comparison: figures with their 95 % intervals."""
+    first, *others = found["models"]
+    rows = [("", first, *others, *(f"{other} - {first}" for other in others))]
+    for name in _MEASURES:
+        if (figures := found["figures"].get(name)) is None:
+            continue
+        apart = found["differences"][name]
+        cells = [_interval(figures.get(model), name) for model in found["models"]]
+        rows.append((WORDS.get(name, name), *cells, *(_interval(apart.get(other), name) for other in others)))
+    return [f"  {line}" for line in aligned(rows)]
+
+
+def _interval(held: Mapping[str, Any] | None, name: str) -> str:
+    return figure_text(None if held is None else Interval(**held), name)
+
+
+def change(found: Mapping[str, Any]) -> Interval:
+    """The change of pass@1 by the training."""
+    return Interval(**found["differences"][PASS][found["models"][-1]])
+
+
+def taught(outcome: DemoReport, width: int | None = None) -> list[str]:
+    """Results of the training, as the chain has compared them."""
+    found, learned = outcome.compared, outcome.learned
+    assert found is not None
     sentence = (
-        f"Then it was trained on {learned.rows} kept pairs in {learned.steps} steps. pass@1 on {learned.problems} new "
-        f"problems, {learned.before.n} samples each:"
+        f"It was trained on {learned.get('rows', 0)} kept pairs in {learned.get('steps', 0)} steps. On "
+        f"{found['problems']} new problems, {SAMPLES} samples each, with 95 % intervals:"
     )
-    lines = [wrapped(sentence, width=width), ""]
-    for name, share, one in learned.lines():
-        lines.append(f"    {name:<6}  {told_figure(share)}, in {one.value('tokens') or 0:.0f} tokens on average")
-    lasts = f"{benefit(learned)} `make study` compares all training methods, on more problems and five seeds."
-    return [*lines, "", wrapped(lasts, width=width)]
+    lasts = f"{benefit(found)} `make study` compares all training methods, on more problems and five seeds."
+    return [wrapped(sentence, width=width), "", *compared(found), "", wrapped(lasts, width=width)]
 
 
-def benefit(learned: "Learned") -> str:
+def benefit(found: Mapping[str, Any]) -> str:
     """The measured change of pass@1 with its interval, and what the interval allows to say."""
-    won = learned.difference
-    change = f"Training changed pass@1 by {won.value:+.3f}"
+    won = change(found)
+    words = f"Training changed pass@1 by {won.value:+.3f}"
     if won.low is None or won.high is None:
-        return f"{change} on these {learned.problems} problems; its interval isn't known."
-    measured = f"{change} (95 % interval {won.low:+.3f} to {won.high:+.3f}, each problem compared with itself)"
+        return f"{words} on these {found['problems']} problems; its interval isn't known."
+    words += f" (95 % interval {won.low:+.3f} to {won.high:+.3f}, each problem compared with itself)"
     if won.low > 0:
-        return f"{measured}: an improvement."
+        return f"{words}: an improvement."
     if won.high < 0:
-        return f"{measured}: a loss."
-    return f"{measured}. The interval includes 0: on these problems it may be chance."
+        return f"{words}: a loss."
+    return f"{words}. The interval includes 0: on these problems it may be chance."
 
 
 def warnings(outcome: DemoReport) -> list[str]:
@@ -234,7 +350,7 @@ def warnings(outcome: DemoReport) -> list[str]:
         for one in outcome.measured
         if one.skill.failed
     ]
-    return [*measures_nothing(outcome), *outcome.report.warnings(), *failed]
+    return [*measures_nothing(outcome), *outcome.warned, *failed]
 
 
 def measures_nothing(outcome: DemoReport) -> list[str]:
@@ -287,11 +403,19 @@ def bars(off: Sequence[int], width: int = 40) -> str:
 
 def check_home(folder: Path) -> None:
     """Refuse a folder in which another file has the name of one that `write` writes."""
+    Claim(folder, (_PAGE, _PLAIN), _PLAIN, ours=_ours, alone=False).check()
 
-    def ours(outcome: Mapping[str, Any]) -> bool:
-        return {"judge", "searches", "student", "rows", "versions"} <= outcome.keys()
 
-    Claim(folder, (_PAGE, _PLAIN), _PLAIN, ours=ours, alone=False).check()
+def _ours(held: Mapping[str, Any]) -> bool:
+    return {"judge", "searches", "student", "rows", "versions"} <= held.keys()
+
+
+def spent_before(folder: Path, compare: bool) -> Spent | None:
+    """The time of the demo that has finished here; None without one, or if it has compared fewer searches."""
+    held = read_mapping(folder / _PLAIN) or {}
+    if "time" not in held or (compare and held.get("judge") is None):
+        return None
+    return Spent(**held["time"])
 
 
 def write(folder: Path, outcome: DemoReport, prefixes: "Dataset") -> list[tuple[Path, str]]:
@@ -299,48 +423,55 @@ def write(folder: Path, outcome: DemoReport, prefixes: "Dataset") -> list[tuple[
     page, plain = folder / _PAGE, folder / _PLAIN
     found = (
         figures(outcome.measured, outcome.judge)
-        | _continued(outcome)
+        | _chain_figures(outcome)
         | {
             "judge": asdict(outcome.judge) if outcome.judge else None,
             "searches": [{"search": one.search, "tokens": one.tokens} | asdict(one.skill) for one in outcome.measured],
             "student": outcome.student,
             "rows": outcome.rows,
+            "time": asdict(outcome.spent),
             "versions": versions(),
         }
     )
     write_whole(plain, json.dumps(found, sort_keys=True, indent=1) + "\n")
     made = ", ".join(f"{name} {number}" for name, number in versions().items())
-    head = [
+    lines = [
         f"# {outcome.rows} traces of the toy world, cut by `{outcome.student}`",
         "",
         f"The student: {outcome.words}.",
         "",
-    ]
-    foot = [
-        "## The run",
+        "```text",
+        *body(outcome, prefixes, _WIDTH),
+        "```",
         "",
-        outcome.report.markdown(),
-        f"Machine: {platform.machine()}, {os.cpu_count()} cores. {made}",
+        f"The run: [{PAGE}]({PAGE}). Machine: {platform.machine()}, {os.cpu_count()} cores. {made}",
     ]
-    write_whole(page, "\n".join([*head, "```text", *body(outcome, prefixes, _WIDTH), "```", "", *foot]) + "\n")
-    table, pairs = folder / "prefixes", folder / "pairs"
-    more = [(pairs, "prefixes with the student's own continuations, kept and rejected, and their report")]
+    write_whole(page, "\n".join(lines) + "\n")
+    table = folder / "prefixes"
+    taught = [(folder / "p-align" / "student", "the student trained on them")]
     return [
         (table, f"the cut traces: load_dataset({str(table)!r}, split='train'), as from the Hub"),
-        *(more if outcome.aligned is not None else []),
-        *([(folder / "student", "the student trained on them")] if outcome.learned is not None else []),
-        (page, "this report as a page"),
+        (folder / "pairs", "prefixes with the student's own continuations, kept and rejected, and their report"),
+        *(taught if outcome.compared is not None else []),
         (plain, "all figures, for machines"),
+        (page, "what you have just read, as a page"),
+        (folder / PAGE, "the page of the run: each step, and the whole comparison"),
     ]
 
 
-def _continued(outcome: DemoReport) -> dict[str, Any]:
-    """Figures of the alignment and training stages."""
-    if outcome.aligned is None:
-        return {}
-    shares = {one.name: {"share": one.share, "samples": one.samples} for one in outcome.continued}
-    learned = {} if outcome.learned is None else {"learned": dict(outcome.learned.figures())}
-    return {"kept_right": outcome.aligned.kept_right, "right": shares} | learned
+def _chain_figures(outcome: DemoReport) -> dict[str, Any]:
+    """Figures of alignment and training."""
+    shares = {one.name: {"share": one.share, "problems": one.problems} for one in outcome.continued}
+    found = outcome.compared
+    if found is None:
+        return {"kept_right": outcome.kept_right, "right": shares}
+    learned: dict[str, Any] = {}
+    for name, model in zip(("before", "after"), found["models"], strict=True):
+        values = {measure: found["figures"][measure][model]["value"] for measure in (PASS, "tokens", "closed")}
+        learned[name] = {"pass@1": values.pop(PASS)} | values
+    learned |= {name: outcome.learned.get(name) for name in ("rows", "steps")}
+    learned |= {"problems": found["problems"], "difference": asdict(change(found))}
+    return {"kept_right": outcome.kept_right, "right": shares, "learned": learned}
 
 
 def wrapped(text: str, indent: str = "  ", width: int | None = None) -> str:

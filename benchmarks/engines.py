@@ -1,6 +1,6 @@
 """Engines and number formats on this machine: loading, probes and samples a second.
 
-    python benchmarks/engines.py [--student palign-toy] [--problems 16] [--samples 3] [--tokens 128] [--only vllm]
+    python benchmarks/engines.py [--student palign-toy] [--problems 16] [--samples 3] [--tokens 512] [--only vllm]
 
 Each engine loads the student in each number format, scores growing prefixes of the problems' traces, and samples
 continuations. `transformers, one at a time` has as many slots as samples, and asks the next problem after the samples
@@ -21,7 +21,9 @@ from typing import Any
 def measured(student: str, engine: str, dtype: str, options: argparse.Namespace, alone: bool) -> dict[str, float]:
     """Seconds to the first answer, scores a second, and tokens a second of one engine in one format."""
     from palign_hf.engines.base import Sampling
+    from palign_hf.generation.rendering import ChatPrompt
     from palign_hf.generation.runner import StudentRunner
+    from palign_hf.prompts import SOLVE
     from palign_hf.segmentation import cuts
     from palign_hf.toy.world.problems import toy_traces
 
@@ -31,7 +33,8 @@ def measured(student: str, engine: str, dtype: str, options: argparse.Namespace,
     traces = toy_traces("test", options.problems)
     with StudentRunner(student, engine=engine, engine_options=given, max_model_len=2048) as runner:
         read = runner.tokenizer
-        prompts = [read.encode(row["question"]) for row in traces]
+        chat = ChatPrompt(read, SOLVE, student)
+        prompts = [[*chat.ids(row["question"])] for row in traces]
         growing = [[read.encode(row["question"] + row["trace"][:end]) for end in cuts(row["trace"])] for row in traces]
 
         async def score(place: int) -> int:
@@ -68,7 +71,7 @@ def main() -> None:
     parser.add_argument("--student", default="palign-toy", help="folder or name (default: %(default)s)")
     parser.add_argument("--problems", type=int, default=16, help="problems in flight (default: %(default)s)")
     parser.add_argument("--samples", type=int, default=3, help="samples of each (default: %(default)s)")
-    parser.add_argument("--tokens", type=int, default=128, help="most tokens of a sample (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=512, help="most tokens of a sample (default: %(default)s)")
     parser.add_argument("--only", choices=["transformers", "vllm"], help="one engine only")
     options = parser.parse_args()
     for name in ("problems", "samples", "tokens"):

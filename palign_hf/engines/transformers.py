@@ -43,8 +43,8 @@ T = TypeVar("T")
 _SLOTS = {"cpu": (48, 4 * 2**30), "cuda": (64, 16 * 2**30)}
 # Tokens that are generated before a score may come in between.
 _STEPS = 8
-# CPUs compute so few weights faster in float32, whatever they have for bfloat16, and up to the larger number if they
-# have no units for it (docs/costs.md).
+# CPUs compute so few weights faster in float32 and in one thread, and up to the larger number in float32 unless they
+# have matrix units for bfloat16 (docs/costs.md).
 _TINY, _SMALL = 30_000_000, 2_000_000_000
 
 
@@ -66,7 +66,8 @@ class TransformersEngine:
         threads: int | None = None,
         max_num_seqs: int | None = None,
     ) -> None:
-        """`device` defaults to the first GPU, else the CPU; `threads` to its cores, unless OMP_NUM_THREADS is set.
+        """`device` defaults to the first GPU, else the CPU; `threads` to its cores, or one for a tiny student, unless
+        OMP_NUM_THREADS is set.
 
         `dtype="auto"` is that of the weights, but float32 where a CPU computes that faster. `max_num_seqs` is the
         number of samples that are computed at once; by default 48 on a CPU and 64 on a GPU, fewer if their keys and
@@ -205,7 +206,9 @@ class TransformersEngine:
         if self._threads is None and "OMP_NUM_THREADS" in os.environ:
             return
         self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(self._threads or sensible_threads())
+        # Two threads that share so little work wait for each other longer than they compute.
+        most = 1 if self._running.num_parameters() <= _TINY else sensible_threads()
+        torch.set_num_threads(self._threads or most)
 
     def _forget(self) -> None:
         self._caches.clear()
@@ -397,7 +400,7 @@ def _faster_in_float32(model: Any) -> bool:
     import torch
 
     size = model.num_parameters()
-    units = any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
+    units = torch.cpu.get_capabilities().get("amx_bf16", False)
     return bool(model.dtype.itemsize == 2 and (size <= _TINY or (size <= _SMALL and not units)))
 
 

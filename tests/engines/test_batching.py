@@ -277,7 +277,7 @@ def test_the_number_of_slots_is_bounded_by_memory(monkeypatch):
     ],
 )
 def test_a_cpu_computes_small_students_in_float32(monkeypatch, parameters, units, dtype, chosen):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": units})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": units})
 
     class Model:
         def num_parameters(self):

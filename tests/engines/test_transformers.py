@@ -376,6 +376,8 @@ def test_it_computes_with_a_sensible_number_of_threads(llama, opened, monkeypatc
     before = of_a_new_thread()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("palign_hf.engines.transformers.sensible_threads", lambda: before + 3)
+    assert threads() == 1  # so small a student
+    monkeypatch.setattr("palign_hf.engines.transformers._TINY", 0)
     assert threads() == before + 3
     assert threads(threads=before + 5) == before + 5
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

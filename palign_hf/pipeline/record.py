@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from palign_hf import __version__
 from palign_hf.errors import UserError
 from palign_hf.pipeline.plan import ChainStep, State
 from palign_hf.pipeline.recipe import Recipe, chain_of
+from palign_hf.runs.forecast import Forecast
 from palign_hf.runs.parts import read_mapping, write_whole
 from palign_hf.runs.report import now, versions
 from palign_hf.runs.shards import PAGE, REPORT
@@ -68,6 +69,7 @@ class RunRecord:
             "content": dict(content),
             "folder": step.folder,
             "files": files_of(self.folder / step.folder),
+            "figures": _numbers(self.folder / step.folder),
             "ended": now(),
             "versions": versions(),
             **ending,
@@ -195,7 +197,45 @@ def figures(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     return read_mapping(folder / str(held["folder"]) / REPORT) or {}
 
 
-def page(recipe: Recipe, steps: Iterable[ChainStep], record: RunRecord, compared: str) -> str:
+def _numbers(folder: Path) -> dict[str, float]:
+    """The numbers of a stage's report."""
+    report = read_mapping(folder / REPORT) or {}
+    usage = report.get("usage")
+    found = {**report, **(usage if isinstance(usage, Mapping) else {})}
+    return {
+        name: value for name, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def expected(stage: Any, settings: Any) -> dict[str, int]:
+    """What a stage is forecast to compute, for the record; empty where that can't be known before."""
+    try:
+        found = stage.forecast(settings)
+    except UserError:
+        return {}
+    if not isinstance(found, Forecast):
+        return {}
+    steps = found.training.steps if found.training is not None else None
+    numbers = {"computed_tokens": found.prompt_tokens, "generated_tokens": found.written_tokens, "steps": steps}
+    return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _side_by_side(name: str, held: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Forecast and fact of a step."""
+    forecast, fact = held.get("forecast") or {}, dict(held.get("figures") or {})
+    if "prompt_tokens" in fact:
+        fact.setdefault("computed_tokens", fact["prompt_tokens"] - fact.get("cached_tokens", 0))
+    return [
+        (name, words, f"{forecast[key]:,}", f"{fact[key]:,}")
+        for key, words in _FORECAST.items()
+        if forecast.get(key) is not None and fact.get(key) is not None
+    ]
+
+
+_FORECAST = {"computed_tokens": "prompt tokens", "generated_tokens": "written tokens", "steps": "training steps"}
+
+
+def page(recipe: Recipe, steps: Sequence[ChainStep], record: RunRecord, compared: str) -> str:
     """The page of the run: its steps with their main figures, and the comparison."""
     rows = []
     lines = []
@@ -209,6 +249,9 @@ def page(recipe: Recipe, steps: Iterable[ChainStep], record: RunRecord, compared
         lines += [f"- **{escaped(step.name)}**: " + escaped("; ".join(shown))]
     blocks = [f"# {escaped(str(recipe.head.student or ', '.join(recipe.head.all_students())))}", ""]
     blocks += [*table(("step", "state", "time", "result"), rows, str), "", *lines, ""]
+    done = [row for step in steps if (held := record.steps.get(step.name)) for row in _side_by_side(step.name, held)]
+    if done:
+        blocks += ["## Forecast and fact", "", *table(("step", "what", "forecast", "fact"), done, str), ""]
     if compared:
         blocks += ["## Comparison", "", compared, ""]
     return "\n".join(blocks)
@@ -231,6 +274,8 @@ def begin(record: RunRecord, one: State, settings: Any) -> Any:
         record.held.pop(name, None)
     begun[one.step.name] = one.signature
     record.write()
+    if not hasattr(settings, "overwrite"):  # a stage of another package
+        return settings
     return dataclasses.replace(settings, overwrite=again or (before is not None and before != one.signature))
 
 

@@ -239,7 +239,7 @@ def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) 
         command += ["--config_file", str(accelerate_config(launch.config))]
     command += ["--module", "palign_hf.pipeline.worker", "--stage", one.step.stage]
     command += ["--config", str(write_recipe(folder, one.step))]
-    command += ["--set", "overwrite=true"] if settings.overwrite else []
+    command += ["--set", "overwrite=true"] if getattr(settings, "overwrite", False) else []
     if status := _child(command):
         return status
     record.add(one, content_of_sources(one.step.deciding), {"failed": share(0, 1), "seconds": elapsed(began)})

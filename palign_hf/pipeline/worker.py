@@ -24,6 +24,7 @@ from palign_hf.pipeline.record import (
     begin,
     content_of_sources,
     elapsed,
+    expected,
     read_kept,
     recipe_of,
     share,
@@ -82,6 +83,7 @@ def _run(record: RunRecord, one: State, runner: Any, most: float, brief: bool) -
     stage, began = find_stage(one.step.stage), time.monotonic()
     if not brief:
         print_err(f"== {one.step.name}")
+    forecast = expected(stage, one.step.settings)
     settings = begin(record, one, one.step.settings)
     if runner is not None:
         settings = dataclasses.replace(settings, engine=runner, engine_options={})
@@ -107,7 +109,8 @@ def _run(record: RunRecord, one: State, runner: Any, most: float, brief: bool) -
         print_err(f"  {one.step.name}: done in {elapsed(began):.0f} s")
     # Rows that failed are asked again next time, so the step isn't done.
     if failed <= most:
-        record.add(one, content_of_sources(one.step.deciding), {"failed": failed, "seconds": elapsed(began)})
+        ended = {"failed": failed, "seconds": elapsed(began), "forecast": forecast}
+        record.add(one, content_of_sources(one.step.deciding), ended)
     return failed
 
 

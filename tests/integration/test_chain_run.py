@@ -145,6 +145,63 @@ def test_what_ends_the_chain_ends_its_stage(tmp_path):
     assert left == []
 
 
+LAUNCHED = """
+student: palign-toy
+output_dir: {out}
+launch: {{processes: 2, config: {config}}}
+train:
+  recipe: train_full.yaml
+  pairs: {{source: {pairs}}}
+  prefixes: null
+  eval: null
+  stops: 0
+  training: {{num_train_epochs: {epochs}, per_device_train_batch_size: 1}}
+"""
+# Several processes on one machine start only by the launcher for GPUs, which serves for CPUs as well.
+PROCESSES = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+mixed_precision: 'no'
+num_machines: 1
+machine_rank: 0
+main_process_port: 0
+use_cpu: false
+"""
+
+
+def launched(whole: Path, folder: Path, epochs: int) -> list[str]:
+    """The command of a chain whose training has two processes, and learns the pairs of another chain."""
+    (folder / "processes.yaml").write_text(PROCESSES)
+    values = {"out": folder / "run", "config": folder / "processes.yaml", "pairs": whole / "pairs", "epochs": epochs}
+    (folder / "chain.yaml").write_text(LAUNCHED.format(**values))
+    return [sys.executable, "-m", "palign_hf.cli", "run", str(folder / "chain.yaml")]
+
+
+def test_a_training_under_accelerate(whole, tmp_path):
+    told = subprocess.run(launched(whole, tmp_path, 1), capture_output=True, text=True, env=alone(tmp_path))
+    assert told.returncode == 0, told.stderr[-3000:]
+    step = json.loads((tmp_path / "run" / "run.json").read_text())["steps"]["train/p-align"]
+    report = json.loads((tmp_path / "run" / "p-align" / "student" / "report.json").read_text())
+    assert (
+        step["figures"]["steps"] == report["steps"] and (tmp_path / "run" / step["folder"] / "config.json").is_file()
+    )
+    assert " x 2 processes" in told.stdout + told.stderr or report["settings"]["processes"] == 2
+
+
+def test_what_ends_a_chain_ends_all_processes_of_its_training(whole, tmp_path):
+    process = subprocess.Popen(
+        launched(whole, tmp_path, 500), start_new_session=True, env=alone(tmp_path), stderr=subprocess.PIPE, text=True
+    )
+    logs, deadline = tmp_path / "run" / "p-align" / "student", time.monotonic() + 240
+    while not list(logs.rglob("checkpoint-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.terminate()
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 143 and "ended by SIGTERM" in told and "Traceback" not in told
+    assert [name for name in os.listdir("/proc") if name.isdigit() and _group(name) == process.pid] == []
+
+
 def _group(pid: str) -> int | None:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[2])

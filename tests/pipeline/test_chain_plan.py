@@ -1,6 +1,9 @@
 """What a changed setting makes stale: its own step and all that read from it, and nothing else."""
 
 import dataclasses
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -10,9 +13,10 @@ from palign_hf.config.settings import walk
 from palign_hf.config.values import choices
 from palign_hf.errors import UserError
 from palign_hf.pipeline.chain import chain
-from palign_hf.pipeline.plan import DONE, chosen, signature_of, states
+from palign_hf.pipeline.plan import DONE, MISSING, State, chosen, signature_of, states
 from palign_hf.pipeline.recipe import read_chain
-from palign_hf.pipeline.record import RunRecord, begin
+from palign_hf.pipeline.record import RunRecord, begin, expected, page
+from palign_hf.runs.forecast import Forecast
 from palign_hf.runs.stages import find_stage
 
 
@@ -187,3 +191,35 @@ def test_a_recipe_is_no_longer_finished_once_another_one_has_begun(tmp_path):
     assert RunRecord(tmp_path).finished(recipe)
     begin(record, states(STEPS, {}, no_content, whole)[0], STEPS[0].settings)
     assert not RunRecord(tmp_path).finished(recipe)
+
+
+def test_the_page_has_forecast_and_fact_of_what_both_know(tmp_path):
+    step = next(one for one in STEPS if one.stage == "align")
+    folder = tmp_path / step.folder
+    folder.mkdir(parents=True)
+    report = {"computed_tokens": 1200, "generated_tokens": 300, "rows": 4, "done": True, "lines": [["rows", "4"]]}
+    (folder / "report.json").write_text(json.dumps(report))
+    record = RunRecord(tmp_path)
+    record.add(State(step, "0", MISSING), {}, {"seconds": 1.0, "forecast": {"computed_tokens": 1000, "steps": 3}})
+    assert record.steps[step.name]["figures"] == {"computed_tokens": 1200, "generated_tokens": 300, "rows": 4}
+    text = page(read_chain("toy/pipeline.yaml"), STEPS, record, "")
+    assert "| align | prompt tokens | 1,000 | 1,200 |" in text and "written tokens" not in text
+
+
+def test_what_a_stage_cannot_forecast_is_left_out():
+    def unknown(settings):
+        raise UserError("no tokenizer here")
+
+    forecast = Forecast(prompt_tokens=7, rows=2)
+    assert expected(SimpleNamespace(forecast=lambda settings: forecast), None) == {"computed_tokens": 7}
+    assert expected(SimpleNamespace(forecast=unknown), None) == {}
+    assert expected(SimpleNamespace(forecast=lambda settings: "a text"), None) == {}
+
+
+def test_a_stage_of_another_package_needs_no_setting_overwrite(tmp_path):
+    @dataclass(frozen=True)
+    class Own:
+        output_dir: str = "out"
+
+    step = next(one for one in STEPS if one.stage == "align")
+    assert begin(RunRecord(tmp_path), State(step, "0", MISSING), Own()) == Own()

@@ -105,7 +105,7 @@ def vllm(vllm_life):
 
 @pytest.fixture(scope="module")
 def transformers():
-    live = Live(TransformersEngine(STUDENT, max_model_len=CONTEXT))
+    live = Live(TransformersEngine(STUDENT, max_model_len=CONTEXT, dtype="bfloat16"))
     yield live
     live.close()
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import xxhash
 import yaml
 
 from palign_hf import __version__
@@ -29,6 +30,7 @@ from palign_hf.tables import escaped, table
 RECORD, RECIPES, CHAIN, LOG = "run.json", "recipes", "chain.yaml", "run.log"
 COMPARISON = "comparison"
 VERSION = 1
+_PIECE = 2**20
 # Suffixes of what `load_dataset` and our readers take.
 _DATA = (".parquet", ".arrow", ".jsonl", ".json", ".csv", ".tsv", ".gz")
 
@@ -69,6 +71,9 @@ class RunRecord:
             "content": dict(content),
             "folder": step.folder,
             "files": files_of(self.folder / step.folder),
+            "tables": tables_of(self.folder / step.folder),
+            # The tables that it has read: the same for all arms.
+            "inputs": {key: self.steps.get(name, {}).get("tables") for key, name in step.reads.items()},
             "figures": _numbers(self.folder / step.folder),
             "ended": now(),
             "versions": versions(),
@@ -133,6 +138,18 @@ def files_of(folder: Path) -> dict[str, int]:
         if path.is_file() and not parts[0].startswith((".", "checkpoint-")) and parts[0] != "runs":
             found["/".join(parts)] = path.stat().st_size
     return found
+
+
+def tables_of(folder: Path) -> str | None:
+    """A hash of the rows that a step has written; None if it writes no table."""
+    found = xxhash.xxh3_128()
+    files = sorted((folder / "data").glob("*.parquet"))
+    for path in files:
+        found.update(path.name.encode())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                found.update(piece)
+    return found.hexdigest() if files else None
 
 
 def content_of_sources(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def test_the_arms_are_compared_in_one_table_of_the_same_pairs(whole):
     steps = record["steps"]
     trained = [one for one in steps.values() if one["stage"] == "train"]
     assert len(trained) == 2 and len({json.dumps(one["reads"]) for one in trained}) == 1
+    read = [one["inputs"] for one in trained]
+    assert read[0] == read[1] and read[0]["pairs.source"] == steps["align"]["tables"] is not None
     figures = json.loads((whole / "comparison" / "comparison.json").read_text())
     assert figures["models"] == ["before", "p-align", "label"] and {*figures["differences"]["strict pass@1"]} == {
         "p-align",

@@ -1,8 +1,10 @@
 """transformers engine in this process: for machines without vLLM, and as an independent check of the other engines.
 
-Each problem has a growing key-value cache: a score computes only the tokens that it doesn't share with the problem's
-score before it. Samples of many prompts are generated side by side in slots, see `batching.py`. Layers whose past
-can't be cropped or padded (sliding window, recurrent) are recomputed for each score, and generate prompt by prompt.
+Each problem has a growing key-value cache: a score computes only what it doesn't share with the problem's score before
+it. Prompts are read in blocks that begin at the same places whatever is cached, so on a CPU a score is the same to the
+bit after an interruption, and in another order. Samples of many prompts are generated side by side in slots, see
+`batching.py`. Layers whose past can't be cropped or padded (sliding window, recurrent) are recomputed for each score,
+and generate prompt by prompt.
 
 Reproducibility: the noise of a draw depends on the seed alone, on every device. A sample is the same as long as the
 logits are the same; `batching.py` says when they are. GPUs may round differently from one release to the next.
@@ -41,6 +43,8 @@ T = TypeVar("T")
 
 # Samples at once on a CPU and on a GPU, and the bytes that their keys and values may take.
 _SLOTS = {"cpu": (48, 4 * 2**30), "cuda": (64, 16 * 2**30)}
+# Tokens of a prompt that a forward pass reads.
+_BLOCKS = {"cpu": 64, "cuda": 512}
 # Tokens that are generated before a score may come in between.
 _STEPS = 8
 # CPUs compute so few weights faster in float32 and in one thread, and up to the larger number in float32 unless they
@@ -271,32 +275,44 @@ class TransformersEngine:
 
         model = self._running
         cache, reused = self._shared(prompt_ids, problem)
+        begin, block = reused, self._block(cache)
         with torch.inference_mode():
-            output = model(
-                input_ids=torch.tensor([prompt_ids[reused:]], device=model.device),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            logits = output.logits[0, -1].float()
+            while begin < len(prompt_ids) - block:
+                _more(model, prompt_ids[begin : begin + block], cache)
+                begin += block
+            logits = _more(model, prompt_ids[begin:], cache)
             logprobs = torch.log_softmax(logits, dim=-1)
             read = tuple(logprobs[list(label_ids)].tolist())
             top = int(logits.argmax())
-        self._keep(problem, cache, list(prompt_ids))
+        if _plain(cache):
+            whole = len(prompt_ids) // block * block
+            if whole < len(prompt_ids):
+                cache.crop(whole - len(prompt_ids))
+            self._keep(problem, cache, prompt_ids[:whole])
         return Score(read, top in label_ids, prompt_tokens=len(prompt_ids), cached_tokens=reused)
 
+    def _block(self, cache: "DynamicCache") -> int:
+        """The tokens of a forward pass: a prompt is read in the same pieces whatever is cached of it."""
+        if not _plain(cache):
+            return 2**62
+        return _BLOCKS.get(self._running.device.type, _BLOCKS["cuda"])
+
     def _shared(self, prompt_ids: list[int], problem: str) -> "tuple[DynamicCache, int]":
-        """The problem's cache, cropped to its common beginning with `prompt_ids`, and the length of that."""
+        """The problem's cache, cropped to the blocks that it shares with `prompt_ids`, and the length of those."""
         from transformers import DynamicCache
 
         cache, held = self._caches.pop(problem, (None, []))
+        if cache is None:
+            return DynamicCache(config=self._running.config), 0
         shared = 0
         # The last token is always computed: its logits are what is read.
         for old, new in zip(held, prompt_ids[:-1], strict=False):
             if old != new:
                 break
             shared += 1
-        if cache is None or shared == 0 or not _plain(cache):
+        block = self._block(cache)
+        shared = shared // block * block
+        if shared == 0:
             return DynamicCache(config=self._running.config), 0
         if shared < len(held):
             cache.crop(shared - len(held))
@@ -388,6 +404,14 @@ def _plain(cache: "DynamicCache") -> bool:
     from transformers.cache_utils import DynamicLayer
 
     return bool(cache.layers) and all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _more(model: Any, ids: list[int], cache: "DynamicCache") -> Any:
+    """The logits after some more tokens."""
+    import torch
+
+    given = torch.tensor([ids], device=model.device)
+    return model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].float()
 
 
 def _some_ids(model: "PreTrainedModel") -> list[int]:

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
@@ -201,6 +201,33 @@ def engine():
     asyncio.run(engine.start())
     yield engine
     asyncio.run(engine.close())
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(["p", "q"]), st.integers(1, 400)), min_size=1, max_size=8))
+def test_a_score_is_the_same_to_the_bit_whatever_was_asked_before(engine, asked):
+    source = torch.Generator().manual_seed(4)
+    texts = {name: torch.randint(5, 1000, (400,), generator=source).tolist() for name in ("p", "q")}
+
+    async def ask(one, name, end):
+        return await one.score(texts[name][:end], (7, 11), name)
+
+    for name, end in asked:
+        found = asyncio.run(ask(engine, name, end))
+        assert found.cached_tokens % 64 == 0 and found.cached_tokens < end
+        engine._caches.clear() if end % 3 == 0 else None
+        key = name, end
+        if key not in SCORES:
+            held = dict(engine._caches)
+            engine._caches.clear()
+            SCORES[key] = asyncio.run(ask(engine, name, end)).logprobs
+            engine._caches.clear()
+            engine._caches.update(held)
+        assert found.logprobs == SCORES[key]
+
+
+# What each prompt has without anything cached.
+SCORES: dict[tuple[str, int], tuple[float, ...]] = {}
 
 
 def test_scores_come_between_the_tokens_of_long_samples(engine):

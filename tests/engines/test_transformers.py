@@ -57,6 +57,12 @@ def save(folder, model_class, config, **generation):
     return str(folder)
 
 
+@pytest.fixture(autouse=True)
+def every_token_is_cached(monkeypatch):
+    """Blocks of one token, for prompts as short as these."""
+    monkeypatch.setattr("palign_hf.engines.transformers._BLOCKS", {"cpu": 1, "cuda": 1})
+
+
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory):
     return save(tmp_path_factory.mktemp("llama"), LlamaForCausalLM, LlamaConfig(**SHAPE, eos_token_id=2))
@@ -547,6 +553,7 @@ def test_numbers_that_overflowed_are_no_verdict(llama, opened, monkeypatch):
 
 def test_a_cancelled_question_is_over_before_the_next_begins(llama, opened, monkeypatch):
     """Two forwards at once would write into the same cache."""
+    monkeypatch.setattr("palign_hf.engines.transformers._BLOCKS", {"cpu": 64, "cuda": 64})
     engine, model = opened(llama), reference(llama)
     layer, inside, most = engine._model.model.layers[1], [], []
     begun, cancelled, forward = threading.Event(), threading.Event(), layer.forward
@@ -579,6 +586,7 @@ def test_a_cancelled_question_is_over_before_the_next_begins(llama, opened, monk
 
 
 def test_closing_waits_for_what_is_being_computed(llama, opened, monkeypatch):
+    monkeypatch.setattr("palign_hf.engines.transformers._BLOCKS", {"cpu": 64, "cuda": 64})
     engine = opened(llama)
     layer, begun = engine._model.model.layers[1], threading.Event()
     forward = layer.forward

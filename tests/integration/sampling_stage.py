@@ -48,16 +48,15 @@ class Job:
     weight: int
 
 
-def sampled(runner: StudentRunner, store: Store[Sample], rows: list[dict], answers: int) -> Iterator[dict]:
+def sampled(runner: StudentRunner, store: Store[Sample], rows: list[dict], left: list[int]) -> Iterator[dict]:
     """The whole stage: render, ask what isn't known, store, tell."""
-    prompt, expected, left = ChatPrompt(runner.tokenizer, SOLVE, runner.student.name), ExpectedOutput(16), answers
+    prompt, expected = ChatPrompt(runner.tokenizer, SOLVE, runner.student.name), ExpectedOutput(16)
 
     async def work(job: Job) -> dict:
-        nonlocal left
         known = store.recall(job.key)
         for sample in set(range(N)) - known.keys():
-            left -= 1
-            if left < 0:
+            left[0] -= 1
+            if left[0] < 0:
                 await asyncio.Event().wait()
             sampling = Sampling(max_tokens=16, temperature=0.6, top_p=0.9, seed=sample_seed(SEED, sample))
             (said,) = (await runner.engine.generate(job.prompt, sampling, job.id)).samples
@@ -75,7 +74,8 @@ def sampled(runner: StudentRunner, store: Store[Sample], rows: list[dict], answe
 
 
 def main(folder: Path, shards: int, answers: int = sys.maxsize) -> None:
-    """Every shard after the other, then the files together."""
+    """Every shard after the other, then the files together; after so many `answers` it stands still."""
+    left = [answers]
     rows = list(load_traces("palign-toy", split="test", max_samples=ROWS))
     output = OutputFolder(folder / "out", {"fingerprint": f"samples {N} {SEED}", "rows": len(rows)})
     output.claim()
@@ -84,7 +84,7 @@ def main(folder: Path, shards: int, answers: int = sys.maxsize) -> None:
         for index in range(shards):
             part = output.shard(Shard(index, shards), SCHEMA, again=lambda row: False, rows=4)
             mine = rows[len(rows) * index // shards : len(rows) * (index + 1) // shards]
-            part.write(sampled(runner, store, mine[part.done :], answers))
+            part.write(sampled(runner, store, mine[part.done :], left))
         store.close()
     output.publish(shards)
     output.end({"rows": len(rows)})

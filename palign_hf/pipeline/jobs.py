@@ -6,7 +6,7 @@ all values, since the client uploads the files that the command names, and no ot
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from palign_hf.config.recipes import recipes_folder
-from palign_hf.config.resolve import is_location, uncalled
+from palign_hf.config.resolve import is_location
 from palign_hf.errors import UserError, listed, nearest, shown
 from palign_hf.hub.retries import fault_of
 from palign_hf.pipeline.chain import chain
@@ -22,11 +22,10 @@ from palign_hf.pipeline.plan import ChainStep
 from palign_hf.pipeline.publication import check_targets
 from palign_hf.pipeline.recipe import Recipe, flat, read_chain
 from palign_hf.pipeline.record import plain_values
-from palign_hf.pipeline.run import accelerate_config
+from palign_hf.pipeline.run import accelerate_config, forecasts
 from palign_hf.redact import remember
 from palign_hf.runs.forecast import DEVICES, GB, Device, Forecast, Sharding, hours, speed, training_hours
 from palign_hf.runs.parts import write_whole
-from palign_hf.runs.stages import find_stage
 from palign_hf.students import resolve_student, shipped, student_shape
 
 
@@ -226,7 +225,11 @@ def _fitted(recipe: Recipe, machine: Flavor) -> tuple[list[str], float, list[str
     lines: list[str] = []
     unknown: list[str] = []
     minutes = 0.0
-    for step, forecast in _forecasts(recipe):
+    # As on a new machine, where no step has run.
+    steps = chain(recipe)
+    named = {step.name: step for step in steps}
+    for name, forecast in forecasts(steps, named):
+        step = named[name]
         if isinstance(forecast, str):
             unknown.append(step.name)
             lines.append(f"{step.name}: not known here: {forecast}")
@@ -246,38 +249,6 @@ def _fitted(recipe: Recipe, machine: Flavor) -> tuple[list[str], float, list[str
     if machine.gpus > processes:
         lines.append(f"note       {processes} of {machine.gpus} GPUs is used: `launch.processes` is for the training")
     return lines, minutes, unknown
-
-
-def _forecasts(recipe: Recipe) -> Iterator[tuple[ChainStep, Forecast | str]]:
-    """The forecast of each step as on a new machine, where none has run; a text where it isn't known."""
-    found: dict[str, Forecast | str] = {}
-    trained: dict[str, Any] = {}
-    with uncalled():
-        for step in chain(recipe):
-            stage: Any = find_stage(step.stage)
-            settings = step.settings
-            before = [found[name] for name in dict.fromkeys(step.reads.values())]
-            if stage.together:
-                trained[step.name] = settings.student
-            # A trained student is as large as it was.
-            if (source := step.reads.get("student")) in trained:
-                settings, before = replace(settings, student=trained[str(source)]), []
-            try:
-                found[step.name] = _forecast(stage, settings, before)
-            except UserError as error:
-                found[step.name] = " ".join(str(error).split())
-            yield step, found[step.name]
-
-
-def _forecast(stage: Any, settings: Any, before: Sequence[Forecast | str]) -> Forecast | str:
-    if not before:
-        result: Forecast = stage.forecast(settings)
-        return result
-    known = [one for one in before if isinstance(one, Forecast)]
-    if len(known) < len(before) or not hasattr(stage, "forecast_after"):
-        return "it reads what another step writes"
-    after: Forecast = stage.forecast_after(settings, known[0])
-    return after
 
 
 def _costs(step: ChainStep, forecast: Forecast, machine: Flavor) -> tuple[str, float | None]:

@@ -5,11 +5,12 @@ GPU's memory is free before and after it. The record is written when a step ends
 the step that was under way, and that step with its own ledger or checkpoint.
 """
 
+import dataclasses
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ from palign_hf.pipeline.record import (
     write_recipe,
 )
 from palign_hf.pipeline.worker import hand_over
+from palign_hf.runs.forecast import Forecast
 from palign_hf.runs.parts import write_whole
 from palign_hf.runs.report import now
 from palign_hf.runs.shards import PAGE
@@ -141,23 +143,53 @@ def dry_run(recipe: str | Path, wish: Wish, device: str | None = None) -> int:
         steps = chain(read)
         found = _states(steps, RunRecord(read.head.folder), wish)
         todo = {one.step.name for one in chosen(found, wish.first, wish.last, _stages(steps))}
+        costs = dict(forecasts(steps, todo))
         for one in found:
             print_out(f"== {one.step.name}: {_words(one, one.step.name in todo)}")
-            if one.step.name not in todo:
-                continue
-            if waits := [name for name in dict.fromkeys(one.step.reads.values()) if name in todo]:
-                print_out(f"reads what {listed(waits)} will write: its cost is known then")
-                continue
-            stage = find_stage(one.step.stage)
-            try:
-                forecast = stage.forecast(one.step.settings)
-                print_out(str(forecast) if device is None else forecast.text(device))
-            except UserError as error:
-                print_out(f"not known here: {' '.join(str(error).split())}")
+            cost = costs.get(one.step.name)
+            if isinstance(cost, Forecast):
+                print_out(str(cost) if device is None else cost.text(device))
+            elif cost is not None:
+                print_out(f"not known here: {cost}")
         if read.head.publish is not None:
             check_targets(steps, read.head.publish)
             print_out(f"== publish: to `{read.head.publish.repo_id}`, when all steps are done")
     return 0
+
+
+def forecasts(steps: Sequence[ChainStep], running: Container[str]) -> Iterator[tuple[str, Forecast | str]]:
+    """The forecasts of steps, in order; a text where one isn't known.
+
+    Args:
+        steps (`Sequence[ChainStep]`): All steps of the chain.
+        running (`Container[str]`): Those that would run. One that reads what another of them will write is forecast at
+            the most that it takes, and the evaluation of a trained student as that of the student before training.
+    """
+    found: dict[str, Forecast | str] = {}
+    students: dict[str, Any] = {}
+    with uncalled():
+        for step in steps:
+            stage: Any = find_stage(step.stage)
+            settings, reads = step.settings, dict.fromkeys(step.reads.values())
+            if stage.together:
+                students[step.name] = settings.student
+            if step.name not in running:
+                continue
+            if (trained := step.reads.get("student")) in students and trained in running:
+                settings = dataclasses.replace(settings, student=students[str(trained)])
+                reads.pop(trained)
+            before = [found[name] for name in reads if name in running]
+            known = [one for one in before if isinstance(one, Forecast)]
+            try:
+                if not before:
+                    found[step.name] = stage.forecast(settings)
+                elif len(known) == len(before) and hasattr(stage, "forecast_after"):
+                    found[step.name] = stage.forecast_after(settings, known[0])
+                else:
+                    found[step.name] = f"it reads what {listed(name for name in reads if name in running)} will write"
+            except UserError as error:
+                found[step.name] = " ".join(str(error).split())
+            yield step.name, found[step.name]
 
 
 def status(folder: str | Path) -> int:

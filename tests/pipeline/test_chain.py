@@ -7,6 +7,7 @@ from palign_hf.errors import UserError
 from palign_hf.pipeline.chain import chain
 from palign_hf.pipeline.plan import in_groups, states
 from palign_hf.pipeline.recipe import chain_of, read_chain
+from palign_hf.pipeline.run import Wish, dry_run, forecasts
 
 
 TOY = "toy/pipeline.yaml"
@@ -123,3 +124,24 @@ def test_a_run_keeps_its_recipe_with_all_values(tmp_path):
     read = read_chain(TOY, ["align.n=2", f"output_dir={tmp_path}"])
     again = chain_of(read.whole(), "`kept`", tmp_path)
     assert [step.deciding for step in chain(again)] == [step.deciding for step in chain(read)]
+
+
+def test_a_dry_run_knows_what_each_step_of_a_new_chain_takes(tmp_path, capsys):
+    assert dry_run("toy/pipeline.yaml", Wish((f"output_dir={tmp_path / 'out'}", "max_samples=20"))) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "rows       20",
+        "samples    at most 80, of at most 2,048 tokens",
+        "steps      at most",
+        "memory     about",
+    ):
+        assert words in told
+    assert told.count("written    at most") == 2 and "not known here" not in told and not (tmp_path / "out").exists()
+
+
+def test_a_step_whose_forecast_is_not_known_leaves_those_after_it_unknown(tmp_path):
+    steps = chain(read_chain(TOY, [f"output_dir={tmp_path}", "student=me/nowhere"]))
+    found = dict(forecasts(steps, {step.name for step in steps}))
+    assert [*found] == [step.name for step in steps] and "can't be found" in found["truncate"]
+    assert found["align"] == "it reads what `truncate` will write"
+    assert dict(forecasts(steps, {"align"})).keys() == {"align"}

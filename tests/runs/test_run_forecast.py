@@ -156,7 +156,7 @@ def test_the_shape_of_a_student_is_that_of_its_config():
 
 def test_this_machine_is_measured_with_the_engine_that_is_asked():
     rate = measure({"student": "palign-toy", "engine": "transformers"}, seconds=0.2)
-    assert rate.prefill > rate.decode > 0 and rate.at_once == 1
+    assert rate.prefill > rate.decode > 0 and rate.at_once > 1
     assert "measured here" in rate.source and "transformers" in rate.source
 
 

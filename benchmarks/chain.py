@@ -93,8 +93,7 @@ def forecast_over_fact(folder: Path) -> float:
 
     forecast = TRUNCATE.forecast(load_config(TruncateConfig, folder / "recipes" / "truncate.yaml"))
     report = json.loads((folder / "prefixes" / "report.json").read_text())
-    computed = report["prompt_tokens"] - report["cached_tokens"]
-    return round(forecast.prompt_tokens / computed, 3)
+    return round(forecast.prompt_tokens / report["computed_tokens"], 3)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import ast
 import resource
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -190,3 +190,9 @@ def test_import_and_help_answer_at_once():
     nothing = work_of("-c", "pass")
     assert work_of("-c", "import palign_hf") < 20 * nothing
     assert work_of("-m", "palign_hf.cli", "--help") < 20 * nothing
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """Test folders are no packages, so two files of one name can't be collected together."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []

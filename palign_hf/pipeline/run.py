@@ -266,7 +266,8 @@ def _run_group(recipe: Recipe, folder: Path, group: Sequence[State], brief: bool
 def _launched(recipe: Recipe, folder: Path, one: State, launch: LaunchSettings) -> int:
     record, began = RunRecord(folder), time.monotonic()
     settings = begin(record, one, one.step.settings)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(launch.processes)]
+    command = [sys.executable, "-m", "palign_hf.pipeline.worker", "--accelerate"]
+    command += ["--num_processes", str(launch.processes)]
     if launch.config is not None:
         command += ["--config_file", str(accelerate_config(launch.config))]
     command += ["--module", "palign_hf.pipeline.worker", "--stage", one.step.stage]

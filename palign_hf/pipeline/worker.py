@@ -8,6 +8,8 @@ import dataclasses
 import io
 import itertools
 import json
+import logging
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -139,16 +141,40 @@ def _runner(step: ChainStep, shared: bool) -> Iterator[Any]:
         )
 
 
+def _accelerate(arguments: list[str]) -> int:
+    """Run the launcher of accelerate; its exit status is that of the process that failed first.
+
+    That process has said what has ended it, so the launcher's own traceback and log are left out.
+    """
+    from accelerate.commands.launch import main as accelerate_launch
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.disable(logging.CRITICAL)
+    sys.argv = ["accelerate launch", *arguments]
+    try:
+        accelerate_launch()
+    except SignalException as ended_by:
+        return 128 + ended_by.sigval
+    except ChildFailedError as failed:
+        return max(1, failed.get_first_failure()[1].exitcode)
+    except subprocess.CalledProcessError as failed:
+        return max(1, failed.returncode)
+    return 0
+
+
 def main() -> int:
-    """Run steps, or one stage under accelerate; the process above says what has ended it."""
+    """Run steps, accelerate's launcher, or one stage under it; the process above says what has ended it."""
+    if sys.argv[1:2] == ["--accelerate"]:
+        return _accelerate(sys.argv[2:])
+    if sys.argv[1:2] == ["--stage"]:
+        # All others are options of the stage.
+        return launch(find_stage(sys.argv[2]), sys.argv[3:])
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("folder", nargs="?")
-    parser.add_argument("steps", nargs="*")
+    parser.add_argument("folder")
+    parser.add_argument("steps", nargs="+")
     parser.add_argument("--brief", action="store_true")
-    parser.add_argument("--stage")
-    options, others = parser.parse_known_args()
-    if options.stage is not None:
-        return launch(find_stage(options.stage), others)
+    options = parser.parse_args()
     end_with_parent()
     prepare()
     try:

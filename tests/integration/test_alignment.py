@@ -65,16 +65,16 @@ def rows(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def smollm2_runs(smollm2, tmp_path_factory):
-    """Four real traces cut at a quarter, continued three times each: undisturbed, and killed in the middle.
+    """Four real traces cut at a twentieth, continued three times each: undisturbed, and killed in the middle.
 
     In the transformers engine, where a sample is the same whatever is drawn beside it. vLLM rounds by what else is in
     a batch, which a kill changes.
     """
     folder = tmp_path_factory.mktemp("smollm2")
     traces = load_traces(str(ROOT / "benchmarks" / "data" / "traces.jsonl"))
-    with PrefixTruncation(smollm2, search="fixed(ratio=0.25)", ledger=str(folder), progress=False) as truncation:
+    with PrefixTruncation(smollm2, search="fixed(ratio=0.05)", ledger=str(folder), progress=False) as truncation:
         traces.map(truncation, batched=True).to_parquet(str(folder / "prefixes.parquet"))
-    settings = {"engine": "transformers", "max_model_len": 2048, "sampling": "all", "n": 3, "max_tokens": 24}
+    settings = {"engine": "transformers", "max_model_len": 2048, "sampling": "all", "n": 3, "max_tokens": 12}
     whole, killed = (folder / name for name in ("whole", "killed"))
     told = {}
     for name, run in (("whole", whole), ("killed", killed)):

@@ -5,10 +5,11 @@ The folder holds the recipe of each step, too (`recipes/`), which its stage take
 
 import dataclasses
 import hashlib
+import io
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,9 @@ def _numbers(folder: Path) -> dict[str, float]:
 def expected(stage: Any, settings: Any) -> dict[str, int]:
     """What a stage is forecast to compute, for the record; empty where that can't be known before."""
     try:
-        found = stage.forecast(settings)
+        # The run itself prints what it reads.
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            found = stage.forecast(settings)
     except UserError:
         return {}
     if not isinstance(found, Forecast):

@@ -18,6 +18,7 @@ from palign_hf.pipeline.recipe import read_chain
 from palign_hf.pipeline.record import RunRecord, begin, expected, page
 from palign_hf.runs.forecast import Forecast
 from palign_hf.runs.stages import find_stage
+from palign_hf.terminal import print_err
 
 
 ARMS = ("arms=[p-align, trace]", "output_dir=runs/none")
@@ -206,13 +207,14 @@ def test_the_page_has_forecast_and_fact_of_what_both_know(tmp_path):
     assert "| align | prompt tokens | 1,000 | 1,200 |" in text and "written tokens" not in text
 
 
-def test_what_a_stage_cannot_forecast_is_left_out():
+def test_what_a_stage_cannot_forecast_is_left_out(capsys):
     def unknown(settings):
+        print_err("3 rows in, 3 out")
         raise UserError("no tokenizer here")
 
     forecast = Forecast(prompt_tokens=7, rows=2)
     assert expected(SimpleNamespace(forecast=lambda settings: forecast), None) == {"computed_tokens": 7}
-    assert expected(SimpleNamespace(forecast=unknown), None) == {}
+    assert expected(SimpleNamespace(forecast=unknown), None) == {} and capsys.readouterr().err == ""
     assert expected(SimpleNamespace(forecast=lambda settings: "a text"), None) == {}
 
 

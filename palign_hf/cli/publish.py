@@ -81,8 +81,8 @@ def _chain(options: argparse.Namespace, hub: HubSettings) -> int:
     settings = PublishSettings(repo_id=options.repo_id, arm=options.arm, **vars(hub))
     done = publish_run(options.folder, settings, dry_run=options.dry_run)
     lines = [line for one in done for line in _lines(one)]
-    told = {"repo_id": settings.repo_id, "published": [as_dict(one) for one in done]}
-    print_out("\n".join([*lines, json.dumps(told, sort_keys=True)]))
+    summary = {"repo_id": settings.repo_id, "published": [as_dict(one) for one in done]}
+    print_out("\n".join([*lines, json.dumps(summary, sort_keys=True)]))
     return 0
 
 

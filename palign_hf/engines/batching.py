@@ -4,7 +4,7 @@ Each slot holds one sample with the keys and values of its past; a sample that h
 Every forward pass computes one token for each slot, empty ones included, over a past of a multiple of 64 tokens, and
 each prompt is read alone, once for all of its samples. So all passes have the same shapes, and the numbers of a sample
 depend on its own tokens and on the number of slots, not on the samples beside it, their order, or its slot. On CPUs
-that holds to the bit (float32 and bfloat16, with AVX2 and AVX-512; see tests/engines/test_batching.py).
+that holds to the bit (measured in float32 and bfloat16 with AVX-512; tests/engines/test_batching.py checks it).
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ from palign_hf.engines.logits_processors import StopTexts, add_noise, generator,
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The past is computed in multiples of so many tokens: rounding depends on its length, but not on empty places.
+# The length of the past is a multiple of this: rounding depends on the length, but not on empty places.
 _BLOCK = 64
 
 
@@ -108,7 +108,7 @@ class _Slots(CacheLayerMixin):
         return like.new_zeros(self._batch.slots, like.shape[1], places, like.shape[3])
 
     def lengthen(self, places: int) -> None:
-        """Make room for so many tokens in each slot."""
+        """Make room for this number of tokens in each slot."""
         held = self.keys.shape[2]
         if places > held:
             for name in ("keys", "values"):
@@ -152,12 +152,11 @@ class SlotBatch:
         self.slots, self._model, self._tokenizer = slots, model, tokenizer
         self.waiting: deque[Request] = deque()
         self.every = torch.arange(slots, device=model.device)
-        self._rows: list[_Row | None] = [None] * slots
         self._clear()
 
     def _clear(self) -> None:
         """Empty slots without memory."""
-        self._rows = [None] * self.slots
+        self._rows: list[_Row | None] = [None] * self.slots
         self._layers = [_Slots(self) for _ in range(self._model.config.num_hidden_layers)]
         self._cache = Cache(layers=[*self._layers])
         self.places, self.ends = 0, torch.zeros_like(self.every)

@@ -47,8 +47,8 @@ _SLOTS = {"cpu": (48, 4 * 2**30), "cuda": (64, 16 * 2**30)}
 _BLOCKS = {"cpu": 64, "cuda": 512}
 # Tokens that are generated before a score may come in between.
 _STEPS = 8
-# CPUs compute so few weights faster in float32 and in one thread, and up to the larger number in float32 unless they
-# have matrix units for bfloat16 (docs/costs.md).
+# Numbers of weights: up to the smaller one CPUs are faster in float32 and in one thread, and up to the larger one in
+# float32 unless they have matrix units for bfloat16 (docs/costs.md).
 _TINY, _SMALL = 30_000_000, 2_000_000_000
 
 

@@ -292,7 +292,7 @@ def updated_plain(
     top.put("configs", config, {"config_name": config, "data_files": files})
     if not top.body.strip():
         top.body = f"\n# {escaped(repo_id.partition('/')[2])}\n"
-    # Of a card that other configurations share, what is said of all of them stays: they may be of another kind.
+    # A card that other configurations share keeps the text about all of them: they may be of another kind.
     made = {_ABOUT: f"{about}\n"} if about and (fresh or names <= {config}) else {}
     made[own] = _section(blocks, repo_id, config, splits, variable)
     behind = [name for name in parts(top.body) if name.startswith("config:")] or [_ABOUT]

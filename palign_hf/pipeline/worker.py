@@ -144,7 +144,7 @@ def _runner(step: ChainStep, shared: bool) -> Iterator[Any]:
 def _accelerate(arguments: list[str]) -> int:
     """Run the launcher of accelerate; its exit status is that of the process that failed first.
 
-    That process has said what has ended it, so the launcher's own traceback and log are left out.
+    That process has printed its own error, so the launcher's traceback and log are left out.
     """
     from accelerate.commands.launch import main as accelerate_launch
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -226,7 +226,7 @@ def processes(steps: Sequence[tuple[str, bool]]) -> Work:
 
 # Sizes of what is measured: as in the chain, a probe reads a sentence or two more of a trace, and replies are short.
 _STEP, _PROBES, _PROMPT, _BEFORE, _REPLY = 60, 6, 256, 120, 48
-# Traces and replies that are measured at once, if the engine takes so many.
+# Traces and replies that are measured at once, if the engine takes that many.
 _TRACES, _TOGETHER = 8, 32
 # Rows and tokens of a measured training step.
 _ROWS, _LENGTH = 8, 256
